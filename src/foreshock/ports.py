@@ -1,0 +1,148 @@
+"""The Protocols between the stages and the world. Every port has an embedded default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.state import State
+from foreshock.types import Alert, Columns, Frame, Record, Scores
+
+
+class Clock(Protocol):
+    """Where time comes from; the pipeline itself never asks."""
+
+    def now_unix_nano(self) -> int:
+        """Wall clock, nanoseconds since the epoch."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or until the clock is told to stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorInfo:
+    """What a detector is: `kind` is `univariate` (frames of series, D = 1) or `multivariate` (frames of entities).
+
+    `warm_up_rows` rows a key needs before it is scored; `bytes_per_slot` of state; `prior_score` a score that is
+    rarely passed when all is well (the unit of its bar before it has a past); `two_sided` whether low values count.
+    """
+
+    name: str
+    version: int
+    kind: str
+    warm_up_rows: int
+    bytes_per_slot: int
+    prior_score: float
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Row by row: score, and only then learn (CONTRACTS §4).
+
+    `step(a ++ b) == step(a); step(b)`, bit for bit; rows whose status is not `SCORED` are neither scored nor learnt
+    and keep their status; `learn` = False rows are scored but not learnt. Keys are slots: small, dense integers.
+    """
+
+    info: DetectorInfo
+
+    def step(self, frame: Frame) -> Scores:
+        """Score each row against what was learnt before it, then learn it where `frame.learn`."""
+        ...
+
+    def score(self, frame: Frame) -> Scores:
+        """Score every row against the state as it is, with bands and contributions, changing nothing."""
+        ...
+
+    def forget(self, keys: NDArray[np.int32]) -> None:
+        """Give these keys a fresh start."""
+        ...
+
+    def state(self) -> State:
+        """All it has learnt."""
+        ...
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any], state: State) -> Self:
+        """The detector that gave `state`, from its config."""
+        ...
+
+
+class Operator(Protocol):
+    """A step of the pipeline: columns in, columns out; no I/O, no clock (CONTRACTS §5)."""
+
+    name: str
+
+    def process(self, columns: Columns) -> Columns:
+        """Take one step; the result holds what later operators need."""
+        ...
+
+    def on_watermark(self, time_unix_nano: int) -> Columns:
+        """Nothing older than this will come; what that decides."""
+        ...
+
+    def forget(self, entity: int, series: NDArray[np.int32]) -> None:
+        """Give an entity (slot) and its series (slots) a fresh start."""
+        ...
+
+    def state(self) -> State:
+        """All it remembers."""
+        ...
+
+    def load(self, state: State) -> None:
+        """Take over what `state` gave, on an operator of the same config."""
+        ...
+
+
+Submit = Callable[[Record], None]
+"""Hands a record to the runtime: returns once it is in the log; raises RetryableError when there is no room."""
+
+
+class Source(Protocol):
+    """Brings telemetry from one outside system as records."""
+
+    name: str
+    lateness_seconds: float
+
+    def run(self, submit: Submit, clock: Clock) -> None:
+        """Bring records until `stop`; runs in a thread of its own."""
+        ...
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes alerts out; fed from the outbox, at least once, in order."""
+
+    name: str
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Deliver; RetryableError = again later, PermanentError = give these up."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go."""
+        ...
+
+
+class RecordReader(Protocol):
+    """A log to read from: positions only grow and are never used twice."""
+
+    def read(self, position: int) -> Iterator[tuple[int, Record]]:
+        """Records from `position` on with the position after each."""
+        ...
+
+
+class Notifier(Protocol):
+    """Tells people; `Sink` with words."""
+
+    def notify(self, alerts: Iterable[Alert]) -> None:
+        """Send."""
+        ...

@@ -1,0 +1,100 @@
+"""State of an operator or detector, and its bytes: a header of plain data, then raw arrays. Nothing is pickled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.errors import PermanentError
+from foreshock.state.slots import SlotTable
+
+
+@dataclass(slots=True)
+class State:
+    """All that a part must remember, with the version of its format.
+
+    `meta` plain data; `arrays` small arrays, already copied; `tables` live slot tables, to be copied block by block;
+    `blobs` lists of sealed byte chunks. After `frozen()` or `unpack`, tables stand among `arrays` under their name.
+    """
+
+    version: int
+    meta: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    tables: dict[str, SlotTable] = field(default_factory=dict)
+    blobs: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def frozen(self) -> State:
+        """The same state with all tables copied, at once."""
+        arrays = self.arrays | {name: table.copy() for name, table in self.tables.items()}
+        return State(self.version, self.meta, arrays, {}, self.blobs)
+
+
+def pack(state: State) -> bytes:
+    """Bytes of a frozen state."""
+    if state.tables:
+        state = state.frozen()
+    names = sorted(state.arrays)
+    header = msgspec.msgpack.encode(
+        {
+            "version": state.version,
+            "meta": state.meta,
+            "arrays": [
+                {
+                    "name": name,
+                    "dtype": np.lib.format.dtype_to_descr(state.arrays[name].dtype),
+                    "shape": list(state.arrays[name].shape),
+                }
+                for name in names
+            ],
+            "blobs": {name: [len(chunk) for chunk in chunks] for name, chunks in sorted(state.blobs.items())},
+        }
+    )
+    parts = [len(header).to_bytes(8, "little"), header]
+    parts += [np.ascontiguousarray(state.arrays[name]).tobytes() for name in names]
+    parts += [chunk for _, chunks in sorted(state.blobs.items()) for chunk in chunks]
+    return b"".join(parts)
+
+
+def unpack(data: bytes) -> State:
+    """The state that `pack` wrote.
+
+    Raises PermanentError if the bytes are not such a state.
+    """
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = msgspec.msgpack.decode(data[8 : 8 + size])
+        at = 8 + size
+        arrays: dict[str, NDArray[Any]] = {}
+        for entry in header["arrays"]:
+            dtype = _dtype(entry["dtype"])
+            count = int(np.prod(entry["shape"], dtype=np.int64))
+            arrays[entry["name"]] = np.frombuffer(data, dtype, count, at).reshape(entry["shape"]).copy()
+            at += count * dtype.itemsize
+        blobs: dict[str, list[bytes]] = {}
+        for name, sizes in header["blobs"].items():
+            blobs[name] = []
+            for length in sizes:
+                blobs[name].append(data[at : at + length])
+                at += length
+        if at != len(data):
+            raise ValueError(f"{len(data) - at} bytes left over")
+        return State(header["version"], header["meta"], arrays, {}, blobs)
+    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+        raise PermanentError(f"state cannot be read: {error}") from error
+
+
+def _dtype(descr: Any) -> np.dtype[Any]:
+    return np.lib.format.descr_to_dtype(_tuples(descr))
+
+
+def _tuples(descr: Any) -> Any:
+    if isinstance(descr, str):
+        return descr
+    out = []
+    for name, kind, *shape in descr:
+        out.append((name, _tuples(kind), *(tuple(part) for part in shape)))
+    return out

@@ -1,0 +1,48 @@
+"""Our own metrics, in Prometheus' words (DESIGN §7); one registry, read by `/metrics`."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+EVENTS = Counter("foreshock_events", "Samples taken in, by source.", ["source"], registry=REGISTRY)
+DROPPED = Counter("foreshock_dropped", "Samples or records not used, by reason.", ["reason"], registry=REGISTRY)
+ERRORS = Counter("foreshock_errors", "Errors, by part.", ["part"], registry=REGISTRY)
+EVENT_TO_VERDICT = Histogram(
+    "foreshock_event_to_verdict_seconds",
+    "From acceptance of a record to the end of the step that judged it.",
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+INFERENCE = Histogram("foreshock_inference_seconds", "One step of all operators over one record.", registry=REGISTRY)
+QUEUE_RECORDS = Gauge("foreshock_queue_records", "Records accepted and not yet judged.", registry=REGISTRY)
+SERIES = Gauge("foreshock_series", "Series known.", registry=REGISTRY)
+ENTITIES = Gauge("foreshock_entities", "Entities known.", registry=REGISTRY)
+WATERMARK = Gauge("foreshock_watermark_seconds", "Nothing older than this will come (Unix time).", registry=REGISTRY)
+ALERTS = Counter("foreshock_alerts", "Episodes opened, by kind and whether they notified.", ["kind", "notified"],
+                 registry=REGISTRY)  # fmt: skip
+BUDGET_ACHIEVED = Gauge(
+    "foreshock_budget_achieved_ratio",
+    "Notifications a day over the last 30 days with scored rows ÷ budget, by level.",
+    ["level"],
+    registry=REGISTRY,
+)
+SNAPSHOT_SECONDS = Histogram("foreshock_snapshot_seconds", "Time to take and write a snapshot.", registry=REGISTRY)
+SNAPSHOT_STALL = Histogram(
+    "foreshock_snapshot_stall_seconds",
+    "Longest time that one copying slice held the pipeline.",
+    registry=REGISTRY,
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.05),
+)
+OUTBOX = Gauge("foreshock_outbox_alerts", "Alerts that a sink has not taken yet.", ["sink"], registry=REGISTRY)
+SINK_SENT = Counter("foreshock_sink_alerts", "Alerts delivered, by sink.", ["sink"], registry=REGISTRY)
+LOG_BYTES = Gauge("foreshock_log_bytes", "Size of the log on disk.", registry=REGISTRY)
+SECONDS_SILENT = Gauge("foreshock_source_silent_seconds", "Time since a source last brought data.", ["source"],
+                       registry=REGISTRY)  # fmt: skip
+LATENCY = Histogram(
+    "detector_latency_seconds", "One step of one detector.", ["model"], registry=REGISTRY,
+    buckets=(1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1),
+)  # fmt: skip
+THROUGHPUT = Gauge("detector_throughput_mps", "Rows a second through one detector.", ["model"], registry=REGISTRY)
+ANOMALIES = Counter("detector_anomalies", "Rows over the bar, by detector.", ["model"], registry=REGISTRY)

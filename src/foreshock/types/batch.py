@@ -1,0 +1,48 @@
+"""Columnar samples, before and after their series are known to a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.types.series import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of known series, in the order they came in.
+
+    `series int32[n]` process-local slot, `time_unix_nano int64[n]`, `value float64[n]` (NaN = missing),
+    `event_id uint64[n]` hash of the sender's event id, 0 = none.
+    """
+
+    series: NDArray[np.int32]
+    time_unix_nano: NDArray[np.int64]
+    value: NDArray[np.float64]
+    event_id: NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What decoding a payload yields, without touching any slot: samples over a local dictionary of series.
+
+    `index int32[n]` points into `series`; the other columns are as in `Batch`.
+    `notes` says what the decoder guessed (`time=ts (unit ms)`), `dropped` counts rows it refused, by reason.
+    """
+
+    series: Sequence[Series]
+    index: NDArray[np.int32]
+    time_unix_nano: NDArray[np.int64]
+    value: NDArray[np.float64]
+    event_id: NDArray[np.uint64]
+    dropped: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.index)

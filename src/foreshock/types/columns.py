@@ -1,0 +1,45 @@
+"""What operators pass to one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from foreshock.types.alert import Alert
+from foreshock.types.batch import Samples
+from foreshock.types.control import Control
+from foreshock.types.frame import Rows
+from foreshock.types.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """One decoded record: its samples, the source that brought them and when they were received."""
+
+    source: str
+    received_unix_nano: int
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """An entity had its first scored row of a UTC day (`day` = days since the epoch)."""
+
+    entity: str
+    day: int
+    decided_unix_nano: int
+
+
+@dataclass(slots=True)
+class Columns:
+    """The columns of one step through the operators; each operator fills in what it adds.
+
+    `intakes` and `controls` go in; `rows` come from alignment, `verdicts` from detectors and bars (one a detector,
+    over the cells or rows of `rows`), `alerts` and `presence` from the alarm.
+    """
+
+    intakes: tuple[Intake, ...] = ()
+    controls: tuple[Control, ...] = ()
+    rows: Rows = field(default_factory=Rows.empty)
+    verdicts: tuple[Verdict, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    presence: tuple[Presence, ...] = ()

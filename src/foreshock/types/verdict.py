@@ -1,0 +1,44 @@
+"""Scores of a detector and the verdicts that calibration makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What `Detector.step` returns, row for row of its frame.
+
+    `score float64[n]`, higher is worse, NaN where `status uint8[n]` is not `SCORED`; `contribution float32[n, D]`,
+    `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request.
+    """
+
+    score: NDArray[np.float64]
+    status: NDArray[np.uint8]
+    contribution: NDArray[np.float32] | None = None
+    expected: NDArray[np.float64] | None = None
+    low: NDArray[np.float64] | None = None
+    high: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Scores, calibrated, of one detector.
+
+    All arrays follow the cells (univariate) or the rows (multivariate) of the `Rows` they belong to. `p_value`:
+    how often a score this high comes up when all is well; `strength` = ln(score / bar), comparable between series;
+    `anomalous` = over the bar.
+    """
+
+    detector: str
+    score: NDArray[np.float64]
+    status: NDArray[np.uint8]
+    p_value: NDArray[np.float64]
+    strength: NDArray[np.float64]
+    anomalous: NDArray[np.bool_]
+    expected: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
