@@ -2,6 +2,6 @@
 
 from foreshock.state.registry import Registry
 from foreshock.state.slots import SlotTable
-from foreshock.state.state import State, pack, unpack
+from foreshock.state.state import CHUNK_BYTES, State, chunks, pack, unpack
 
-__all__ = ["Registry", "SlotTable", "State", "pack", "unpack"]
+__all__ = ["CHUNK_BYTES", "Registry", "SlotTable", "State", "chunks", "pack", "unpack"]

@@ -34,6 +34,7 @@ class SlotTable:
         self._copy: NDArray[Any] | None = None
         self._pending: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._next = 0
+        self._spare: NDArray[Any] | None = None
 
     def ensure(self, highest: int) -> None:
         """Make slots up to and including `highest` usable."""
@@ -64,7 +65,9 @@ class SlotTable:
 
     def begin_copy(self) -> None:
         """Fix the moment of the copy; nothing is copied yet."""
-        self._copy = np.empty(self.used, self.dtype)
+        spare, self._spare = self._spare, None
+        fits = spare is not None and self.used <= len(spare) <= 4 * self.used
+        self._copy = spare[: self.used] if spare is not None and fits else np.empty(self.used, self.dtype)
         self._pending = np.ones(-(-self.used // self._per_block) if self.used else 0, np.bool_)
         self._next = 0
 
@@ -79,6 +82,10 @@ class SlotTable:
             self._next += 1
         copy, self._copy, self._pending = self._copy, None, np.zeros(0, np.bool_)
         return copy
+
+    def give_back(self, copy: NDArray[Any]) -> None:
+        """Let the next copy use the memory of one that is no longer needed: fresh memory faults, page by page."""
+        self._spare = copy if copy.base is None else copy.base
 
     def _copy_block(self, block: int) -> None:
         assert self._copy is not None

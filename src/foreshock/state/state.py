@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from foreshock.errors import PermanentError
 from foreshock.state.slots import SlotTable
+
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -34,10 +37,17 @@ class State:
 
 
 def pack(state: State) -> bytes:
-    """Bytes of a frozen state."""
-    if state.tables:
-        state = state.frozen()
-    names = sorted(state.arrays)
+    """Bytes of a state; tables are copied first."""
+    return b"".join(chunks(state.frozen() if state.tables else state))
+
+
+def chunks(state: State) -> Iterator[bytes | memoryview]:
+    """The bytes of `pack` for a frozen state, in pieces of 1 MiB at most and without a copy.
+
+    A large state can so be written and summed piece by piece, without holding the GIL for all of it.
+    """
+    arrays = {name: np.ascontiguousarray(state.arrays[name]) for name in sorted(state.arrays)}
+    blobs = sorted(state.blobs.items())
     header = msgspec.msgpack.encode(
         {
             "version": state.version,
@@ -45,18 +55,21 @@ def pack(state: State) -> bytes:
             "arrays": [
                 {
                     "name": name,
-                    "dtype": np.lib.format.dtype_to_descr(state.arrays[name].dtype),
+                    "dtype": np.lib.format.dtype_to_descr(array.dtype),
                     "shape": list(state.arrays[name].shape),
                 }
-                for name in names
+                for name, array in arrays.items()
             ],
-            "blobs": {name: [len(chunk) for chunk in chunks] for name, chunks in sorted(state.blobs.items())},
+            "blobs": {name: [len(chunk) for chunk in chunks] for name, chunks in blobs},
         }
     )
-    parts = [len(header).to_bytes(8, "little"), header]
-    parts += [np.ascontiguousarray(state.arrays[name]).tobytes() for name in names]
-    parts += [chunk for _, chunks in sorted(state.blobs.items()) for chunk in chunks]
-    return b"".join(parts)
+    yield len(header).to_bytes(8, "little") + header
+    for array in arrays.values():
+        view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+        for at in range(0, len(view), CHUNK_BYTES):
+            yield view[at : at + CHUNK_BYTES]
+    for _, parts in blobs:
+        yield from parts
 
 
 def unpack(data: bytes) -> State:

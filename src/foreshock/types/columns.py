@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foreshock.types.alert import Alert
 from foreshock.types.batch import Samples
 from foreshock.types.control import Control
@@ -34,7 +37,8 @@ class Columns:
     """The columns of one step through the operators; each operator fills in what it adds.
 
     `intakes` and `controls` go in; `rows` come from alignment, `verdicts` from detectors and bars (one a detector,
-    over the cells or rows of `rows`), `alerts` and `presence` from the alarm.
+    over the cells or rows of `rows`), `alerts`, `presence` and `alarmed` (for each row, whether its entity alarms)
+    from the alarm.
     """
 
     intakes: tuple[Intake, ...] = ()
@@ -43,3 +47,4 @@ class Columns:
     verdicts: tuple[Verdict, ...] = ()
     alerts: tuple[Alert, ...] = ()
     presence: tuple[Presence, ...] = ()
+    alarmed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))

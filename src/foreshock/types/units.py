@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-_DURATION = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0,
-             "w": 604800.0}  # fmt: skip
+_SUBSECOND = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3}
+_DURATION = _SUBSECOND | {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZE = {"B": 1, "kB": 1000, "KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _PART = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-zµ]+)")
 

@@ -1,0 +1,44 @@
+# The project's commands. Each sets up what it needs, again only when its inputs changed.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: setup run test lint bench verify clean help
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with everything that run, test and lint need
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "setting up $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: setup ## watch this machine (ARGS="…" passes arguments on)
+	@$(BIN)/foreshock run $(ARGS)
+
+test: setup ## run the tests
+	@$(BIN)/python -m pytest -n 2 --durations=15 $(ARGS)
+
+lint: setup ## check style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## measure speed beside the peers: prints a table, writes JSON under out/
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+verify: setup ## run the tests with their full counts and write docs/verification/
+	@$(BIN)/python scripts/verify.py
+
+clean: ## remove what setup and runs made
+	rm -rf $(VENV) out .foreshock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""A record of the log → Samples: by content type, without a look at anything else."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from foreshock.adapters.decode_json import decode_json
+from foreshock.adapters.decode_table import decode_planned, decode_table
+from foreshock.adapters.mapping import MappingOptions, Plan
+from foreshock.adapters.metrics import METRICS, decode_metrics
+from foreshock.errors import BadInputError
+from foreshock.types import Kind, Labels, Record, Samples, Series
+from foreshock.types.record import ARROW, JSON, NDJSON
+
+_HEADER = b"foreshock"
+
+
+class _Header(msgspec.Struct, omit_defaults=True):
+    """What stands in the schema of an Arrow payload: the plan of a table, or the series of samples."""
+
+    plan: Plan | None = None
+    entity: Labels = ()
+    series: list[tuple[str, Labels, Labels, str, Kind]] | None = None
+
+
+def decode(record: Record, mapping: MappingOptions) -> Samples:
+    """The samples of a telemetry record; rows that name no entity belong to `entity=<source>`.
+
+    Raises BadInputError; `unknown_content_type` for a record that holds no telemetry.
+    """
+    default = (("entity", record.source),)
+    match record.content_type:
+        case "application/json" | "application/x-ndjson":
+            return decode_json(record.payload, record.content_type, mapping, default)
+        case _ if record.content_type == METRICS:
+            return decode_metrics(record.payload)
+        case _ if record.content_type == ARROW:
+            return decode_arrow(record.payload, mapping, default)
+    known = ", ".join((JSON, NDJSON, METRICS, ARROW))
+    raise BadInputError("unknown_content_type", f"cannot read {record.content_type!r}; known are {known}")
+
+
+def encode_table(table: Any, plan: Plan, entity_default: Labels) -> bytes:
+    """Arrow stream of a flat table together with its plan, so that nothing has to be guessed again."""
+    return _stream(table, _Header(plan=plan, entity=entity_default))
+
+
+def encode_samples(samples: Samples) -> bytes:
+    """Arrow stream of samples and their series; what was dropped before is not in it."""
+    series = [(one.name, one.entity, one.attributes, one.unit, one.kind) for one in samples.series]
+    columns = {"index": samples.index, "time": samples.time_unix_nano, "value": samples.value}
+    if samples.event_id.any():
+        columns["id"] = samples.event_id
+    return _stream(pa.table(columns), _Header(series=series))
+
+
+def decode_arrow(payload: bytes, options: MappingOptions, entity_default: Labels = ()) -> Samples:
+    """Samples of an Arrow stream: of `encode_table`, `encode_samples`, or of any table that the options fit.
+
+    Raises BadInputError (`bad_arrow`, or what `decode_table` raises).
+    """
+    try:
+        table = pa.ipc.open_stream(payload).read_all()
+        header = _header((table.schema.metadata or {}).get(_HEADER, b"{}"))
+    except (pa.ArrowException, OSError, msgspec.MsgspecError) as error:
+        raise BadInputError("bad_arrow", f"the Arrow stream cannot be read: {error}") from error
+    if header.plan is not None:
+        return decode_planned(table, header.plan, options, header.entity)
+    if header.series is None:
+        return decode_table(table, options, entity_default)
+    ids = table["id"].to_numpy() if "id" in table.column_names else np.zeros(table.num_rows, np.uint64)
+    return Samples(
+        [Series(*fields) for fields in header.series],
+        table["index"].to_numpy(), table["time"].to_numpy(), table["value"].to_numpy(), ids, {},
+    )  # fmt: skip
+
+
+def _stream(table: Any, header: _Header) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = table.replace_schema_metadata({_HEADER: msgspec.json.encode(header)})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    payload: bytes = sink.getvalue().to_pybytes()
+    return payload
+
+
+@lru_cache(maxsize=256)
+def _header(data: bytes) -> _Header:
+    return msgspec.json.decode(data, type=_Header)

@@ -1,0 +1,315 @@
+"""JSON and NDJSON bodies → Samples. Pure: the body, the options and the default entity decide everything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.adapters.assemble import MAX_NAME, Block, Drops, Identity, assemble, identity, join
+from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
+from foreshock.adapters.times import parse_iso, times_of_values, unit_of_magnitude
+from foreshock.errors import BadInputError
+from foreshock.types import Labels, Samples
+from foreshock.types.record import NDJSON
+
+_ANY = msgspec.json.Decoder()
+_WRAPPERS = ("events", "samples", "rows", "data")
+_BOM = b"\xef\xbb\xbf"
+_DEPTH = 8
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_MOST_NOTES = 12
+_MOST_PLANS = 256
+_PLANS: dict[tuple[int, tuple[str, ...], bool], tuple[MappingOptions, Plan]] = {}
+
+Row = dict[str, Any]
+
+
+def decode_json(
+    body: bytes,
+    content_type: str,
+    options: MappingOptions,
+    source_defaults: Labels,
+    use_entity: bool = True,
+) -> Samples:
+    """Samples of a JSON object, an array of them, `{"events": […]}`, or NDJSON.
+
+    `source_defaults` is the entity of rows that name none. Broken lines and unusable rows are counted in `dropped`.
+    Raises BadInputError if the JSON is broken as a whole, or if not one sample can be used.
+    """
+    lines = content_type == NDJSON
+    drops = Drops("line" if lines else "row")
+    rows, numbers = _lines(body.removeprefix(_BOM), drops) if lines else _document(body.removeprefix(_BOM))
+    if not all_dicts(rows):
+        where = [at for at, row in enumerate(rows) if type(row) is not dict]
+        drops.add_rows("not_an_object", numbers[where])
+        keep = [at for at, row in enumerate(rows) if type(row) is dict]
+        rows, numbers = [rows[at] for at in keep], numbers[keep]
+    parts, notes, trouble = _decode_rows(rows, numbers, options, source_defaults, drops, use_entity)
+    samples = join(parts, drops, notes) if parts else None
+    if samples is None or not len(samples):
+        reason = drops.worst()
+        detail = trouble or "; ".join(drops.notes()) or "the body holds no rows"
+        raise BadInputError(reason, f"nothing in the body can be used ({detail})")
+    return samples
+
+
+def all_dicts(rows: Sequence[Any]) -> bool:
+    """Whether all rows are JSON objects."""
+    return set(map(type, rows)) <= {dict}
+
+
+def _document(body: bytes) -> tuple[list[Any], NDArray[np.int64]]:
+    try:
+        document = _ANY.decode(body)
+    except _BROKEN as error:
+        if _is_ndjson(body):
+            return _lines(body, Drops())
+        raise _bad(body, error) from error
+    if type(document) is dict:
+        wrapped = next((document[key] for key in _WRAPPERS if type(document.get(key)) is list), None)
+        rows = [document] if wrapped is None else wrapped
+    elif type(document) is list:
+        rows = document
+    else:
+        raise BadInputError("bad_json", "the body is neither a JSON object nor an array of objects")
+    return rows, np.arange(1, len(rows) + 1)
+
+
+def _is_ndjson(body: bytes) -> bool:
+    """Whether a body that is no JSON document begins with a line that is one, and has more lines."""
+    first, _, rest = body.lstrip().partition(b"\n")
+    if not rest.strip():
+        return False
+    try:
+        return type(_ANY.decode(first)) is dict
+    except _BROKEN:
+        return False
+
+
+def _lines(body: bytes, drops: Drops) -> tuple[list[Any], NDArray[np.int64]]:
+    try:
+        rows = _ANY.decode_lines(body)
+    except _BROKEN:
+        return _lines_one_by_one(body, drops)
+    if len(rows) == body.count(b"\n") + (not body.endswith(b"\n")):
+        return rows, np.arange(1, len(rows) + 1)
+    filled = [at for at, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    return rows, np.array(filled, np.int64)
+
+
+def _lines_one_by_one(body: bytes, drops: Drops) -> tuple[list[Any], NDArray[np.int64]]:
+    rows, numbers = [], []
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_ANY.decode(line))
+            numbers.append(number)
+        except _BROKEN as error:
+            drops.add(_bad(line, error).reason, 1, number)
+    return rows, np.array(numbers, np.int64)
+
+
+def _bad(body: bytes, error: Exception) -> BadInputError:
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        return BadInputError("not_utf8", f"the text is not UTF-8 (byte {wrong.start})")
+    if isinstance(error, RecursionError):
+        return BadInputError("bad_json", "the JSON is nested too deeply")
+    return BadInputError("bad_json", f"the JSON is broken: {error}")
+
+
+def _decode_rows(
+    rows: list[Row], numbers: NDArray[np.int64], options: MappingOptions, default: Labels, drops: Drops,
+    use_entity: bool,
+) -> tuple[list[tuple[NDArray[np.int64], Samples]], tuple[str, ...], str]:  # fmt: skip
+    parts: list[tuple[NDArray[np.int64], Samples]] = []
+    notes: dict[str, None] = {}
+    trouble = ""
+    for group, where in _by_shape(rows, numbers):
+        try:
+            plan = _plan(tuple(group[0]), options, use_entity)
+        except BadInputError as error:
+            drops.add_rows(error.reason, where)
+            trouble = trouble or str(error)
+            continue
+        block, left = _block(group, where, plan, default, drops)
+        if block is not None:
+            parts.append(assemble(block, options, drops))
+            unit = _unit_shown(group[0][plan.time], plan.unit)
+            notes |= dict.fromkeys(plan.notes(unit, block.features, _entity_shown(default), left))
+    return parts, tuple(notes)[:_MOST_NOTES], trouble
+
+
+def _plan(columns: tuple[str, ...], options: MappingOptions, use_entity: bool) -> Plan:
+    """`plan_columns`, remembered: senders repeat the same few shapes of rows."""
+    key = id(options), columns, use_entity
+    known = _PLANS.get(key)
+    if known is not None and known[0] is options:
+        return known[1]
+    plan = plan_columns(columns, options, use_entity)
+    if len(_PLANS) >= _MOST_PLANS:
+        _PLANS.clear()
+    _PLANS[key] = options, plan
+    return plan
+
+
+def _by_shape(rows: list[Row], numbers: NDArray[np.int64]) -> list[tuple[list[Row], NDArray[np.int64]]]:
+    """Rows by their tuple of keys, nested objects made flat: within a group every row has the same columns."""
+    out: list[tuple[list[Row], NDArray[np.int64]]] = []
+    for group, where in _groups(rows, numbers):
+        if any(dict in set(map(type, [row[key] for row in group])) for key in group[0]):
+            out += _groups([_flat(row) for row in group], where)
+        else:
+            out.append((group, where))
+    return out
+
+
+def _groups(rows: list[Row], numbers: NDArray[np.int64]) -> list[tuple[list[Row], NDArray[np.int64]]]:
+    if len(set(map(tuple, rows))) <= 1:
+        return [(rows, numbers)] if rows else []
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for at, row in enumerate(rows):
+        groups.setdefault(tuple(row), []).append(at)
+    return [([rows[at] for at in where], numbers[where]) for where in groups.values()]
+
+
+def _flat(row: Row, prefix: str = "", depth: int = 0) -> Row:
+    """`{"a": {"b": 1}}` → `{"a.b": 1}`, to a bounded depth; what lies deeper is left out."""
+    out: Row = {}
+    for key, value in row.items():
+        if type(value) is not dict:
+            out[prefix + key] = value
+        elif depth < _DEPTH:
+            out |= _flat(value, f"{prefix}{key}.", depth + 1)
+    return out
+
+
+def _block(
+    rows: list[Row], numbers: NDArray[np.int64], plan: Plan, default: Labels, drops: Drops
+) -> tuple[Block | None, list[str]]:
+    """The block of rows of one shape, and the candidates that held no number."""
+    features, columns, masks, left, wrong, first_wrong = [], [], [], [], 0, 0
+    for path in plan.candidates:
+        column, mask = numbers_of([row[path] for row in rows])
+        if path not in plan.wanted and np.isnan(column).all():
+            left.append(path)
+            continue
+        if len(path) > MAX_NAME:
+            drops.add("name_too_long", len(rows), int(numbers[0]))
+            continue
+        if not mask.all():
+            wrong += int((~mask).sum())
+            first_wrong = min(first_wrong or int(numbers[-1]), int(numbers[~mask].min()))
+        features.append(path)
+        columns.append(column)
+        masks.append(mask)
+    if not features:
+        drops.add_rows("no_values", numbers)
+        return None, left
+    code, identities = _identities(rows, plan, default)
+    times, timed = times_of_values([row[plan.time] for row in rows], plan.unit)
+    present = None if all(mask.all() for mask in masks) else np.column_stack(masks)
+    ids = event_ids([row[plan.id] for row in rows]) if plan.id else None
+    return Block(times, timed, code, identities, features, np.column_stack(columns), present, ids, numbers, wrong,
+                 first_wrong, plan.long), left  # fmt: skip
+
+
+def numbers_of(values: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`float64[n]` of JSON values and which of them count: numbers, and null as NaN; texts and booleans do not."""
+    if set(map(type, values)) <= {int, float}:
+        try:
+            return np.array(values, np.float64), np.ones(len(values), np.bool_)
+        except OverflowError:
+            pass
+    out = np.full(len(values), np.nan)
+    mask = np.zeros(len(values), np.bool_)
+    for at, value in enumerate(values):
+        if type(value) is float or (type(value) is int and abs(value) < 10**308):
+            out[at], mask[at] = value, True
+        elif value is None:
+            mask[at] = True
+    return out, mask
+
+
+def _identities(rows: list[Row], plan: Plan, default: Labels) -> tuple[NDArray[np.int64], list[Identity]]:
+    """Codes `int64[n]` of the rows and the identities they stand for, in the order of first appearance."""
+    paths = [path for _, path in (*plan.entity, *plan.attributes)]
+    if plan.name is not None:
+        paths.append(plan.name)
+    if not paths:
+        return np.zeros(len(rows), np.int64), [identity(default, (), "")]
+    columns = [_texts([row[path] for row in rows]) for path in paths]
+    known: dict[Any, int] = {}
+    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    code = np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
+    if len(columns) == 1 and plan.entity:  # the common case, a third of the time of the general one
+        label = plan.entity[0][0]
+        return code, [
+            Identity(((label, key),)) if key and len(key) <= MAX_NAME else name_row((key,), plan, default)
+            for key in known
+        ]
+    return code, [name_row((key,) if len(columns) == 1 else key, plan, default) for key in known]
+
+
+def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identity:
+    """The identity of a row from the texts of its entity, attribute and name columns, in this order."""
+    split = len(plan.entity)
+    entity = [(label, text) for (label, _), text in zip(plan.entity, texts[:split], strict=True) if text]
+    if len(entity) < split:
+        return Identity(refused="no_entity")
+    if plan.name is not None and not texts[-1]:
+        return Identity(refused="no_name")
+    attributes = zip((label for label, _ in plan.attributes), texts[split:], strict=False)
+    name = (texts[-1] or "") if plan.name is not None else ""
+    pairs = tuple(sorted((label, text) for label, text in attributes if text))
+    return identity(tuple(sorted(entity)) or default, pairs, name)
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    if set(map(type, values)) == {str}:
+        return values
+    return [text_of(value) for value in values]
+
+
+def text_of(value: Any) -> str | None:
+    """A JSON scalar as a label's text; None for null, arrays and the like."""
+    if type(value) is str:
+        return value
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is float and value.is_integer():
+        return str(int(value))
+    return str(value) if type(value) in (int, float) else None
+
+
+def event_ids(values: list[Any]) -> NDArray[np.uint64]:
+    """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
+    blake2b = hashlib.blake2b
+    if set(map(type, values)) == {str}:
+        digests = b"".join([blake2b(value.encode(), digest_size=8).digest() for value in values])
+        return np.maximum(np.frombuffer(digests, "<u8").astype(np.uint64), np.uint64(1))
+    texts = [text_of(value) for value in values]
+    out = np.zeros(len(texts), np.uint64)
+    named = [at for at, text in enumerate(texts) if text]
+    if named:
+        out[named] = event_ids([texts[at] for at in named])
+    return out
+
+
+def _unit_shown(value: Any, unit: str) -> str:
+    if type(value) is str:
+        return "ISO 8601" if parse_iso(value) >= 0 else "not a time"
+    if unit == "auto" and type(value) in (int, float):
+        return unit_of_magnitude(float(min(abs(value), 1e30)))
+    return unit
+
+
+def _entity_shown(default: Labels) -> str:
+    return ", ".join(f"{label}={value}" for label, value in default) + " (the source)"

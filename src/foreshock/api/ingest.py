@@ -1,0 +1,171 @@
+"""What comes in over HTTP: events and control records.
+
+Acknowledged = appended (CONTRACTS §1): reserve queue space, else 429; parse and validate without touching a slot,
+else 400; append and enqueue; only then 202. What cannot be taken now for another reason is 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from uuid import uuid4
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from foreshock import telemetry
+from foreshock.adapters.http import inflate, record_type, too_large
+from foreshock.api.auth import Permission
+from foreshock.api.services import Guarded, Json, QueueFull, Services, caller_of, error_answer, services_of
+from foreshock.errors import BadInputError, RetryableError
+from foreshock.types import Control, ControlKind, Record, Samples
+from foreshock.types.record import JSON
+
+IN_LOOP_BYTES = 64 * 1024
+"""Bodies up to this size are decoded in the event loop; a thread costs more than they do."""
+
+INFLATE_IN_LOOP_BYTES = IN_LOOP_BYTES // 8
+"""Packed bodies up to this size are unpacked in the event loop."""
+
+
+async def post_events(request: Request) -> Response:
+    """`POST /api/v1/events`."""
+    services = services_of(request)
+    try:
+        content_type = record_type(request.headers.get("content-type", ""))
+        body = await _body(request, services)
+        record = Record(services.environment, services.source, content_type, services.clock.now_unix_nano(), body)
+        samples = await _take(services, record)
+    except BadInputError as error:
+        telemetry.DROPPED.labels(error.reason).inc()
+        return error_answer(error)
+    except RetryableError as error:
+        telemetry.DROPPED.labels("queue_full" if isinstance(error, QueueFull) else "unavailable").inc()
+        return error_answer(error)
+    answer = {"accepted": len(samples), "dropped": samples.dropped, "notes": samples.notes}
+    return Json(answer, 202)
+
+
+async def _take(services: Services, record: Record) -> Samples:
+    with ExitStack() as held:
+        _reserve(held, services, len(record.payload))
+        if len(record.payload) <= IN_LOOP_BYTES:
+            samples = services.decode(record)
+        else:
+            samples = await run_in_threadpool(services.decode, record)
+        if len(samples):
+            if services.submit_blocks:
+                await run_in_threadpool(services.submit, record, samples)
+            else:
+                services.submit(record, samples)
+        elif samples.dropped:
+            reason = max(samples.dropped, key=lambda name: samples.dropped[name])
+            counts = ", ".join(f"{name}: {count}" for name, count in sorted(samples.dropped.items()))
+            raise BadInputError(reason, f"nothing in it can be used ({counts})")
+    return samples
+
+
+def _reserve(held: ExitStack, services: Services, size: int) -> None:
+    """Hold queue space; QueueFull if there is none, the RetryableError as it is if the runtime has problems."""
+    try:
+        held.enter_context(services.reserve(size))
+    except RetryableError as error:
+        # A runtime that starts or has stopped is not asked too much by this sender.
+        if services.health().problems:
+            raise
+        raise QueueFull(str(error)) from error
+
+
+class ControlRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A control record as it is asked for: `types.Control`, of which only `kind` is needed.
+
+    A missing `id` is made up, a missing `effective_unix_nano` is now; the author is the token's name where there is
+    one.
+    """
+
+    kind: ControlKind
+    id: str = ""
+    effective_unix_nano: int = 0
+    until_unix_nano: int = 0
+    matchers: dict[str, str] = {}
+    episode: str = ""
+    label: str = ""
+    comment: str = ""
+    author: str = ""
+
+
+async def post_control(request: Request) -> Response:
+    """`POST /api/v1/control`."""
+    services = services_of(request)
+    _must_be_json(request)
+    asked = _control(await _body(request, services))
+    control = Control(
+        kind=asked.kind,
+        id=asked.id or request.headers.get("idempotency-key", "") or uuid4().hex,
+        effective_unix_nano=asked.effective_unix_nano or services.clock.now_unix_nano(),
+        until_unix_nano=asked.until_unix_nano,
+        matchers=asked.matchers,
+        episode=asked.episode,
+        label=asked.label,
+        comment=asked.comment,
+        author=caller_of(request).name or asked.author,
+    )
+    if control.until_unix_nano and control.until_unix_nano <= control.effective_unix_nano:
+        raise BadInputError("bad_control", "until_unix_nano must be later than effective_unix_nano, or 0")
+    return Json(await run_in_threadpool(services.control, control), 202)
+
+
+def _control(body: bytes) -> ControlRequest:
+    try:
+        asked = msgspec.json.decode(body, type=ControlRequest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadInputError("bad_control", f"not a control record: {error}") from error
+    if asked.kind is ControlKind.LABEL and not (asked.episode and asked.label):
+        raise BadInputError("bad_control", "a label wants `episode` and `label`")
+    if asked.kind is ControlKind.FORGET and not asked.matchers:
+        raise BadInputError("bad_control", "to forget everything is not offered: name the entity in `matchers`")
+    return asked
+
+
+def _must_be_json(request: Request) -> None:
+    # A body that says nothing of itself is no control record: what it does cannot be taken back.
+    given = request.headers.get("content-type", "")
+    if given.partition(";")[0].strip().lower() != JSON or record_type(given) != JSON:
+        raise BadInputError("unknown_content_type", f"{given or 'no Content-Type'}: a control record is {JSON}")
+
+
+async def _body(request: Request, services: Services) -> bytes:
+    """The body, unpacked; BadInputError if it does not come whole or in time, is too large or cannot be unpacked."""
+    limit, encoding = services.max_body_bytes, request.headers.get("content-encoding", "")
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise too_large(limit)
+    try:
+        async with asyncio.timeout(services.body_seconds):
+            body = await _received(request, limit)
+    except TimeoutError as error:
+        raise BadInputError("too_slow", f"the body took more than {services.body_seconds:g} s") from error
+    except ClientDisconnect as error:
+        raise BadInputError("incomplete", "the sender hung up") from error
+    if not encoding or len(body) <= INFLATE_IN_LOOP_BYTES:
+        return inflate(body, encoding, limit)
+    return await run_in_threadpool(inflate, body, encoding, limit)
+
+
+async def _received(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+ROUTES = (
+    Guarded("POST", "/api/v1/events", post_events, Permission.INGEST),
+    Guarded("POST", "/api/v1/control", post_control, Permission.CONTROL),
+)

@@ -1,0 +1,53 @@
+"""`foreshock log`: look into a log, and check it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foreshock.cli.output import console, emit_json
+from foreshock.runtime.log import inspect_log, verify_log
+from foreshock.types import rfc3339
+
+app = typer.Typer(help="Look into the log of a data folder.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Argument(help="A log folder, or the data folder that holds one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def log_folder(path: Path) -> Path:
+    """The log folder for a path that is one or holds one."""
+    return path / "log" if (path / "log").is_dir() else path
+
+
+@app.command()
+def inspect(folder: Folder = Path(".foreshock"), as_json: AsJson = False) -> None:
+    """Count what the log holds, by source and type."""
+    summary = inspect_log(log_folder(folder))
+    if as_json:
+        emit_json(dataclasses.asdict(summary))
+        return
+    out = console()
+    out.print(f"{summary.records} records in {summary.segments} segments, {summary.bytes:,} bytes")
+    if summary.records:
+        out.print(f"received {rfc3339(summary.first_received)} to {rfc3339(summary.last_received)}")
+    for title, counts in (("source", summary.by_source), ("content type", summary.by_content_type)):
+        for name, count in sorted(counts.items()):
+            out.print(f"  {title} {name}: {count}")
+
+
+@app.command()
+def verify(folder: Folder = Path(".foreshock"), as_json: AsJson = False) -> None:
+    """Read every record and check its checksum; exit code 1 if something is wrong."""
+    problems = verify_log(log_folder(folder))
+    if as_json:
+        emit_json([dataclasses.asdict(problem) for problem in problems])
+    else:
+        for problem in problems:
+            console().print(f"{problem.file}: position {problem.position}, byte {problem.offset}: {problem.reason}")
+        if not problems:
+            console().print("the log is whole")
+    if problems:
+        raise typer.Exit(1)

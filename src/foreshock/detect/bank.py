@@ -1,0 +1,325 @@
+"""The bank of detectors: every detector steps over the rows; its own calibrator and bar make verdicts of its scores.
+
+Univariate detectors see the cells (key = series), multivariate ones the rows (key = entity). A detector that raises
+stops the pipeline with a PermanentError that names it: to go on without it would make what is said depend on when it
+broke. Rows that a detector has not warmed up for, that its bar has not (`BarOptions.min_rows`), or that lie before
+`train_until_unix_nano` are `warming_up` in the verdict, whatever was learnt from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import translate
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from foreshock.detect.bar import Bar, BarOptions
+from foreshock.detect.calibrate import Calibrator, CalibratorOptions
+from foreshock.errors import ConfigError, ForeshockError, PermanentError
+from foreshock.ports import Detector
+from foreshock.state import Registry, State
+from foreshock.telemetry import ANOMALIES, LATENCY, THROUGHPUT
+from foreshock.types import Columns, Frame, Rows, Scores, Series, Status, Verdict
+from foreshock.types.units import Options
+
+
+class TrustOptions(Options):
+    """How scores become p-values and alarms."""
+
+    calibrator: CalibratorOptions = Field(default_factory=CalibratorOptions, description="Scores to p-values.")
+    bar: BarOptions = Field(default_factory=BarOptions, description="Scores to alarms.")
+
+
+class Bank:
+    """The operator that runs detectors, calibrators and bars, one of each a detector.
+
+    Parameters
+        registry               slots of series and entities
+        detectors              name → detector, in the order of the verdicts
+        budget_entity_per_day  alarms a day and key that each bar keeps to
+        min_change             glob of feature names → least change worth an alarm; the first that matches counts, and
+                               goes to detectors that have `configure_keys(keys int32[k], min_change float64[k])`
+        watch, ignore          globs of feature names: what is judged, and what of that is not; a series that is not
+                               judged is `excluded` and reaches no detector
+        bands                  keep the expected band of every row, not only of anomalous ones
+        train_until_unix_nano  rows before it are learnt and never anomalous
+        trust                  options of calibrators and bars
+        configs                name → config of its detector, for `restore`; without, its own `options`
+
+    A glob is tried on the feature (name and attributes) and on the name alone. Raises ConfigError where a detector is
+    not what `DetectorInfo` allows.
+    """
+
+    name = "bank"
+
+    def __init__(
+        self,
+        registry: Registry,
+        detectors: Mapping[str, Detector],
+        budget_entity_per_day: float,
+        *,
+        min_change: Mapping[str, float] | None = None,
+        watch: Iterable[str] = ("*",),
+        ignore: Iterable[str] = (),
+        bands: bool = False,
+        train_until_unix_nano: int | None = None,
+        trust: TrustOptions | None = None,
+        configs: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.registry = registry
+        self.configs = dict(configs or {})
+        trust = trust or TrustOptions()
+        self.parts = {
+            name: Part(name, detector, budget_entity_per_day, trust, bands) for name, detector in detectors.items()
+        }
+        self._train_until = np.iinfo(np.int64).min if train_until_unix_nano is None else train_until_unix_nano
+        self._watch, self._ignore = _patterns(watch), _patterns(ignore)
+        self._min_change = [(_pattern(glob), value) for glob, value in (min_change or {}).items()]
+        self._known = 0
+        self._judged: NDArray[np.bool_] = np.zeros(0, np.bool_)
+
+    def process(self, columns: Columns) -> Columns:
+        """The columns with a verdict of each detector, over the cells or the rows."""
+        rows = columns.rows
+        if not len(rows):
+            return replace(columns, verdicts=())
+        self._meet()
+        training = rows.time_unix_nano < self._train_until
+        judged = self._judged[rows.series]
+        verdicts = [
+            part.over_rows(rows, judged, training) if part.multivariate else part.over_cells(rows, judged, training)
+            for part in self.parts.values()
+        ]
+        return replace(columns, verdicts=tuple(verdicts))
+
+    def on_watermark(self, time_unix_nano: int) -> Columns:
+        """Nothing: rows alone decide."""
+        return Columns()
+
+    def achieved(self, now_day: int, days: int = 30) -> dict[str, float]:
+        """Notifications a key and day over the last event-days, by detector (`Bar.achieved`)."""
+        return {name: part.bar.achieved(now_day, days) for name, part in self.parts.items()}
+
+    def forget(self, entity: int, series: NDArray[np.int32]) -> None:
+        """Give an entity and its series a fresh start in every detector, calibrator and bar."""
+        for part in self.parts.values():
+            part.forget(np.array([entity], np.int32) if part.multivariate else series)
+        self._configure(series[series < self._known])
+
+    def state(self) -> State:
+        """The states of all parts, their names under `<detector>/detector/`, `/calibrator/` and `/bar/`."""
+        merged = State(1, {"parts": {}})
+        for name, part in self.parts.items():
+            for role, state in part.states().items():
+                _merge(merged, f"{name}/{role}/", state)
+        return merged
+
+    def load(self, state: State) -> None:
+        """Take over what `state` gave; detectors are restored from their configs.
+
+        Raises PermanentError where it is not the state of these detectors.
+        """
+        if state.tables:
+            state = state.frozen()
+        for name, part in self.parts.items():
+            states = {role: _extract(state, f"{name}/{role}/") for role in ("detector", "calibrator", "bar")}
+            config = self.configs.get(name)
+            part.load(states, _own_options(part.detector) if config is None else config)
+        self._known = 0
+
+    def _meet(self) -> None:
+        """Look up the settings of series that are new since the last rows."""
+        known, now = self._known, len(self.registry)
+        if known == now:
+            return
+        new = self.registry.series[known:now]
+        self._judged = np.append(
+            self._judged[:known], [_any(self._watch, one) and not _any(self._ignore, one) for one in new]
+        ).astype(np.bool_)
+        self._known = now
+        self._configure(np.arange(known, now, dtype=np.int32))
+
+    def _configure(self, keys: NDArray[np.int32]) -> None:
+        keys = keys[self._judged[keys]]
+        if not len(keys):
+            return
+        series = self.registry.series
+        least = np.array([_first(self._min_change, series[key]) for key in keys.tolist()])
+        for part in self.parts.values():
+            configure = getattr(part.detector, "configure_keys", None)
+            if configure is not None and not part.multivariate:
+                configure(keys, least)
+
+
+class Part:
+    """One detector with the calibrator and the bar that make its scores comparable."""
+
+    def __init__(self, name: str, detector: Detector, budget_per_day: float, trust: TrustOptions, bands: bool) -> None:
+        info = detector.info
+        if info.kind not in ("univariate", "multivariate"):
+            raise ConfigError(f"detector {name!r} is {info.kind!r}: it must be univariate or multivariate")
+        if "/" in name:
+            raise ConfigError(f"detector {name!r}: a name must not hold '/'")
+        self.name, self.detector, self.multivariate = name, detector, info.kind == "multivariate"
+        self._bands = bands
+        self._ask_for_bands()
+        threshold = getattr(detector, "threshold", None)
+        self.bar = Bar(info.prior_score, budget_per_day, trust.bar, threshold)
+        self.calibrator = Calibrator(info.prior_score, trust.calibrator)
+        self._latency, self._throughput = LATENCY.labels(name), THROUGHPUT.labels(name)
+        self._anomalies = ANOMALIES.labels(name)
+
+    def _ask_for_bands(self) -> None:
+        """Have `step` give bands where it can on request.
+
+        Those of anomalous rows are always needed, and only `step` knows the state that a row was judged by.
+        """
+        if hasattr(self.detector, "bands"):
+            self.detector.bands = True
+
+    def over_cells(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
+        """The verdict over the cells; those not judged are excluded."""
+        frame = rows.series_frame()
+        if not judged.all():
+            frame = replace(frame, status=np.where(judged, frame.status, np.uint8(Status.EXCLUDED)))
+        scores = self._step(frame)
+        return self._judge(frame.key, frame.time_unix_nano, frame.learn, training[rows.row_of_cell()], scores)
+
+    def over_rows(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
+        """The verdict over the rows, frame by frame of one width; cells not judged are missing to the detector."""
+        if not judged.all():
+            rows = replace(rows, value=np.where(judged, rows.value, np.nan))
+        n = len(rows)
+        score, expected, low, high = (np.full(n, np.nan) for _ in range(4))
+        status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
+        for at, frame in rows.entity_frames():
+            scores = self._step(frame)
+            score[at], status[at] = scores.score, scores.status
+            for whole, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
+                if piece is not None:
+                    whole[at] = piece
+        whole_scores = Scores(score, status, None, expected, low, high)
+        return self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, whole_scores)
+
+    def _step(self, frame: Frame) -> Scores:
+        started = perf_counter()
+        try:
+            scores = self.detector.step(frame)
+        except ForeshockError:
+            raise
+        except Exception as error:
+            raise PermanentError(
+                f"detector {self.name!r} failed on a frame of {len(frame)} rows: {type(error).__name__}: {error}"
+            ) from error
+        seconds = perf_counter() - started
+        self._latency.observe(seconds)
+        if seconds > 0:
+            self._throughput.set(len(frame) / seconds)
+        if len(scores.score) != len(frame) or len(scores.status) != len(frame):
+            raise PermanentError(
+                f"detector {self.name!r} gave {len(scores.score)} scores and {len(scores.status)} states "
+                f"for {len(frame)} rows"
+            )
+        return scores
+
+    def _judge(
+        self,
+        key: NDArray[np.int32],
+        time_unix_nano: NDArray[np.int64],
+        learn: NDArray[np.bool_],
+        training: NDArray[np.bool_],
+        scores: Scores,
+    ) -> Verdict:
+        score = np.asarray(scores.score, np.float64)
+        given = np.asarray(scores.status, np.uint8)
+        strength, over = self.bar.step(key, time_unix_nano, score, given, learn, ~training)
+        # What a user's own limit calls too much may still be usual here: only the bar's own alarms are not learnt.
+        clean = learn if self.bar.threshold is not None else learn & ~over
+        p = self.calibrator.step(key, score, given, clean)
+        warming = (given == Status.SCORED) & (np.isnan(strength) | training)
+        status = np.where(warming, np.uint8(Status.WARMING_UP), given)
+        judged = status == Status.SCORED
+        anomalous = over & judged
+        self._anomalies.inc(int(np.count_nonzero(anomalous)))
+        shown = judged if self._bands else anomalous
+        return Verdict(
+            self.name, _where(judged, score), status, _where(judged, p), _where(judged, strength), anomalous,
+            *(_where(shown, np.nan if band is None else band) for band in (scores.expected, scores.low, scores.high)),
+        )  # fmt: skip
+
+    def forget(self, keys: NDArray[np.int32]) -> None:
+        """Give these keys a fresh start."""
+        self.detector.forget(keys)
+        self.calibrator.forget(keys)
+        self.bar.forget(keys)
+
+    def states(self) -> dict[str, State]:
+        """State by role."""
+        return {"detector": self.detector.state(), "calibrator": self.calibrator.state(), "bar": self.bar.state()}
+
+    def load(self, states: Mapping[str, State], config: Mapping[str, Any]) -> None:
+        """Take over states by role, the detector as a new one of the same class."""
+        self.detector = type(self.detector).restore(config, states["detector"])
+        self._ask_for_bands()
+        self.calibrator.load(states["calibrator"])
+        self.bar.load(states["bar"])
+
+
+def _where(keep: NDArray[np.bool_], values: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    return np.where(keep, values, np.nan)
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    return re.compile(translate(glob))
+
+
+def _patterns(globs: Iterable[str]) -> list[re.Pattern[str]]:
+    return [_pattern(glob) for glob in globs]
+
+
+def _matches(pattern: re.Pattern[str], series: Series) -> bool:
+    return bool(pattern.match(series.feature) or pattern.match(series.name))
+
+
+def _any(patterns: list[re.Pattern[str]], series: Series) -> bool:
+    return any(_matches(pattern, series) for pattern in patterns)
+
+
+def _first(settings: list[tuple[re.Pattern[str], float]], series: Series) -> float:
+    """The value of the first glob that matches, else 0."""
+    return next((value for pattern, value in settings if _matches(pattern, series)), 0.0)
+
+
+def _own_options(detector: Detector) -> Mapping[str, Any]:
+    """What a detector says it was made from: its attribute `options`, a model or a mapping; else nothing."""
+    options = getattr(detector, "options", None)
+    if isinstance(options, BaseModel):
+        return options.model_dump()
+    return options if isinstance(options, Mapping) else {}
+
+
+def _merge(into: State, prefix: str, part: State) -> None:
+    into.meta["parts"][prefix] = {"version": part.version, "meta": part.meta}
+    into.arrays.update({prefix + name: array for name, array in part.arrays.items()})
+    into.tables.update({prefix + name: table for name, table in part.tables.items()})
+    into.blobs.update({prefix + name: chunks for name, chunks in part.blobs.items()})
+
+
+def _extract(state: State, prefix: str) -> State:
+    part = state.meta.get("parts", {}).get(prefix)
+    if part is None:
+        raise PermanentError(f"the saved state holds nothing of {prefix!r}: it was saved under other detectors")
+    cut = len(prefix)
+    return State(
+        part["version"],
+        part["meta"],
+        {name[cut:]: array for name, array in state.arrays.items() if name.startswith(prefix)},
+        {},
+        {name[cut:]: chunks for name, chunks in state.blobs.items() if name.startswith(prefix)},
+    )

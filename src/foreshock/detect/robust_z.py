@@ -1,0 +1,95 @@
+"""`robust_z`, the default: how far a value lies from the median of its series, in floored scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from foreshock.detect.kernels import robust_z_sweep
+from foreshock.detect.univariate import Univariate, UnivariateOptions, read_options
+from foreshock.errors import ConfigError
+from foreshock.ports import DetectorInfo
+from foreshock.types import Frame
+
+PRIOR_SCORE = 6.0
+
+
+def _row(window: int) -> np.dtype[Any]:
+    whole = [(name, "i8") for name in ("time", "count", "head", "changed")]
+    return np.dtype(
+        [*whole, ("change", "f8"), ("min_change", "f8"), ("ring", "f8", (window,)), ("sorted", "f8", (window,))]
+    )
+
+
+class RobustZOptions(UnivariateOptions):
+    """The window that is remembered, and the least scale."""
+
+    window: int = Field(default=360, ge=2, le=100_000, description="Learnt values of a series that are remembered.")
+    min_change: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Least scale of every series, in its own unit: smaller changes score below 1.",
+    )
+
+    @model_validator(mode="after")
+    def _warms_up(self) -> RobustZOptions:
+        if self.warm_up_rows > self.window:
+            raise ValueError(f"warm_up_rows ({self.warm_up_rows}) must not be above window ({self.window})")
+        return self
+
+
+class RobustZ(Univariate):
+    """|x − median| / s over the last `window` learnt values of each series, exactly; score, then learn.
+
+    s = max(1.4826·MAD, .1·(p99 − p1), .05·|median|, .5·N, min_change, 1e-9), N the mean size of a change: a scale of
+    0 is what breaks such scorers (research/root-cause.md, research/detection.md). Quantile q of n sorted values is the
+    one at index ⌊q·(n − 1)⌋, the median the mean of the middle two. Everything is learnt, so that a shift becomes
+    normal once it fills half of the window. Scores are at most 1e9.
+    """
+
+    options: Any = RobustZOptions
+
+    def __init__(self, options: Mapping[str, Any] | RobustZOptions | None = None) -> None:
+        own = read_options(RobustZOptions, options)
+        self.options = own
+        dtype = _row(own.window)
+        info = DetectorInfo("robust_z", 1, "univariate", own.warm_up_rows, dtype.itemsize, PRIOR_SCORE)
+        super().__init__(info, dtype)
+        self._constants = (own.warm_up_rows, own.min_change, own.expiry_nanos, PRIOR_SCORE)
+
+    def configure_keys(self, keys: NDArray[np.int32], min_change: NDArray[np.float64]) -> None:
+        """Set the least scale of slots: keys int32[k], min_change float64[k] in the unit of each series, ≥ 0.
+
+        Raises ConfigError where one is negative or not finite. It outlives `forget` and expiry.
+        """
+        if not (np.isfinite(min_change) & (min_change >= 0)).all():
+            raise ConfigError(f"must be numbers of at least 0, not {min_change[~(min_change >= 0)]}", key="min_change")
+        if len(keys):
+            self._make_room(np.ascontiguousarray(keys))
+            self.table.rows["min_change"][keys] = min_change
+
+    def forget(self, keys: NDArray[np.int32]) -> None:
+        """Give these keys a fresh start, with the least scale they were given."""
+        known = keys[keys < self.table.used]
+        least = self.table.rows["min_change"][known]
+        super().forget(known)
+        self.table.rows["min_change"][known] = least
+
+    def sweep(
+        self,
+        rows: NDArray[Any],
+        key: NDArray[np.int32],
+        frame: Frame,
+        learn: NDArray[np.bool_],
+        score: NDArray[np.float64],
+        given: NDArray[np.uint8],
+        band: NDArray[np.float64],
+    ) -> None:
+        columns = (frame.time_unix_nano, frame.values[:, 0], learn, frame.status)
+        numbers = rows.view(np.float64).reshape(len(rows), -1)
+        robust_z_sweep(numbers, numbers.view(np.int64), key, *columns, *self._constants, score, given, band)

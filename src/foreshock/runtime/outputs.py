@@ -1,0 +1,99 @@
+"""What goes to the store: alerts, anomalous verdicts and the position they belong to, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from foreshock.runtime.task import Outputs
+from foreshock.state import Registry
+from foreshock.telemetry import ALERTS
+from foreshock.types import Alert, Columns, Control, Verdict, label_text
+
+VERDICT_COLUMNS = (
+    "entity", "feature", "time_unix_nano", "detector", "value", "score", "p_value", "strength", "expected", "low",
+    "high",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One transaction: everything that records `start` to `end` brought about."""
+
+    task: str
+    start: int
+    end: int
+    alerts: list[Alert]
+    verdicts: dict[str, list[Any]]
+    controls: list[Control]
+
+
+@dataclass(slots=True)
+class CommitBuilder:
+    """Gathers outputs between two commits."""
+
+    task: str
+    start: int = -1
+    rows: int = 0
+    last: float = 0.0
+    alerts: list[Alert] = field(default_factory=list)
+    verdicts: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in VERDICT_COLUMNS})
+    controls: list[Control] = field(default_factory=list)
+
+    def add(self, position: int, outputs: Outputs, registry: Registry) -> None:
+        """Take the outputs of the record at `position`."""
+        if self.start < 0:
+            self.start = position
+        for columns in outputs.columns:
+            self.rows += len(columns.rows)
+            for verdict in columns.verdicts:
+                add_anomalous(self.verdicts, columns, verdict, registry)
+        for alert in outputs.alerts:
+            if alert.ends_unix_nano is None:
+                ALERTS.labels(str(alert.kind), str(bool(alert.notified)).lower()).inc()
+        self.alerts += outputs.alerts
+        self.controls += outputs.controls
+
+    def due(self, now: float, seconds: float, idle: bool) -> bool:
+        """Whether it is time to commit: at once for alerts when nothing else waits, else every so often."""
+        if self.start < 0:
+            return False
+        return (bool(self.alerts) and idle) or now - self.last >= seconds
+
+    def take(self, end: int, now: float) -> Commit | None:
+        """The commit up to `end`, and begin anew; None where there is nothing to commit."""
+        if self.start < 0:
+            return None
+        commit = Commit(self.task, self.start, end, self.alerts, self.verdicts, self.controls)
+        self.start, self.rows, self.last = -1, 0, now
+        self.alerts, self.controls = [], []
+        self.verdicts = {name: [] for name in VERDICT_COLUMNS}
+        return commit
+
+
+def add_anomalous(into: dict[str, list[Any]], columns: Columns, verdict: Verdict, registry: Registry) -> None:
+    """Append the anomalous rows of one verdict, with their names, to columns of lists."""
+    at = np.flatnonzero(verdict.anomalous)
+    if not len(at):
+        return
+    rows = columns.rows
+    over_cells = len(verdict.score) == len(rows.series)
+    row = rows.row_of_cell()[at] if over_cells else at
+    into["entity"] += _entities(rows.entity[row].tolist(), registry)
+    if over_cells:
+        into["feature"] += [registry.series[slot].feature for slot in rows.series[at].tolist()]
+        into["value"] += rows.value[at].tolist()
+    else:
+        into["feature"] += [""] * len(at)
+        into["value"] += [float("nan")] * len(at)
+    into["time_unix_nano"] += rows.time_unix_nano[row].tolist()
+    into["detector"] += [verdict.detector] * len(at)
+    for name in ("score", "p_value", "strength", "expected", "low", "high"):
+        into[name] += getattr(verdict, name)[at].tolist()
+
+
+def _entities(slots: Iterable[int], registry: Registry) -> list[str]:
+    return [label_text(registry.entities[slot]) for slot in slots]

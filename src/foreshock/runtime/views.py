@@ -1,0 +1,328 @@
+"""What the API shows live: recent values and bands, entities, sources, open alerts; fed by outputs, never by state.
+
+The pipeline thread feeds, any thread reads; both hold one lock for no longer than a copy takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from foreshock import telemetry
+from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text
+
+POINT = np.dtype(
+    [
+        ("time_unix_nano", "i8"),
+        ("value", "f8"),
+        ("expected", "f8"),
+        ("low", "f8"),
+        ("high", "f8"),
+        ("score", "f4"),
+        ("p_value", "f4"),
+        ("anomalous", "?"),
+        ("status", "u1"),
+    ]
+)
+"""One point of a series as the views keep it."""
+
+_SKIPPED = -2
+_UNSEEN = -1
+
+
+class Names(Protocol):
+    """Whose slots the rows carry: `state.Registry` is one."""
+
+    series: list[Series]
+    entities: list[Labels]
+
+
+class SeriesView(NamedTuple):
+    """A series and its recent points, oldest first (`POINT[n]`, a copy)."""
+
+    series: Series
+    points: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EntityView:
+    """How an entity stands: its last row, and the greatest strength in it (NaN = nothing was judged)."""
+
+    entity: Labels
+    last_seen_unix_nano: int
+    status: Status
+    series: int
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """What a source has brought since the start."""
+
+    source: str
+    last_received_unix_nano: int
+    records: int
+    samples: int
+
+
+class Views:
+    """Rings of the last `points` points of at most `max_series` series, and tables beside them.
+
+    Memory is reserved at once and used as points come in: `max_series * points * 50` bytes when all are full. A series
+    beyond `max_series` is judged like any other but has no view; `not_viewed` counts them. `multivariate` names the
+    detectors whose verdicts follow rows: lengths alone cannot tell where there are as many rows as cells.
+    """
+
+    def __init__(
+        self,
+        max_series: int = 5000,
+        points: int = 720,
+        max_alerts: int = 10_000,
+        multivariate: Collection[str] = (),
+    ) -> None:
+        self.max_series, self.points, self.max_alerts = max_series, points, max_alerts
+        self.not_viewed = 0
+        self._multivariate = frozenset(multivariate)
+        self._lock = threading.Lock()
+        self._ring: NDArray[Any] = np.zeros((max_series, points), POINT)
+        self._head: NDArray[np.int64] = np.zeros(max_series, np.int64)
+        self._viewed: list[Series] = []
+        self._view_of: NDArray[np.int32] = np.full(64, _UNSEEN, np.int32)
+        self._by_entity: dict[str, list[int]] = {}
+        self._entities: list[Labels] = []
+        self._entity_slot: dict[str, int] = {}
+        self._seen: NDArray[np.int64] = np.zeros(64, np.int64)
+        self._status: NDArray[np.uint8] = np.zeros(64, np.uint8)
+        self._strength: NDArray[np.float64] = np.full(64, np.nan)
+        self._widths: NDArray[np.int32] = np.zeros(64, np.int32)
+        self._sources: dict[str, SourceView] = {}
+        self._alerts: dict[str, Alert] = {}
+
+    # Feeding: the pipeline thread
+
+    def feed(self, rows: Rows, verdicts: Sequence[Verdict], names: Names) -> None:
+        """Take in rows (n, of m cells) and their verdicts, one a detector, over cells or rows.
+
+        A cell shows the verdict with the least p-value; its band is the first that is known.
+        """
+        if not len(rows):
+            return
+        over_cells = [one for one in verdicts if self._over_cells(one, rows)]
+        cells = _points(rows, over_cells)
+        strength = _row_strength(rows, over_cells, [one for one in verdicts if not self._over_cells(one, rows)])
+        with self._lock:
+            self._admit(rows, names)
+            _push(self._ring, self._head, self._view_of, rows.series, cells)
+            _stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
+
+    def feed_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Take in transitions, or the open alerts of the store at start: what fires is open, what is resolved not."""
+        with self._lock:
+            for alert in alerts:
+                if alert.ends_unix_nano is not None:
+                    self._alerts.pop(alert.episode, None)
+                elif alert.episode in self._alerts or len(self._alerts) < self.max_alerts:
+                    self._alerts[alert.episode] = alert
+                else:
+                    telemetry.DROPPED.labels("alerts_not_viewed").inc()
+
+    def feed_source(self, source: str, received_unix_nano: int, samples: int) -> None:
+        """Note that a source brought a record."""
+        with self._lock:
+            old = self._sources.get(source)
+            records, before = (old.records, old.samples) if old else (0, 0)
+            self._sources[source] = SourceView(source, received_unix_nano, records + 1, before + samples)
+
+    def forget(self, entity: str) -> None:
+        """Drop what is shown of an entity (canonical text); its series come again with their next points."""
+        with self._lock:
+            for view in self._by_entity.get(entity, ()):
+                self._head[view] = 0
+            slot = self._entity_slot.get(entity)
+            if slot is not None:
+                self._seen[slot] = 0
+
+    def _over_cells(self, verdict: Verdict, rows: Rows) -> bool:
+        return verdict.detector not in self._multivariate and len(verdict.score) == len(rows.series)
+
+    def _admit(self, rows: Rows, names: Names) -> None:
+        self._view_of = _grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
+        top = int(rows.entity.max(initial=-1))
+        self._seen, self._status = _grown(self._seen, top, 0), _grown(self._status, top, 0)
+        self._strength, self._widths = _grown(self._strength, top, np.nan), _grown(self._widths, top, 0)
+        for slot in range(len(self._entities), top + 1):
+            self._entities.append(names.entities[slot])
+            self._entity_slot[label_text(names.entities[slot])] = slot
+        for slot in dict.fromkeys(rows.series[self._view_of[rows.series] == _UNSEEN].tolist()):
+            series = names.series[slot]
+            self._widths[self._entity_slot[series.entity_text]] += 1
+            if len(self._viewed) == self.max_series:
+                self._view_of[slot] = _SKIPPED
+                self.not_viewed += 1
+                telemetry.DROPPED.labels("series_not_viewed").inc()
+                continue
+            view = self._view_of[slot] = len(self._viewed)
+            self._viewed.append(series)
+            self._by_entity.setdefault(series.entity_text, []).append(int(view))
+
+    # Reading: any thread
+
+    def series(
+        self, entity: str | None = None, feature: str | None = None, points: int = 0, limit: int = 100, offset: int = 0
+    ) -> list[SeriesView]:
+        """Viewed series in the order they came up, with at most their last `points` points each.
+
+        `entity` is canonical text; an unknown one has no series.
+        """
+        with self._lock:
+            views = list(range(len(self._viewed))) if entity is None else list(self._by_entity.get(entity, ()))
+        chosen = [view for view in views if feature is None or self._viewed[view].feature == feature]
+        out: list[SeriesView] = []
+        for view in chosen[offset : offset + limit]:
+            # One at a time, so that a long answer does not hold up the pipeline.
+            with self._lock:
+                out.append(SeriesView(self._viewed[view], self._last(view, points)))
+        return out
+
+    def entities(self, limit: int = 1000, offset: int = 0) -> list[EntityView]:
+        """Entities with at least one row, in the order they came up."""
+        with self._lock:
+            slots = np.flatnonzero(self._seen[: len(self._entities)])[offset : offset + limit].tolist()
+            return [
+                EntityView(
+                    self._entities[slot],
+                    int(self._seen[slot]),
+                    Status(int(self._status[slot])),
+                    int(self._widths[slot]),
+                    float(self._strength[slot]),
+                )
+                for slot in slots
+            ]
+
+    def alerts(self) -> list[Alert]:
+        """Open alerts, the latest start first."""
+        with self._lock:
+            alerts = list(self._alerts.values())
+        return sorted(alerts, key=lambda alert: (-alert.starts_unix_nano, alert.key))
+
+    def sources(self) -> list[SourceView]:
+        """Sources by name."""
+        with self._lock:
+            return [self._sources[name] for name in sorted(self._sources)]
+
+    def counts(self) -> dict[str, int]:
+        """How much is in view: entities, series, series not viewed, open alerts."""
+        with self._lock:
+            return {
+                "entities": int(np.count_nonzero(self._seen)),
+                "series": len(self._viewed),
+                "series_not_viewed": self.not_viewed,
+                "open_alerts": len(self._alerts),
+            }
+
+    def _last(self, view: int, points: int) -> NDArray[Any]:
+        head = int(self._head[view])
+        count = min(points, head, self.points)
+        first, end = (head - count) % self.points, head % self.points
+        ring = self._ring[view]
+        if count and first >= end:
+            return np.concatenate((ring[first:], ring[:end]))
+        copy: NDArray[Any] = ring[first : first + count].copy()
+        return copy
+
+
+def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
+    """The cells of `rows` as points (`POINT[m]`) with what the verdicts over cells say."""
+    row = rows.row_of_cell()
+    out = np.zeros(len(rows.series), POINT)
+    out["time_unix_nano"], out["value"] = rows.time_unix_nano[row], rows.value
+    out["status"] = np.where(np.isnan(rows.value), np.uint8(Status.MISSING), rows.status[row])
+    for name in ("expected", "low", "high", "score", "p_value"):
+        out[name] = np.nan
+    if not verdicts:
+        return out
+    if len(verdicts) == 1:
+        for name in ("score", "p_value", "status", "anomalous", "expected", "low", "high"):
+            out[name] = getattr(verdicts[0], name)
+        return out
+    p = np.stack([one.p_value for one in verdicts])
+    least = np.where(np.isnan(p), np.inf, p).argmin(axis=0)
+    cell = np.arange(len(out))
+    for name in ("score", "p_value", "status"):
+        out[name] = np.stack([getattr(one, name) for one in verdicts])[least, cell]
+    out["anomalous"] = np.logical_or.reduce([one.anomalous for one in verdicts])
+    for name in ("expected", "low", "high"):
+        band = np.stack([getattr(one, name) for one in verdicts])
+        chosen = band[least, cell]
+        known = ~np.isnan(band)
+        out[name] = np.where(np.isnan(chosen), band[known.argmax(axis=0), cell], chosen)
+    return out
+
+
+def _row_strength(rows: Rows, over_cells: Sequence[Verdict], over_rows: Sequence[Verdict]) -> NDArray[np.float64]:
+    """The greatest strength of each row over all verdicts: float64[n], NaN where nothing was judged."""
+    out = np.full(len(rows), np.nan)
+    for one in over_cells:
+        _strongest(rows.start, one.strength, out)
+    for one in over_rows:
+        np.fmax(out, one.strength, out=out)
+    return out
+
+
+def _grown(old: NDArray[Any], highest: int, fill: float) -> NDArray[Any]:
+    if highest < len(old):
+        return old
+    grown = np.full(max(2 * len(old), highest + 1), fill, old.dtype)
+    grown[: len(old)] = old
+    return grown
+
+
+@njit(cache=True, nogil=True)
+def _push(
+    ring: NDArray[Any],
+    head: NDArray[np.int64],
+    view_of: NDArray[np.int32],
+    series: NDArray[np.int32],
+    cells: NDArray[Any],
+) -> None:
+    """Append each cell to the ring of its series, in order."""
+    points = ring.shape[1]
+    for i in range(len(series)):
+        view = view_of[series[i]]
+        if view >= 0:
+            ring[view, head[view] % points] = cells[i]
+            head[view] += 1
+
+
+@njit(cache=True, nogil=True)
+def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Raise each row's strength to the greatest of its cells; NaN counts for nothing."""
+    for row in range(len(out)):
+        for cell in range(start[row], start[row + 1]):
+            if strength[cell] > out[row] or np.isnan(out[row]):
+                out[row] = strength[cell]
+
+
+@njit(cache=True, nogil=True)
+def _stand(
+    entity: NDArray[np.int32],
+    time_unix_nano: NDArray[np.int64],
+    status: NDArray[np.uint8],
+    strength: NDArray[np.float64],
+    seen: NDArray[np.int64],
+    last_status: NDArray[np.uint8],
+    last_strength: NDArray[np.float64],
+) -> None:
+    """Bring the table of entities up to their latest rows."""
+    for row in range(len(entity)):
+        e = entity[row]
+        if time_unix_nano[row] >= seen[e]:
+            seen[e] = time_unix_nano[row]
+            last_status[e] = status[row]
+            last_strength[e] = strength[row]

@@ -1,0 +1,46 @@
+"""Made-up readings through a task of its own: compiles the kernels of a config, and shows what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
+from foreshock.config import Config
+from foreshock.runtime.task import Task, Watermark, encode_json
+from foreshock.types import Record
+from foreshock.types.record import WATERMARK
+
+START = 1_700_000_000_000_000_000
+
+
+def readings(entities: int, features: int, rows: int, step_seconds: float, seed: int = 0) -> Iterator[Record]:
+    """Records of noise around a level, one a step with a reading of each entity, each followed by its watermark."""
+    rng = np.random.default_rng(seed)
+    names = [f"metric_{j}" for j in range(features)]
+    for k in range(rows):
+        now = START + round(k * step_seconds * 1e9)
+        values = rng.normal(100.0, 5.0, (entities, features)).tolist()
+        payload = encode_metrics(
+            [
+                Reading(
+                    now, {"host.name": f"warm-{e}"}, [Metric(n, {}, "1", v) for n, v in zip(names, row, strict=True)]
+                )
+                for e, row in enumerate(values)
+            ]
+        )
+        yield Record("default", "warm", METRICS, now, payload)
+        yield Record("default", "warm", WATERMARK, now, encode_json(Watermark(now)))
+
+
+def warm(config: Config, rows: int = 80) -> Task:
+    """Run a task of the config over a few made-up rows and a jump, so that every kernel it needs is compiled."""
+    task = Task(config, bands=True)
+    for record in readings(2, 3, rows, 5.0):
+        task.process(record)
+    jump = [Metric(f"metric_{j}", {}, "1", 1e6) for j in range(3)]
+    at = START + rows * 5_000_000_000
+    task.process(Record("default", "warm", METRICS, at, encode_metrics(Reading(at, {"host.name": "warm-0"}, jump))))
+    task.finish()
+    return task

@@ -1,0 +1,246 @@
+"""From samples to rows: one sequential kernel over samples, one over entities when a watermark passes.
+
+A kernel stops where an array is full and says so (`DONE` …); the caller makes room and calls again with the place where
+it stopped. `docs/explanation/time.md` says what is done here in words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from foreshock.stream.align_close import count_in_head, drain, head_window
+from foreshock.stream.align_step import DISTINCT_TIMES, find_step
+from foreshock.stream.align_tables import (
+    DUPLICATE,
+    FOREVER,
+    FUTURE,
+    HOLD,
+    IRREGULAR,
+    LATE,
+    MAX_PENDING,
+    MAX_SOURCES,
+    NEVER,
+    NOT_FINITE,
+    PENDING_FULL,
+    SERIES_LIMIT,
+    SOURCE_LIMIT,
+    TIME_LIMIT,
+    UNDECIDED_USED,
+    USED,
+    WATERMARK,
+    Flag,
+    Int,
+    Real,
+    Tables,
+    has_event,
+    insert,
+    place,
+)
+from foreshock.stream.jit import entry, inner
+
+DONE, ROOM_BEFORE, ROOM_AFTER, POOL = range(4)
+"""Why a kernel stopped: all is done; rows or cells are full before or after a sample was put in; the pool is full."""
+
+_LIVE_STEPS = 5
+_LIVE_LEAST = 60_000_000_000
+"""A source is live within so many steps, and at least so long, of the entity's newest sample."""
+
+
+@entry
+def take(
+    t: Tables, slots: Any, index: Any, time: Any, value: Any, event: Any, source: Int, limit: Int, first: Int,
+    stopped: Int, why: Int,
+) -> tuple[Int, Int, Int]:  # fmt: skip
+    """Take samples of one intake from `first` on; (next sample, entity stopped at, why).
+
+    `slots int32[k]` series slots of the intake's dictionary (-1 = no room), `index int32[n]` into it; `limit` is the
+    largest time that is not `future`. `stopped`, `why` are what the last call returned.
+    """
+    i, n = first, len(index)
+    tried = first if why == ROOM_BEFORE else -1
+    to_drain = np.int64(stopped) if why in (ROOM_BEFORE, ROOM_AFTER) else np.int64(-1)
+    while True:
+        if to_drain >= 0:
+            if not drain(t, to_drain, t.entity[to_drain].clock, tried != i):
+                return i, to_drain, ROOM_BEFORE if tried == i else ROOM_AFTER
+            to_drain = np.int64(-1)
+        if i == n:
+            return n, -1, DONE
+        s = slots[index[i]]
+        if s < 0:
+            t.counts[SERIES_LIMIT] += 1
+            i += 1
+            continue
+        e = np.int64(t.series_entity[s])
+        refused = _refuse(t, e, s, time[i], event[i], source, limit)
+        if refused >= 0:
+            t.counts[refused] += 1
+            i += 1
+            continue
+        _raise_clock(t, e, source, time[i])
+        if not _has_room(t, e):
+            if tried != i:
+                tried, to_drain = i, e
+            else:
+                t.counts[PENDING_FULL] += 1
+                i += 1
+            continue
+        if t.number[USED] == len(t.pool):
+            return i, -1, POOL
+        if _accept(t, e, s, time[i], value[i], event[i], source) or t.entity[e].clock >= t.entity[e].due:
+            to_drain = e
+        i += 1
+
+
+@inner
+def _refuse(t: Tables, e: Int, s: Int, when: Int, event: Int, source: Int, limit: Int) -> Int:
+    """Why a sample is not taken, or -1."""
+    r = t.entity[e]
+    if when > limit:
+        return FUTURE
+    if when < -TIME_LIMIT:
+        return LATE
+    late = when < r.clock or when < r.closed_end
+    if late and when == t.series[s].last_time:
+        return DUPLICATE
+    if _repeats(t, e, s, when, event):
+        return DUPLICATE
+    if late:
+        return LATE
+    if r.sources == MAX_SOURCES and _source_place(t, e, source) == MAX_SOURCES:
+        return SOURCE_LIMIT
+    return -1
+
+
+@inner
+def _repeats(t: Tables, e: Int, s: Int, when: Int, event: Int) -> Flag:
+    """Whether a pending sample is the same: by event id, or by time unless both have (different) ids."""
+    if event != 0 and has_event(t, s, event):
+        return True
+    q = t.series[s]
+    if when > q.max_time:
+        return False
+    if when == q.max_time:
+        return event == 0 or q.max_id == 0
+    n = place(t, e, when)
+    while n >= 0 and t.pool[n].time == when:
+        if t.pool[n].series == s and (event == 0 or t.pool[n].event == 0):
+            return True
+        n = t.pool[n].previous
+    return False
+
+
+@inner
+def _source_place(t: Tables, e: Int, source: Int) -> Int:
+    """Where a source stands among the entity's; their number if it is new."""
+    r = t.entity[e]
+    k = 0
+    while k < r.sources and r.source[k] != source:
+        k += 1
+    return k
+
+
+@inner
+def _raise_clock(t: Tables, e: Int, source: Int, when: Int) -> None:
+    r = t.entity[e]
+    k = _source_place(t, e, source)
+    if k == r.sources:
+        r.sources = k + 1
+        r.source[k] = source
+        r.source_time[k] = when
+    elif when > r.source_time[k]:
+        r.source_time[k] = when
+    else:
+        return
+    r.newest = max(r.newest, when)
+    live = r.newest - max(_LIVE_STEPS * r.step, _LIVE_LEAST)
+    low = FOREVER
+    for k in range(r.sources):
+        if r.source_time[k] >= live:
+            low = min(low, r.source_time[k] - t.lateness[r.source[k]])
+    r.clock = max(r.clock, low)
+
+
+@inner
+def _has_room(t: Tables, e: Int) -> Flag:
+    """Whether the pool may take one more; entities without a step get three quarters of it, new ones all told."""
+    most = t.number[MAX_PENDING]
+    if t.number[USED] >= most:
+        return False
+    return t.entity[e].step >= 0 or 4 * t.number[UNDECIDED_USED] < 3 * most
+
+
+@inner
+def _accept(t: Tables, e: Int, s: Int, when: Int, value: Real, event: Int, source: Int) -> Flag:
+    """Put a sample among the pending ones; whether something may close for it before its time.
+
+    Where this one was wanting, the step is found.
+    """
+    r = t.entity[e]
+    q = t.series[s]
+    if np.isinf(value):
+        t.counts[NOT_FINITE] += 1
+        value = np.nan
+    if when < t.number[WATERMARK]:
+        r.hold = t.number[WATERMARK] + t.number[HOLD]
+        t.due[e] = max(r.due, r.hold)
+    if when > q.max_time:
+        q.max_time = when
+        q.max_id = event != 0
+    n = insert(t, e, s, when, value, event, _source_place(t, e, source))
+    if r.step < 0:
+        t.number[UNDECIDED_USED] += 1
+        before = t.pool[n].previous
+        if before < 0 or t.pool[before].time != when:
+            r.distinct += 1
+        if r.distinct < DISTINCT_TIMES:
+            return False
+        decide(t, e, when)
+        return True
+    if r.head == r.tail or when < r.head_start:
+        head_window(t, e)
+        return True
+    if when < r.head_end:
+        count_in_head(t, e, n)
+        return r.head_live >= r.live
+    return r.step == IRREGULAR and r.head_live >= r.live
+
+
+@inner
+def decide(t: Tables, e: Int, when: Int) -> None:
+    """Find the entity's step from what is pending; `when` decided."""
+    r = t.entity[e]
+    r.step = find_step(t, e)
+    r.decided = when
+    t.number[UNDECIDED_USED] -= r.pending
+    head_window(t, e)
+
+
+@entry
+def advance(t: Tables, watermark: Int, first: Int) -> Int:
+    """Close what a watermark decides, from entity `first` on; the entity where rows or cells are full, or their number.
+
+    At the end of time (FOREVER) all that is pending is closed, with steps found from what there is; that nothing
+    follows then is no silence.
+    """
+    for e in range(first, len(t.due)):
+        r = t.entity[e]
+        if watermark == FOREVER:
+            if r.head < 0:
+                continue
+            if r.step < 0:
+                decide(t, e, NEVER)
+        elif t.due[e] > watermark:
+            continue
+        if not drain(t, e, max(watermark, r.clock), True):
+            return e
+    return len(t.due)
+
+
+@entry
+def set_due(t: Tables) -> None:
+    """Work out `due` of all entities, closing nothing."""
+    for e in range(len(t.due)):
+        drain(t, e, NEVER, False)
