@@ -221,6 +221,15 @@ def test_a_clock_that_reaches_a_complete_time_closes_it() -> None:
     assert times(feed(align, [(2, "z", 1.0), (3, "z", 1.0)], source="r")) == [2.0, 3.0]
 
 
+def test_a_clock_may_reach_a_complete_time_by_a_later_sample() -> None:
+    sources = {"s": SourceTime(0), "r": SourceTime(1)}
+    align = Align(Registry(), AlignOptions.model_validate({"step": "none"}), sources)
+    feed(align, [(1, "x", 1.0)], source="r")
+    feed(align, [(0.5, "x", 1.0), (2, "x", 1.0), (5, "x", 1.0)])
+    assert times(feed(align, [(2.5, "x", 1.0)], source="r")) == [0.5, 1.0]
+    assert times(feed(align, [(3, "x", 1.0)], source="r")) == [2.0]
+
+
 def test_columns_are_left_out_five_rows_after_they_were_last_seen() -> None:
     align = make("1s")
     rows = feed(align, [(0, "y", 1.0), *[(float(i), "x", 1.0) for i in range(9)]])
@@ -277,7 +286,12 @@ def test_bounds_drop_and_count() -> None:
 def test_new_entities_cannot_take_all_the_room() -> None:
     align = make("auto", lateness=5.0, max_pending=40, series=10_000)
     feed(align, [(float(i), "x", 1.0) for i in range(12)], entity="known")
-    for i in range(100):
+    for i in range(50):
+        feed(align, [(12.0, "x", 1.0)], entity=f"new{i}")
+    restarted = Align(align.registry, align.options, {"s": SourceTime(5.0)})
+    restarted.load(align.state().frozen())
+    align = restarted
+    for i in range(50, 100):
         feed(align, [(12.0, "x", 1.0)], entity=f"new{i}")
     dropped = align.counts["pending_full"]
     assert 60 <= dropped <= 75

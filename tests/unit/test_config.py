@@ -61,8 +61,9 @@ def test_sources_have_times_and_options(tmp_path: Path) -> None:
     text = "sources:\n- host: {every: 2s, lateness: 1s}\n- {type: host, name: other, max_skew: 5m}"
     first, second = load(write(tmp_path / "a.yaml", text), environ={}).sources
     assert (first.name, first.lateness_seconds, first.max_skew_seconds, first.options.every) == ("host", 1, 60, 2)
-    assert (second.name, second.lateness_seconds, second.max_skew_seconds) == ("other", 5, 300)
-    assert Config().default_lateness_seconds == second.lateness_seconds
+    assert (second.name, second.lateness_seconds, second.max_skew_seconds) == ("other", 0, 300)
+    (posted,) = load(write(tmp_path / "b.yaml", "sources: [http]"), environ={}).sources
+    assert Config().default_lateness_seconds == posted.lateness_seconds == 5
 
 
 def test_yaml_is_read_by_its_core_schema(tmp_path: Path) -> None:

@@ -261,6 +261,16 @@ def test_many_rings_grow_side_by_side_and_give_their_room_back() -> None:
     assert len(features.state().tables["ring"].copy()) == before
 
 
+def test_rings_that_outgrow_their_place_leave_it_to_others() -> None:
+    registry = Registry()
+    features = Features(registry, [option(do="max", over="1h")])
+    for k in range(300):
+        one = series("x", (("host.name", f"h{k}"),))
+        rows: list[Row] = [(float(i), Status.SCORED, [(one, float(i))]) for i in range(40)]
+        features.process(Columns(rows=rows_of(registry, rows)))
+    assert len(features.state().tables["ring"].copy()) < 300 * 64 * 1.5
+
+
 def test_a_copy_shows_the_moment_it_began() -> None:
     def running() -> tuple[Registry, Features]:
         registry = Registry()
@@ -268,8 +278,8 @@ def test_a_copy_shows_the_moment_it_began() -> None:
         features.process(Columns(rows=rows_of(registry, random_rows(np.random.default_rng(1), 300))))
         return registry, features
 
-    more = random_rows(np.random.default_rng(2), 300)
-    more = [(time + 10_000, status, cells) for time, status, cells in more]
+    later = max(time for time, *_ in random_rows(np.random.default_rng(1), 300)) - 1_700_000_000
+    more = [(time + later, status, cells) for time, status, cells in random_rows(np.random.default_rng(2), 1500)]
     registry, working = running()
     state = working.state()
     for table in state.tables.values():

@@ -37,6 +37,7 @@ class HostSource:
     """
 
     options: ClassVar = HostOptions
+    default_lateness_seconds: ClassVar = 0.0
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -57,7 +58,9 @@ def decode_metrics(payload: bytes) -> Samples:
         raise BadInputError(next(iter(dropped), "empty"), "the body holds no reading that can be used")
     known: dict[Series, int] = {}
     index = [
-        known.setdefault(_series(metric, entity), len(known))
+        known.setdefault(
+            _series(metric.name, tuple(metric.attributes.items()), metric.unit, metric.counter, entity), len(known)
+        )
         for reading in used
         for entity in (labels(reading.entity),)
         for metric in reading.metrics
@@ -77,6 +80,7 @@ def _values(metrics: Iterable[Metric]) -> np.ndarray[tuple[int], np.dtype[np.flo
     return np.array([np.nan if metric.value is None else metric.value for metric in metrics], np.float64)
 
 
-def _series(metric: Metric, entity: Labels) -> Series:
-    kind = Kind.COUNTER if metric.counter else Kind.GAUGE
-    return Series(metric.name, entity, labels(metric.attributes), metric.unit, kind)
+@lru_cache(maxsize=1 << 16)
+def _series(name: str, attributes: Labels, unit: str, counter: bool, entity: Labels) -> Series:
+    # Cached: the same few series come with every reading, and making one costs more than the rest of its decoding.
+    return Series(name, entity, tuple(sorted(attributes)), unit, Kind.COUNTER if counter else Kind.GAUGE)

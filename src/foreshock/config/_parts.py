@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -103,13 +104,24 @@ class Source(Part):
     kind: ClassVar[str] = "source"
 
     lateness: Annotated[Seconds, Field(ge=0)] = Field(
-        default=DEFAULT_LATENESS_SECONDS, description="How long after newer samples an older one may still come."
+        default=DEFAULT_LATENESS_SECONDS,
+        description="How long after newer samples an older one may still come; by default 0 for `host`, which is never "
+        "late.",
     )
     max_skew: Annotated[Seconds, Field(ge=0)] = Field(
         default=60.0,
         description="How far ahead of our clock a sample's time may be; beyond, it is refused as `future`.",
     )
     options: Any = _options()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_lateness(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "lateness" not in data and isinstance(data.get("type"), str):
+            with suppress(ConfigError):
+                own = getattr(plugins.find(cls.kind, data["type"]), "default_lateness_seconds", None)
+                return data if own is None else {**data, "lateness": own}
+        return data
 
     @property
     def lateness_seconds(self) -> float:

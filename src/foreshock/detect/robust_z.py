@@ -68,7 +68,7 @@ class RobustZ(Univariate):
         Raises ConfigError where one is negative or not finite. It outlives `forget` and expiry.
         """
         if not (np.isfinite(min_change) & (min_change >= 0)).all():
-            raise ConfigError(f"must be numbers of at least 0, not {min_change[~(min_change >= 0)]}", key="min_change")
+            raise ConfigError("must be finite and at least 0", key="min_change")
         if len(keys):
             self._make_room(np.ascontiguousarray(keys))
             self.table.rows["min_change"][keys] = min_change
@@ -90,6 +90,7 @@ class RobustZ(Univariate):
         given: NDArray[np.uint8],
         band: NDArray[np.float64],
     ) -> None:
+        """As `Univariate.sweep`."""
         columns = (frame.time_unix_nano, frame.values[:, 0], learn, frame.status)
         numbers = rows.view(np.float64).reshape(len(rows), -1)
         robust_z_sweep(numbers, numbers.view(np.int64), key, *columns, *self._constants, score, given, band)

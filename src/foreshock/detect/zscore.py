@@ -70,6 +70,7 @@ class ZScore(Univariate):
         given: NDArray[np.uint8],
         band: NDArray[np.float64],
     ) -> None:
+        """As `Univariate.sweep`."""
         zscore_sweep(
             rows,
             key,

@@ -175,7 +175,8 @@ def _decimals(magnitude: float) -> int:
 def _scale(magnitude: float, unit: str) -> tuple[float, str]:
     """Factor and suffix that make a number of a UCUM unit easy to read."""
     base, per, rest = unit.partition("/")
-    base = base[1:-1] if base.startswith("{") and base.endswith("}") else base
+    # What is counted stands in the metric's name: "processes count is 76", not "76 process".
+    base = "" if base.startswith("{") and base.endswith("}") else base
     tail = per + rest
     if base in _SECONDS and not per:
         seconds = magnitude * _SECONDS[base]

@@ -78,7 +78,7 @@ def find_step(t: Tables, e: Int) -> Int:
     step = step_of(t.scratch[:count])
     if step != IRREGULAR:
         return step
-    count = 0
+    count = _within_series(t, e)
     return step_of(t.scratch[:count]) if count >= _FEWEST else IRREGULAR
 
 

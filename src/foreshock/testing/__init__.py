@@ -1,5 +1,5 @@
 """The kits that users of the library test their own parts with."""
 
-from foreshock.testing.check_detector import ConformanceError, check_detector, check_names
+from foreshock.testing.detector_suite import ConformanceError, check_detector, check_names
 
 __all__ = ["ConformanceError", "check_detector", "check_names"]

@@ -50,6 +50,14 @@ class Series:
     unit: str = ""
     kind: Kind = Kind.GAUGE
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Looked up once a record and series: worth keeping.
+        return hash((self.name, self.entity, self.attributes, self.unit, self.kind))
+
     @cached_property
     def feature(self) -> str:
         """The column of the entity's frame that this series feeds: name and attributes."""
