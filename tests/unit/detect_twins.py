@@ -100,31 +100,38 @@ class RobustZTwin(Twin):
         super().__init__(self.options.warm_up_rows, self.options.expiry_nanos)
 
     def fresh(self) -> dict[str, Any]:
-        return {"window": [], "change": 0.0, "changed": 0}
+        return {"window": [], "change": 0.0, "changed": 0, "last": 0.0}
 
     def count(self, memory: dict[str, Any]) -> int:
         return len(memory["window"])
 
-    def center_and_scale(self, memory: dict[str, Any]) -> tuple[float, float]:
+    def center_and_scale(self, memory: dict[str, Any], x: float) -> tuple[float, float]:
         window = np.array(memory["window"])
         n, ordered = len(window), sorted(memory["window"])
         median = float(np.median(window))
         mad = float(np.median(np.abs(window - median)))
         reach = ordered[99 * (n - 1) // 100] - ordered[(n - 1) // 100]
-        floors = (0.05 * abs(median), 0.5 * memory["change"], self.options.min_change, 1e-9)
+        trust = min(memory["changed"], 20) / 20
+        floors = [0.05 * abs(median), 0.5 * memory["change"] * trust, self.options.min_change / 12, 1e-9]
+        if memory["changed"] == 0:
+            floors.append(abs(x - median) / (8.0 * math.sqrt(math.sqrt(n / 60.0))))
         return median, max(1.4826 * mad, 0.1 * reach, *floors)
 
     def judge(self, memory: dict[str, Any], x: float) -> float:
-        median, scale = self.center_and_scale(memory)
+        median, scale = self.center_and_scale(memory, x)
         return abs(x - median) / scale
 
     def remember(self, memory: dict[str, Any], x: float) -> None:
-        window = memory["window"]
-        if window and x != window[-1]:
-            change = abs(x - window[-1])
+        window, learnt = memory["window"], x
+        if len(window) >= self.warm_up_rows:
+            median, scale = self.center_and_scale(memory, x)
+            learnt = min(max(x, median - 6.0 * scale), median + 6.0 * scale) + 0.0
+        if window and x != memory["last"]:
+            change = abs(x - memory["last"])
             if memory["changed"]:
                 change = min(change, 6.0 * memory["change"])
             memory["changed"] = min(memory["changed"] + 1, 500)
             memory["change"] += (change - memory["change"]) / memory["changed"]
-        window.append(x)
+        memory["last"] = x
+        window.append(learnt)
         del window[: -self.options.window]

@@ -49,11 +49,15 @@ def test_long_awkward_frames_score_as_the_twin_says(config: dict[str, int], seed
         assert (row["count"], row["change"]) == (n, memory["change"])
         np.testing.assert_array_equal(row["sorted"][:n], sorted(memory["window"]))
         if n >= twin.warm_up_rows:
-            center, width = twin.center_and_scale(memory)
+            center, width = twin.center_and_scale(memory, 1.0)
+            low = center - 6.0 * width
             asked = detector.score(make([key], int(row["time"]), [1.0]))
             assert asked.expected is not None
             assert asked.low is not None
-            assert (asked.expected[0], asked.low[0]) == (center, center - 6.0 * width)
+            assert (asked.expected[0], asked.low[0]) == (
+                center,
+                max(low, 0.0) if min(memory["window"]) >= 0.0 else low,
+            )
 
 
 def test_the_median_distance_is_that_of_numpy() -> None:
@@ -80,14 +84,14 @@ def test_the_window_is_sliding_and_exact() -> None:
     [
         (np.tile([100.0, 101.0, 99.0, 103.0, 97.0], 40), 5.0),
         (np.repeat([-3.0, -1.0, 0.0, 1.0, 3.0], 40), 1.4826),
-        (np.repeat([0.0, 3.0], [180, 20]), 1.5),
-        (np.concatenate([np.zeros(190), np.arange(1.0, 6.0), np.arange(5.0, 0.0, -1.0)]), 0.5),
+        (np.tile(np.repeat([0.0, 3.0], [9, 1]), 20), 1.5),
+        (np.concatenate([np.zeros(190), np.arange(1.0, 6.0), np.arange(5.0, 0.0, -1.0)]), 0.4),
         (np.concatenate([np.zeros(100), np.full(100, 1e-12)]), 1e-9),
     ],
     ids=["5% of the median", "MAD", "half the mean change", "a tenth of p1 to p99", "the least scale"],
 )
 def test_each_floor_of_the_scale_holds_alone(values: NDArray[np.float64], wanted: float) -> None:
-    detector = RobustZ()
+    detector = RobustZ({"warm_up_rows": len(values)})
     detector.step(series(values))
     assert scale(detector) == pytest.approx(wanted, rel=1e-9)
 
@@ -100,13 +104,37 @@ def test_the_mean_change_is_not_carried_off_by_a_spike() -> None:
     assert 1.0 < detector.table.rows[0]["change"] < 1.2
 
 
-def test_a_constant_series_that_changes_scores_much_and_finitely() -> None:
+@pytest.mark.parametrize(("level", "rows"), [(0.0, 100), (40.0, 30), (-3.0, 2000)])
+def test_the_first_move_of_a_constant_series_scores_by_how_long_it_stood(level: float, rows: int) -> None:
+    detector = RobustZ()
+    detector.step(series(np.full(rows, level)))
+    seen = detector.score(series([1e3], START + 3 * DAY)).score[0]
+    assert seen == pytest.approx(8.0 * (min(rows, 360) / 60) ** 0.25)
+
+
+def test_a_constant_series_that_moves_and_stays_away_scores_high_from_its_second_row_on() -> None:
     detector = RobustZ()
     detector.step(series(np.zeros(100)))
-    assert detector.score(series([1e3], START + DAY)).score[0] == 1e9
-    detector = RobustZ()
-    detector.step(series(np.full(100, 40.0)))
-    assert detector.score(series([60.0], START + DAY)).score[0] == pytest.approx(10.0)
+    seen = detector.step(series([5.0, 6.0, 5.5, 5.2, 6.1, 5.4], START + DAY)).score
+    assert seen[0] < 10.0
+    assert (seen[1:] > 20.0).all()
+
+
+def test_an_outlier_does_not_widen_the_scale_by_which_the_next_is_judged() -> None:
+    detector = RobustZ({"window": 100})
+    detector.step(series(np.random.default_rng(0).normal(50, 1, 400)))
+    seen = detector.step(series(np.full(20, 90.0), START + DAY)).score
+    assert seen.min() > 0.8 * seen[0]
+
+
+def test_what_was_never_negative_is_not_expected_to_be() -> None:
+    rng = np.random.default_rng(0)
+    for values, lowest in ((np.abs(rng.normal(size=200)), True), (rng.normal(size=200), False)):
+        detector = RobustZ()
+        detector.step(series(values))
+        low = detector.score(series([0.0], START + DAY)).low
+        assert low is not None
+        assert (low[0] == 0.0) == lowest
 
 
 def test_a_shift_is_normal_once_it_fills_half_of_the_window() -> None:
@@ -134,11 +162,11 @@ def test_the_least_change_is_per_key_and_outlives_forgetting_and_gaps() -> None:
     detector.configure_keys(np.array([0, 70], np.int32), np.array([8.0, 2.0]))
     for start in (START + DAY, START + 400 * DAY):
         detector.step(series(x, start))
-        assert detector.score(series([16.0], start + DAY)).score[0] == pytest.approx(2.0, rel=1e-3)
+        assert detector.score(series([16.0], start + DAY)).score[0] == pytest.approx(24.0, rel=1e-3)
         detector.forget(np.array([0, 500], np.int32))
         detector.step(series(x, start))
     detector.step(make(np.ones(100), START + 800 * DAY, x))
-    assert detector.score(make([1], START + 800 * DAY, [16.0])).score[0] == pytest.approx(32.0, rel=1e-3)
+    assert detector.score(make([1], START + 800 * DAY, [16.0])).score[0] == pytest.approx(384.0, rel=1e-3)
     assert float(detector.table.rows[70]["min_change"]) == 2.0
     for wrong in (-1.0, np.nan, np.inf):
         with pytest.raises(ConfigError, match=r"min_change: must be finite and at least 0"):
@@ -157,7 +185,7 @@ def test_a_gap_starts_afresh_with_nothing_left_over() -> None:
 def test_a_state_of_another_window_is_refused() -> None:
     detector = RobustZ({"window": 30})
     detector.step(series([1.0]))
-    with pytest.raises(PermanentError, match="has 528 bytes a slot, its config asks for 5808"):
+    with pytest.raises(PermanentError, match="has 536 bytes a slot, its config asks for 5816"):
         RobustZ.restore({}, detector.state())
     assert RobustZ.restore(detector.options, detector.state()).score(series([1.0])).status[0] == Status.WARMING_UP
 

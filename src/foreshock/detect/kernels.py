@@ -32,13 +32,21 @@ CHANGES = 500
 """Changes that the mean change remembers."""
 CHANGE_CLIP = 6.0
 """A change is learnt as if it were at most so many mean changes."""
+CHANGES_TRUSTED = 20
+"""Changes after which the mean change counts in full as a floor; before, in proportion."""
+VALUE_CLIP = 6.0
+"""A value is learnt as if it lay at most so many scales from the median: an outlier does not widen the scale."""
+MIN_CHANGE_SCORE = 12.0
+"""The score of a change of just `min_change`, in a series that has no other scale."""
+FIRST_MOVE_SCORE, FIRST_MOVE_ROWS = 8.0, 60.0
+"""The score of a series' first move ever after so many rows; it grows with the fourth root of the rows."""
 
 _SCORED, _WARMING_UP, _MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(Status.MISSING)
 _BLOCK = 512
 _AHEAD = 16
 
 # Columns of a row of `robust_z`, read as numbers of eight bytes; the ring and its sorted copy follow.
-TIME, COUNT, HEAD, CHANGED, CHANGE, MIN_CHANGE, RING = range(7)
+TIME, COUNT, HEAD, CHANGED, CHANGE, MIN_CHANGE, LAST, RING = range(8)
 
 
 def _prefetch_code(typing_context: Any, rows: Any, slot: Any) -> Any:
@@ -205,7 +213,7 @@ def robust_z_sweep(
 ) -> None:
     """Distance from the median of a sliding window in floored scales, for rows of series in their order.
 
-    `numbers` float64[slots, 6 + 2·window] and `whole` int64 of the same shape are two views of the same slots (see
+    `numbers` float64[slots, 7 + 2·window] and `whole` int64 of the same shape are two views of the same slots (see
     `TIME` … `RING`), so that one compiled kernel serves every length of window. The other parameters are those of
     `zscore_sweep`; `min_change` is the least scale of all slots. O(log window) a row, and one move of memory.
     """
@@ -221,18 +229,23 @@ def robust_z_sweep(
         x = min(max(value[i], -LARGEST_VALUE), LARGEST_VALUE) + 0.0  # + 0.0: there is one zero, not two
         slot, counts = numbers[np.uint32(key[i])], whole[np.uint32(key[i])]
         fresh = counts[COUNT] == 0 or time[i] - counts[TIME] > expiry
+        learnt = x
         if fresh or counts[COUNT] < warm_up:
             given[i] = _WARMING_UP
         else:
-            center, scale = _center_and_scale(slot, counts[COUNT], min_change)
+            center, scale, least = _center_and_scale(slot, counts, x, min_change)
             distance = abs(x - center) / scale
             score[i] = LARGEST_SCORE if distance > LARGEST_SCORE else distance
+            learnt = min(max(x, center - VALUE_CLIP * scale), center + VALUE_CLIP * scale) + 0.0
             if band.shape[1]:
-                band[0, i], band[1, i], band[2, i] = center, center - width * scale, center + width * scale
+                low = center - width * scale
+                # What has never been negative is not expected to be.
+                band[0, i], band[1, i] = center, max(low, 0.0) if least >= 0.0 else low
+                band[2, i] = center + width * scale
         if learn[i]:
             if fresh:
                 _clear(slot, counts, time[i])
-            _remember(slot, counts, x)
+            _remember(slot, counts, x, learnt)
             counts[TIME] = max(time[i], counts[TIME])
 
 
@@ -245,16 +258,23 @@ def _clear(slot: NDArray[np.float64], counts: NDArray[np.int64], time: int) -> N
 
 
 @njit(cache=True, error_model="numpy")
-def _center_and_scale(slot: NDArray[np.float64], n: int, min_change: float) -> tuple[float, float]:
-    """Median and floored scale of a slot's window of n values (research/root-cause.md, "The blame walk", step 1)."""
+def _center_and_scale(
+    slot: NDArray[np.float64], counts: NDArray[np.int64], x: float, min_change: float
+) -> tuple[float, float, float]:
+    """Median, floored scale and least value of a slot's window, for judging `x`."""
     window = (len(slot) - RING) // 2
+    n = counts[COUNT]
     ordered = slot[RING + window : RING + window + n]
     median = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
     reach = ordered[99 * (n - 1) // 100] - ordered[(n - 1) // 100]
     scale = max(MAD_TO_SD * median_distance(ordered, median), 0.1 * reach)
     scale = max(scale, 0.05 * abs(median))
-    scale = max(scale, 0.5 * slot[CHANGE])
-    return median, max(scale, max(max(slot[MIN_CHANGE], min_change), LEAST_SCALE))
+    trust = min(counts[CHANGED], CHANGES_TRUSTED) / CHANGES_TRUSTED
+    scale = max(scale, 0.5 * slot[CHANGE] * trust)
+    if counts[CHANGED] == 0:
+        scale = max(scale, abs(x - median) / (FIRST_MOVE_SCORE * math.sqrt(math.sqrt(n / FIRST_MOVE_ROWS))))
+    scale = max(scale, max(slot[MIN_CHANGE], min_change) / MIN_CHANGE_SCORE)
+    return median, max(scale, LEAST_SCALE), ordered[0]
 
 
 @njit(cache=True, error_model="numpy")
@@ -281,18 +301,19 @@ def median_distance(ordered: NDArray[np.float64], center: float) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _remember(slot: NDArray[np.float64], counts: NDArray[np.int64], x: float) -> None:
-    """Put a value into the ring and its sorted copy; the oldest makes room."""
+def _remember(slot: NDArray[np.float64], counts: NDArray[np.int64], seen: float, x: float) -> None:
+    """Put `x`, learnt of the value `seen`, into the ring and its sorted copy; the oldest makes room."""
     window = (len(slot) - RING) // 2
     ring, ordered = slot[RING : RING + window], slot[RING + window :]
     n, head = counts[COUNT], counts[HEAD]
     if n:
-        change = abs(x - ring[head - 1 if head else window - 1])
+        change = abs(seen - slot[LAST])
         if change > 0.0:
             if counts[CHANGED]:
                 change = min(change, CHANGE_CLIP * slot[CHANGE])
             counts[CHANGED] = min(counts[CHANGED] + 1, CHANGES)
             slot[CHANGE] += (change - slot[CHANGE]) / counts[CHANGED]
+    slot[LAST] = seen
     to = _first_not_below(ordered, n, x)
     if n < window:
         counts[COUNT] = n + 1

@@ -21,7 +21,7 @@ PRIOR_SCORE = 6.0
 def _row(window: int) -> np.dtype[Any]:
     whole = [(name, "i8") for name in ("time", "count", "head", "changed")]
     return np.dtype(
-        [*whole, ("change", "f8"), ("min_change", "f8"), ("ring", "f8", (window,)), ("sorted", "f8", (window,))]
+        [*whole, ("change", "f8"), ("min_change", "f8"), ("last", "f8"), ("ring", "f8", (window,)), ("sorted", "f8", (window,))]
     )
 
 
@@ -33,7 +33,7 @@ class RobustZOptions(UnivariateOptions):
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Least scale of every series, in its own unit: smaller changes score below 1.",
+        description="Least change worth an alert, in the series' own unit: a change of this size scores 12 at most.",
     )
 
     @model_validator(mode="after")
@@ -46,10 +46,12 @@ class RobustZOptions(UnivariateOptions):
 class RobustZ(Univariate):
     """|x − median| / s over the last `window` learnt values of each series, exactly; score, then learn.
 
-    s = max(1.4826·MAD, .1·(p99 − p1), .05·|median|, .5·N, min_change, 1e-9), N the mean size of a change: a scale of
-    0 is what breaks such scorers (research/root-cause.md, research/detection.md). Quantile q of n sorted values is the
-    one at index ⌊q·(n − 1)⌋, the median the mean of the middle two. Everything is learnt, so that a shift becomes
-    normal once it fills half of the window. Scores are at most 1e9.
+    s = max(1.4826·MAD, .1·(p99 − p1), .05·|median|, .5·N·min(changes/20, 1), min_change/12, 1e-9), N the mean size of a
+    change: a scale of 0 is what breaks such scorers. Quantile q of n sorted values is the one at index ⌊q·(n − 1)⌋, the
+    median the mean of the middle two. The first move ever of a series scores at most 8·(rows/60)^¼.
+
+    Everything is learnt, but as if it lay at most 6 s from the median: a spike does not widen the scale by which the
+    next is judged, and a shift becomes normal after a little more than half of the window. Scores are at most 1e9.
     """
 
     options: Any = RobustZOptions
@@ -63,7 +65,7 @@ class RobustZ(Univariate):
         self._constants = (own.warm_up_rows, own.min_change, own.expiry_nanos, PRIOR_SCORE)
 
     def configure_keys(self, keys: NDArray[np.int32], min_change: NDArray[np.float64]) -> None:
-        """Set the least scale of slots: keys int32[k], min_change float64[k] in the unit of each series, ≥ 0.
+        """Set the least change of slots: keys int32[k], min_change float64[k] in the unit of each series, ≥ 0.
 
         Raises ConfigError where one is negative or not finite. It outlives `forget` and expiry.
         """
@@ -74,7 +76,7 @@ class RobustZ(Univariate):
             self.table.rows["min_change"][keys] = min_change
 
     def forget(self, keys: NDArray[np.int32]) -> None:
-        """Give these keys a fresh start, with the least scale they were given."""
+        """Give these keys a fresh start, with the least change they were given."""
         known = keys[keys < self.table.used]
         least = self.table.rows["min_change"][known]
         super().forget(known)
