@@ -24,7 +24,7 @@ def main() -> int:
     text = [
         "# Verification",
         "",
-        f"`make verify` on {datetime.now(UTC):%Y-%m-%d}, commit `{commit}`{' and uncommitted changes' if dirty else ''},",
+        f"`make verify` on {datetime.now(UTC):%Y-%m-%d}, commit `{commit}`{' with changes' if dirty else ''},",
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores.",
         "",
         "```",

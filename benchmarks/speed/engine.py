@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import psutil
-from river.anomaly import GaussianScorer
+from river import anomaly
 
 from foreshock import pipeline as pipes
 from foreshock.config import Config, load
@@ -76,7 +76,8 @@ def seconds_a_sample(detector: str, entities: int, features: int, rows: int = 60
 
 def seconds_a_sample_river(keys: int = 400, rows: int = 60) -> float:
     """The naive way: a scorer of river a series, in a dict, score then learn."""
-    scorers = {key: GaussianScorer() for key in range(keys)}
+    peer: Any = anomaly.GaussianScorer
+    scorers = {key: peer() for key in range(keys)}
     values = np.random.default_rng(0).normal(100, 5, (rows, keys)).tolist()
     started = time.perf_counter()
     for row in values:
@@ -186,7 +187,7 @@ def snapshots(entities: int = 500, features: int = 20, rows: int = 40) -> list[d
     judged = time.perf_counter() - started
     with tempfile.TemporaryDirectory() as folder:
         store = SnapshotStore(Path(folder))
-        slices = []
+        slices: list[float] = []
         for position in (1, 2):
             slices.clear()
             job = SnapshotJob(task.states())

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from foreshock import __version__, plugins
 from foreshock.adapters.http import HttpSource
@@ -18,9 +18,9 @@ from foreshock.api.services import Health, Services
 from foreshock.config import Config
 from foreshock.errors import ForeshockError
 from foreshock.incident.alarm import watchdog
-from foreshock.ports import Sink, Source
+from foreshock.ports import Clock, Sink, Source
 from foreshock.runtime.clock import SystemClock
-from foreshock.runtime.embedded import Embedded
+from foreshock.runtime.embedded import TASK, Embedded
 from foreshock.runtime.lock import lock_folder
 from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outbox import Outbox
@@ -32,6 +32,21 @@ from foreshock.types import Alert, Record, Samples
 logger = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 600.0
+PUBLISH_SECONDS = 5.0
+LEAST_STEP_SECONDS = 5.0
+"""Steps below count as this long when readiness is judged: three of them are 15 s."""
+
+_NEVER_LATE = "default_lateness_seconds"
+
+
+class AppClock(Clock, Protocol):
+    """A clock that can be stopped, which wakes everybody who sleeps by it, for good."""
+
+    stopped: threading.Event
+
+    def stop(self) -> None:
+        """Wake everybody."""
+        ...
 
 
 class App:
@@ -40,15 +55,17 @@ class App:
     Raises PermanentError if the data folder is in use or cannot be read, or the port is taken.
     """
 
-    def __init__(self, config: Config, clock: SystemClock | None = None) -> None:
+    def __init__(self, config: Config, clock: AppClock | None = None) -> None:
         self.config = config
-        self.clock = clock or SystemClock()
+        self.clock: AppClock = clock or SystemClock()
         self.started_unix_nano = self.clock.now_unix_nano()
         self._stack = ExitStack()
         self._threads: list[threading.Thread] = []
         self.server: Server | None = None
         self.on_reading: Callable[[Samples], None] = lambda samples: None
         self.final: dict[str, Any] = {}
+        # Sources that ended by an error, and what it was.
+        self.ended: dict[str, str] = {}
         with ExitStack() as stack:
             self._open(stack)
             self._stack = stack.pop_all()
@@ -60,7 +77,7 @@ class App:
         stack.callback(self.store.close)
         self.log = SegmentLog.open(
             folder / "log",
-            self.store.committed("embedded"),
+            self.store.committed(TASK),
             segment_bytes=config.log.segment_bytes,
             max_bytes=config.log.max_bytes,
             max_age_seconds=config.log.max_age,
@@ -92,19 +109,19 @@ class App:
 
     def stop(self) -> None:
         """End sources, judge what is queued, commit, snapshot, deliver for a moment, close."""
-        for source in self.sources:
-            source.stop()
-        self.clock.stop()
-        if self.server is not None:
-            self.server.stop()
-        for thread in self._threads:
-            thread.join(5.0)
-        self.engine.stop()
-        for outbox in self.outboxes:
-            outbox.wake()
-            outbox.stop(drain_seconds=2.0)
-        self.final = self.report()
-        self._stack.close()
+        with self._stack:
+            for source in self.sources:
+                source.stop()
+            self.clock.stop()
+            if self.server is not None:
+                self.server.stop()
+            for thread in self._threads:
+                thread.join(5.0)
+            self.engine.stop()
+            for outbox in self.outboxes:
+                outbox.wake()
+                outbox.stop(drain_seconds=2.0)
+            self.final = self._last_report()
 
     def _thread(self, name: str, target: Any, *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, name=f"foreshock-{name}", daemon=True)
@@ -115,7 +132,13 @@ class App:
         while not self.engine.ready.wait(0.1):
             if self.clock.stopped.is_set():
                 return
-        source.run(self._submit, self.clock)
+        try:
+            source.run(self._submit, self.clock)
+        except Exception as error:
+            # A source is somebody's code: what it raises ends it, not the others, and /readyz says so.
+            self.ended[source.name] = f"source {source.name} has ended: {type(error).__name__}: {error}"
+            ERRORS.labels(f"source:{source.name}").inc()
+            logger.exception("source %s has ended", source.name)
 
     def _submit(self, record: Record) -> None:
         samples = self.engine.decode(record)
@@ -130,11 +153,11 @@ class App:
         due = 0.0
         while not self.clock.stopped.is_set():
             self._publish()
-            due -= 5.0
+            due -= PUBLISH_SECONDS
             if due <= 0:
                 due = EXPIRE_SECONDS
                 self._expire()
-            self.clock.sleep(5.0)
+            self.clock.sleep(PUBLISH_SECONDS)
 
     def _expire(self) -> None:
         try:
@@ -144,40 +167,37 @@ class App:
             logger.warning("old rows were not removed: %s", error)
 
     def _publish(self) -> None:
-        counts = self.views.counts()
-        SERIES.set(len(self.engine.task.pipeline.registry))
-        ENTITIES.set(counts["entities"])
+        SERIES.set(self.engine.figures.series)
+        ENTITIES.set(self.views.counts()["entities"])
         for level, ratio in self.budget().items():
             BUDGET_ACHIEVED.labels(level).set(ratio)
-        for source, seconds in self.engine.ticker.silent_seconds(self.clock.now_unix_nano()).items():
+        for source, seconds in self.engine.ticker.silent_seconds().items():
             SECONDS_SILENT.labels(source).set(seconds)
 
     # -- what is known -------------------------------------------------------------------------------------------
 
     def budget(self) -> dict[str, float]:
         """Achieved ÷ budget at each level; a level without a scored day is left out."""
-        pipeline, config = self.engine.task.pipeline, self.config
-        day = int(self.engine.task.watermark // 86_400_000_000_000)
-        achieved = pipeline.budget.achieved()
-        series = [rate for rate in pipeline.bank.achieved(day).values() if rate == rate]
-        levels = {
-            "series": sum(series) / len(series) / config.budget.entity if series else float("nan"),
-            "entity": achieved.entity_ratio,
-            "environment": achieved.environment_ratio,
-        }
-        return {level: ratio for level, ratio in levels.items() if ratio == ratio}
+        return dict(self.engine.figures.budget)
 
     def health(self) -> Health:
-        """What readiness is judged by."""
-        problems = []
-        if not self.engine.ready.is_set():
-            problems.append("starting: the log is being read")
-        if self.engine.failed:
-            problems.append(self.engine.failed)
-        own = [source for source in self.config.sources if source.lateness_seconds == 0]
-        step = self.config.stream.step if isinstance(self.config.stream.step, float) else 1.0
-        mark = self.engine.advanced_unix_nano if own and self.engine.ready.is_set() else 0
-        return Health(mark, max(step, 5.0), tuple(problems))
+        """What readiness is judged by.
+
+        Only sources that read by themselves (`host`) owe a watermark: of others nobody knows when they will send.
+        """
+        engine, now = self.engine, self.clock.now_unix_nano()
+        ready = engine.ready.is_set()
+        problems = [] if ready else ["starting: the log is being read"]
+        problems += [one for one in (engine.failed or engine.writer.trouble, *self.ended.values()) if one]
+        own = own_sources(self.config)
+        if not own or not ready:
+            return Health(0, LEAST_STEP_SECONDS, tuple(problems))
+        step = self.config.stream.step if isinstance(self.config.stream.step, float) else 0.0
+        silent = engine.ticker.silent_seconds()
+        # One that has brought nothing yet is given time from the start on, like the watermark itself.
+        arrived = (now - int(silent[name] * 1e9) if name in silent else engine.ready_unix_nano for name in own)
+        mark = min(engine.advanced_unix_nano, *arrived)
+        return Health(mark, max(step, LEAST_STEP_SECONDS, *own.values()), tuple(problems))
 
     def status(self) -> dict[str, Any]:
         """The state of the process in numbers."""
@@ -191,7 +211,7 @@ class App:
             "position": self.log.end,
             **self.views.counts(),
             "budget_achieved_ratio": self.budget(),
-            "counts": dict(self.engine.task.pipeline.align.counts),
+            "counts": dict(self.engine.figures.counts),
         }
 
     def watchdog(self) -> Alert:
@@ -199,9 +219,19 @@ class App:
         return watchdog(self.config.environment, self.started_unix_nano)
 
     def report(self) -> dict[str, Any]:
-        """What a headless run ends with."""
-        alerts = [self.watchdog(), *self.store.alerts(limit=1000, since_unix_nano=self.started_unix_nano).alerts]
-        return {"status": self.status(), "alerts": [alert.to_json() for alert in alerts]}
+        """What a headless run ends with: what was said in it, and what fires still; the latest start first."""
+        firing = {alert.episode: alert for alert in self.store.alerts(limit=1000, status="firing").alerts}
+        alerts = sorted((firing | self.engine.said).values(), key=lambda alert: (-alert.starts_unix_nano, alert.key))
+        return {"status": self.status(), "alerts": [alert.to_json() for alert in (self.watchdog(), *alerts)]}
+
+    def _last_report(self) -> dict[str, Any]:
+        """The report, without the alerts where the store cannot be read any more."""
+        try:
+            return self.report()
+        except ForeshockError as error:
+            ERRORS.labels("report").inc()
+            logger.warning("the report is without alerts: %s", error)
+            return {"status": self.status(), "alerts": [self.watchdog().to_json()]}
 
     def _services(self) -> Services:
         config = self.config
@@ -230,7 +260,13 @@ class App:
         )
 
 
-def build_sinks(config: Config, clock: SystemClock) -> Iterator[Sink]:
+def own_sources(config: Config) -> dict[str, float]:
+    """Sources that read by themselves and are never late, and the seconds between two of their readings."""
+    own = (one for one in config.sources if getattr(plugins.find("source", one.type), _NEVER_LATE, None) == 0)
+    return {source.name: float(getattr(source.options, "every", 1.0)) for source in own}
+
+
+def build_sinks(config: Config, clock: Clock) -> Iterator[Sink]:
     """The sinks of a config."""
     for sink in config.sinks:
         yield plugins.build("sink", sink, clock=clock)

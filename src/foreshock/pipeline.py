@@ -62,7 +62,6 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
         registry,
         config.alarm,
         config.budget,
-        multivariate=frozenset(name for name, part in bank.parts.items() if part.multivariate),
         thresholds=frozenset(name for name, part in bank.parts.items() if part.bar.threshold is not None) & primary,
         primary=primary,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -30,7 +30,7 @@ class DetectorInfo:
     """What a detector is: `kind` is `univariate` (frames of series, D = 1) or `multivariate` (frames of entities).
 
     `warm_up_rows` rows a key needs before it is scored; `bytes_per_slot` of state; `prior_score` a score that is
-    rarely passed when all is well (the unit of its bar before it has a past); `two_sided` whether low values count.
+    rarely passed when all is well (the unit of its bar before it has a past).
     """
 
     name: str
@@ -47,6 +47,11 @@ class Detector(Protocol):
 
     `step(a ++ b) == step(a); step(b)`, bit for bit; rows whose status is not `SCORED` are neither scored nor learnt
     and keep their status; `learn` = False rows are scored but not learnt. Keys are slots: small, dense integers.
+
+    Beyond this a detector may have `bands`, an attribute that is set to True before rows come: then `step` gives
+    `expected`, `low` and `high` too, which `score` always does; and, if univariate, `configure_keys(keys int32[k],
+    min_change float64[k])`, called when series are new or forgotten, with the least change worth an alarm of each;
+    and `threshold`, a limit on its score that a user set: its alarms then go by that and have no budget.
     """
 
     info: DetectorInfo
@@ -137,12 +142,4 @@ class RecordReader(Protocol):
 
     def read(self, position: int) -> Iterator[tuple[int, Record]]:
         """Records from `position` on with the position after each."""
-        ...
-
-
-class Notifier(Protocol):
-    """Tells people; `Sink` with words."""
-
-    def notify(self, alerts: Iterable[Alert]) -> None:
-        """Send."""
         ...

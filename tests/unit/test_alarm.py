@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foreshock.errors import ConfigError
 from foreshock.incident.alarm import Alarm, AlarmOptions, watchdog
 from foreshock.incident.budget import BudgetOptions
 from foreshock.state import Registry, State, pack, unpack
@@ -33,7 +32,8 @@ class Bench:
         self.registry = Registry()
         for one in series:
             self.registry.intern(one)
-        self.names = {k: frozenset(options.pop(k, ())) for k in ("multivariate", "thresholds")}
+        self.thresholds = frozenset(options.pop("thresholds", ()))
+        self.primary = options.pop("primary", None)
         self.options = AlarmOptions(**options)
         self.alarm = self.fresh()
         self.time = T0
@@ -43,8 +43,8 @@ class Bench:
             self.registry,
             self.options,
             BudgetOptions(),
-            multivariate=self.names["multivariate"],
-            thresholds=self.names["thresholds"],
+            thresholds=self.thresholds,
+            primary=self.primary,
         )
 
     def columns(
@@ -85,8 +85,9 @@ def verdict(name: str, strength: np.ndarray[Any, Any], series: np.ndarray[Any, A
     status = np.where(scored, Status.SCORED, Status.WARMING_UP).astype(np.uint8)
     score, p_value = 5.0 * np.exp(strength), np.where(scored, np.exp(-3.0 - np.maximum(strength, 0.0)), math.nan)
     return Verdict(
-        name, score, status, p_value, strength, scored & (strength >= 0), bands[:, 2], bands[:, 0], bands[:, 1]
-    )
+        name, score, status, p_value, strength, scored & (strength >= 0), bands[:, 2], bands[:, 0], bands[:, 1],
+        whole=series is None,
+    )  # fmt: skip
 
 
 def quiet(n: int, d: int = 3) -> list[list[float]]:
@@ -273,7 +274,7 @@ def test_a_users_limit_alerts_a_feature_at_a_time_without_budget() -> None:
 
 
 def test_what_only_the_features_together_show() -> None:
-    bench = Bench(multivariate=["mv"])
+    bench = Bench()
     bench.feed(quiet(10), together=[-1.0] * 10)
     (alert,) = bench.feed([[-0.5, -1.0, -2.0]], [[0.2, 2e6, 1.0]], together=[0.4])
     assert alert.strength == pytest.approx(0.4)
@@ -386,11 +387,28 @@ def test_a_row_with_more_events_than_the_buffer_is_not_cut_short() -> None:
 def test_a_verdict_that_does_not_fit_is_refused() -> None:
     bench = Bench()
     columns = bench.columns(quiet(2))
-    columns.verdicts = (verdict("robust_z", np.zeros(2), None),)
+    columns.verdicts = (verdict("robust_z", np.zeros(2), np.arange(2)),)
     with pytest.raises(ValueError, match="robust_z: 2 scores do not fit"):
         bench.alarm.process(columns)
-    with pytest.raises(ConfigError, match="mv judges whole entities"):
-        Bench(multivariate=["mv"], thresholds=["mv"])
+    columns.verdicts = (verdict("mv", np.zeros(6), None),)
+    with pytest.raises(ValueError, match="mv: 6 scores do not fit"):
+        bench.alarm.process(columns)
+
+
+def test_features_with_next_to_no_share_are_not_named() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    (alert,) = bench.feed([[4.0, -0.5, -0.7]])
+    shares = dict(alert.annotations)["contributions"]
+    assert shares == 'system.cpu.utilization=98 %, system.network.io{direction="receive"}=1 %'
+
+
+def test_only_primary_detectors_alarm() -> None:
+    hot: dict[str, Any] = {"strengths": [[2.5, -1.0, -2.0]], "together": [3.0]}
+    for primary, wanted in ((["robust_z"], "robust_z"), (["mv"], "mv"), ([], None)):
+        bench = Bench(primary=frozenset(primary))
+        bench.feed(quiet(10), together=[-1.0] * 10)
+        assert [dict(alert.annotations)["detector"] for alert in bench.feed(**hot)] == ([wanted] if wanted else [])
 
 
 def test_labels_of_an_entity_never_take_the_alerts_own() -> None:

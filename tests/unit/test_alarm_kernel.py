@@ -14,6 +14,7 @@ from foreshock.incident import alarm_kernel as kernel
 from foreshock.incident import arithmetic
 from foreshock.state import SlotTable
 from foreshock.types import Status
+from tests.unit.kernels import called
 
 DAY, HOUR = 86_400_000_000_000, 3_600_000_000_000
 KEEP, AGAIN = math.log(0.7), math.log(1.4)
@@ -291,11 +292,12 @@ def test_cut_and_mix_do_not_matter() -> None:
 
 
 def test_logarithm_and_halving() -> None:
+    ln, halved = called(arithmetic.ln), called(arithmetic.halved)
     x = np.exp(np.random.default_rng(0).uniform(-40, 40, 2000))
-    assert max(abs(arithmetic.ln(float(v)) - math.log(v)) for v in x) < 1e-13
+    assert max(abs(ln(float(v)) - math.log(v)) for v in x) < 1e-13
     h = np.random.default_rng(1).uniform(0, 60, 2000)
-    assert max(abs(arithmetic.halved(3.0, float(v)) / (3.0 * 2.0**-v) - 1) for v in h) < 1e-14
-    assert arithmetic.halved(1.0, 1e9) == 0.0
+    assert max(abs(halved(3.0, float(v)) / (3.0 * 2.0**-v) - 1) for v in h) < 1e-14
+    assert halved(1.0, 1e9) == 0.0
 
 
 @pytest.mark.parametrize(("k", "rate", "wanted"), [(39, 7200, 0.69), (20, 1440, 0.69), (1, 7200, 0.0)])
@@ -304,8 +306,9 @@ def test_theta0_is_as_published(k: float, rate: float, wanted: float) -> None:
 
 
 def test_flap_share_weighs_the_newest_most() -> None:
+    share = called(kernel.flap_share)
     alternating = int("01" * 11, 2) & ((1 << 21) - 1)
-    assert kernel.flap_share(alternating) == pytest.approx(1.0)
-    assert kernel.flap_share(1) == pytest.approx(1.2 / 20)
-    assert kernel.flap_share(1 << 20) == pytest.approx(0.8 / 20)
-    assert kernel.flap_share(0) == 0.0
+    assert share(alternating) == pytest.approx(1.0)
+    assert share(1) == pytest.approx(1.2 / 20)
+    assert share(1 << 20) == pytest.approx(0.8 / 20)
+    assert share(0) == 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,13 @@ import pytest
 
 from foreshock.errors import PermanentError
 from foreshock.state import Registry, State
-from foreshock.stream import jit
 from foreshock.stream.align import Align, AlignOptions, SourceTime
 from foreshock.stream.align_kernel import take
 from foreshock.stream.align_step import step_of
 from foreshock.stream.align_tables import ENTITY, PENDING, SERIES
 from foreshock.telemetry import DROPPED
 from foreshock.types import Columns, Control, ControlKind, Intake, Kind, Rows, Samples, Series, Status
+from tests.unit.kernels import called
 
 S = 1_000_000_000
 T0 = 1_700_000_000
@@ -191,7 +190,7 @@ def test_sources_in_step_at_different_moments_share_one_step() -> None:
     ],
 )  # fmt: skip
 def test_steps_are_the_median_or_the_usual_value_near_it(seconds: list[float], step: float) -> None:
-    assert step_of(np.array([round(one * S) for one in seconds], np.int64)) == round(step * S)
+    assert called(step_of)(np.array([round(one * S) for one in seconds], np.int64)) == round(step * S)
 
 
 def test_complete_windows_close_before_their_end_once_this_is_known_to_be_safe() -> None:
@@ -421,10 +420,12 @@ def test_same_dictionary_again_is_looked_up_once(monkeypatch: pytest.MonkeyPatch
     assert len(looked) == 1
 
 
-def test_compiled_kernels_are_cached_for_the_sources_of_all_files(tmp_path: Path) -> None:
-    stamp: Any = take._cache._cache_file._source_stamp  # type: ignore[attr-defined]
-    assert jit._digest(Path(jit.__file__).parent) in stamp
-    (tmp_path / "one.py").write_text("a = 1")
-    before = jit._digest.__wrapped__(tmp_path)
-    (tmp_path / "one.py").write_text("a = 2")
-    assert jit._digest.__wrapped__(tmp_path) != before
+def test_read_only_samples_do_not_compile_the_kernel_again() -> None:
+    align = make("1s")
+    for i, writeable in enumerate((True, False)):
+        columns = np.zeros(1, np.int32), np.array([i * S]), np.ones(1), np.zeros(1, np.uint64)
+        for column in columns:
+            column.flags.writeable = writeable
+        samples = Samples((Series("x", (("host.name", "a"),)),), *columns, {})
+        align.process(Columns(intakes=(Intake("s", i * S, samples),)))
+    assert len(take.signatures) == 1  # type: ignore[attr-defined]

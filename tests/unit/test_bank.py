@@ -16,6 +16,8 @@ from foreshock.detect.bar import BarOptions
 from foreshock.detect.calibrate import CalibratorOptions
 from foreshock.errors import ConfigError, PermanentError
 from foreshock.ports import DetectorInfo, Operator
+from foreshock.runtime.outputs import VERDICT_COLUMNS, add_anomalous
+from foreshock.runtime.verdict_rows import verdict_table
 from foreshock.state import Registry, SlotTable, State, pack, unpack
 from foreshock.telemetry import ANOMALIES, LATENCY
 from foreshock.types import Columns, Frame, Rows, Scores, Series, Status, Verdict, labels
@@ -126,7 +128,8 @@ def equal(first: Verdict, second: Verdict) -> bool:
 
 def joined(verdicts: list[Verdict]) -> Verdict:
     names = ("score", "status", "p_value", "strength", "anomalous", "expected", "low", "high")
-    return Verdict(verdicts[0].detector, *(np.concatenate([getattr(v, k) for v in verdicts]) for k in names))
+    whole: dict[str, Any] = {k: np.concatenate([getattr(v, k) for v in verdicts]) for k in names}
+    return replace(verdicts[0], **whole)
 
 
 @pytest.mark.parametrize("kind", ["univariate", "multivariate"])
@@ -344,6 +347,28 @@ def test_a_detector_must_say_what_it_is() -> None:
         Bank(registry_of(1), {"a/b": Distance()}, 0.2)
     with pytest.raises(ConfigError, match="threshold is -1"):
         Bank(registry_of(1), {"x": Distance(threshold=-1)}, 0.2)
+    with pytest.raises(ConfigError, match="'x' judges whole entities"):
+        Bank(registry_of(1), {"x": Distance(threshold=1, kind="multivariate")}, 0.2)
+
+
+def test_a_verdict_says_what_it_follows_where_entities_have_one_series() -> None:
+    registry = registry_of(2, ("cpu",))
+    rows = rows_of(registry, 50)
+    bank = Bank(registry, {"one": Distance(), "all": Distance(kind="multivariate")}, 0.2)
+    verdicts = bank.process(Columns(rows=rows)).verdicts
+    assert len(rows) == len(rows.series)
+    assert [verdict.whole for verdict in verdicts] == [False, True]
+    out: dict[str, list[Any]] = {name: [] for name in VERDICT_COLUMNS}
+    at = np.arange(len(rows)) == np.flatnonzero(~np.isnan(rows.value))[3]
+    for verdict in verdicts:
+        add_anomalous(out, Columns(rows=rows), replace(verdict, anomalous=at), registry)
+    assert out["detector"] == ["one", "all"]
+    assert out["feature"] == ["cpu", ""]
+    assert np.isnan(out["value"]).tolist() == [False, True]
+    for verdict in verdicts:
+        table = verdict_table(Columns(rows=rows, verdicts=(verdict,), alarmed=np.zeros(len(rows), np.bool_)), registry)
+        shares = [len(one) for one in table["top_contributions"].to_pylist()]
+        assert (sum(shares) > 0) is not verdict.whole, "shares are of features"
 
 
 def test_achieved_is_unknown_without_days() -> None:

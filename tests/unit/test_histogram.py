@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from foreshock.detect import histogram as h
+from foreshock.detect import histogram
+from tests.unit.kernels import called
 
+h = SimpleNamespace(**{
+    name: called(getattr(histogram, name))
+    for name in ("ln", "exp", "cotangent_of_pi", "arctangent", "bin_of", "edge", "upper_quantile")
+})  # fmt: skip
 LOW, PER, SIZE = -3, 6, 60
 
 

@@ -50,7 +50,7 @@ def _verdict(rows: Rows, seed: int, over_rows: bool = False) -> Verdict:
     p_value = np.abs(numbers()).astype(np.float32).astype(np.float64)
     return Verdict(
         f"d{seed}", numbers(), random.integers(0, 5, n).astype(np.uint8), p_value, numbers(), random.random(n) < 0.2,
-        numbers(), numbers(), numbers(),
+        numbers(), numbers(), numbers(), over_rows,
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def _cut(rows: Rows, verdicts: list[Verdict], low: int, high: int) -> tuple[Rows
     )  # fmt: skip
     names = ("score", "status", "p_value", "strength", "anomalous", "expected", "low", "high")
     return part, [
-        replace(one, **{n: getattr(one, n)[slice(low, high) if len(one.score) == len(rows) else slice(a, b)]
+        replace(one, **{n: getattr(one, n)[slice(low, high) if one.whole else slice(a, b)]
                         for n in names})
         for one in verdicts
     ]  # fmt: skip
@@ -78,7 +78,7 @@ def _plain(rows: Rows, verdicts: list[Verdict], points: int) -> tuple[dict[int, 
     for i in range(len(rows)):
         worst = np.nan
         for cell in range(rows.start[i], rows.start[i + 1]):
-            over = [one for one in verdicts if len(one.score) == len(rows.series)]
+            over = [one for one in verdicts if not one.whole]
             for one in over:
                 worst = np.fmax(worst, one.strength[cell])
             best = over[0]
@@ -89,7 +89,7 @@ def _plain(rows: Rows, verdicts: list[Verdict], points: int) -> tuple[dict[int, 
                     best = one
             band = []
             for name in ("expected", "low", "high"):
-                candidates = [getattr(one, name)[cell] for one in [best, *over]]
+                candidates = [getattr(one, name)[cell] for one in over]
                 band.append(next((x for x in candidates if not np.isnan(x)), np.nan))
             series.setdefault(int(rows.series[cell]), []).append(
                 (
@@ -98,7 +98,7 @@ def _plain(rows: Rows, verdicts: list[Verdict], points: int) -> tuple[dict[int, 
                 )
             )  # fmt: skip
         for one in verdicts:
-            if len(one.score) == len(rows):
+            if one.whole:
                 worst = np.fmax(worst, one.strength[i])
         entities[int(rows.entity[i])] = (float(rows.time_unix_nano[i]), float(rows.status[i]), worst)
     return {slot: all_[-points:] for slot, all_ in series.items()}, entities
@@ -110,7 +110,7 @@ def test_views_agree_with_the_plain_twin_however_rows_are_cut(seed: int, step: i
     registry = _registry()
     rows = _rows(registry, seed)
     verdicts = [_verdict(rows, 1), _verdict(rows, 2), _verdict(rows, 3, over_rows=True)]
-    views = Views(max_series=50, points=16, multivariate=[verdicts[2].detector])
+    views = Views(max_series=50, points=16)
     for low in range(0, len(rows), step):
         views.feed(*_cut(rows, verdicts, low, min(low + step, len(rows))), registry)
     series, entities = _plain(rows, verdicts, 16)

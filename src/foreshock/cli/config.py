@@ -8,24 +8,22 @@ from typing import Annotated
 
 import typer
 
-from foreshock.cli.output import console, emit_json
-from foreshock.config import check as check_settings
-from foreshock.config import load, presets, schema, show
+from foreshock.cli.output import emit_json, lines
 
 app = typer.Typer(help="Show settings and their schema.", no_args_is_help=True)
 Files = Annotated[list[Path] | None, typer.Argument(help="Config files, folders or the name of a preset.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def check(files: Files = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def check(files: Files = None, as_json: AsJson = False) -> None:
     """Say all that is wrong with a config; exit code 2 if anything is."""
-    problems = check_settings(files or [])
+    from foreshock.config import check as problems_of
+
+    problems = problems_of(files or [])
     if as_json:
         emit_json([{"file": p.file, "line": p.line, "key": p.key, "message": p.message} for p in problems])
     else:
-        for problem in problems:
-            console().print(str(problem), markup=False)
-        if not problems:
-            console().print("the config is good")
+        lines(*([str(problem) for problem in problems] or ["the config is good"]))
     if problems:
         raise typer.Exit(2)
 
@@ -36,17 +34,25 @@ def show_settings(
     origins: Annotated[bool, typer.Option("--sources", help="Say where each value comes from.")] = False,
 ) -> None:
     """Print the resolved config, every default filled in, secrets masked."""
+    from foreshock.config import load, show
+
     sys.stdout.write(show(load(files or []), sources=origins))
 
 
 @app.command("schema")
 def show_schema() -> None:
     """Print the JSON schema of the config."""
+    from foreshock.config import schema
+
     emit_json(schema())
 
 
 @app.command("presets")
-def show_presets() -> None:
+def show_presets(as_json: AsJson = False) -> None:
     """List the presets."""
-    for name, what in presets().items():
-        console().print(f"{name}: {what}", markup=False)
+    from foreshock.config import presets
+
+    if as_json:
+        emit_json(presets())
+    else:
+        lines(*(f"{name}: {what}" for name, what in presets().items()))

@@ -1,30 +1,59 @@
-"""The live terminal view: one sentence of state, the metrics with what is expected of them, the alerts."""
+"""The live terminal view: a sentence first, then the metrics with what is expected of them.
+
+Colour is for state alone, each state has a mark as well, nothing blinks, and numbers keep their columns.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from foreshock.app import App
 from foreshock.incident import words
-from foreshock.runtime.views import SeriesView
-from foreshock.types import Alert, Samples, Series, Status
+from foreshock.runtime.views import SeriesView, Views
+from foreshock.types import Alert, AlertKind, Samples, Series, Status
 
 BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 120
+MOST_SAMPLES = 5000
+"""Of one reading; what a screen shows needs no more of a file that is read in large pieces."""
+MOST_ALERTS, MOST_RESOLVED = 4, 2
+LEAST_ROWS = 5
+NOW_WIDTH, EXPECTED_WIDTH = 10, 19
 MARKS = {
     "anomalous": ("◆", "bold red"),
-    "usual": ("○", "dim"),
-    "warming": ("◌", "yellow"),
-    "unjudged": ("·", "dim"),
+    "usual": ("○", ""),
+    "warming up": ("◌", "dim"),
+    "missing": ("▨", "dim"),
+    "not judged": ("·", "dim"),
 }
+ORDER = {"anomalous": 0, "usual": 1, "warming up": 1, "missing": 1, "not judged": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the process stands: `problems` in sentences, `judges_from_unix_nano` when its warm-up ends (0 = unknown)."""
+
+    now_unix_nano: int
+    since_unix_nano: int
+    where: str = ""
+    problems: tuple[str, ...] = ()
+    judges_from_unix_nano: int = 0
+
+
+class Told(Protocol):
+    """Finds how an episode stands, by its id."""
+
+    def __call__(self, episode: str, /) -> Alert | None:
+        """The alert, or None if it is not known."""
+        ...
 
 
 class Recent:
@@ -35,7 +64,8 @@ class Recent:
 
     def take(self, samples: Samples) -> None:
         """Note the samples of one reading."""
-        for index, value in zip(samples.index.tolist(), samples.value.tolist(), strict=True):
+        last = slice(-MOST_SAMPLES, None)
+        for index, value in zip(samples.index[last].tolist(), samples.value[last].tolist(), strict=True):
             series = samples.series[index]
             if series not in self.values and len(self.values) < 1000:
                 self.values[series] = deque(maxlen=HISTORY)
@@ -44,107 +74,150 @@ class Recent:
 
 
 def sparkline(values: Iterable[float], width: int, low: float = math.nan, high: float = math.nan) -> str:
-    """The last `width` values as bars, scaled to the band and the values together.
+    """The last `width` values as bars, now at the right; scaled to the values and the band together, from 0 where
+    neither goes below it.
 
-    >>> sparkline([0, 1, 2, 7], 4)
-    '▁▂▃█'
+    >>> sparkline([0, 1, 2, 7], 6), sparkline([5, 5], 2), sparkline([0, float("nan"), 0], 3)
+    ('  ▁▂▃█', '██', '▁ ▁')
     """
     shown = list(values)[-width:]
     finite = [value for value in (*shown, low, high) if math.isfinite(value)]
     if not finite:
-        return ""
-    bottom, top = min(finite), max(finite)
+        return " " * width
+    bottom, top = min(0.0, *finite), max(0.0, *finite)
     span = (top - bottom) or 1.0
-    return "".join(
-        BARS[min(7, int((value - bottom) / span * 7.999))] if math.isfinite(value) else " " for value in shown
-    )
+    bars = (BARS[min(7, int((value - bottom) / span * 7.999))] if math.isfinite(value) else " " for value in shown)
+    return "".join(bars).rjust(width)
 
 
 class Screen:
-    """Renders the present state of an app; asks only its views."""
+    """Renders what the views know; `told` finds out how an episode ended that is no longer open."""
 
-    def __init__(self, app: App, recent: Recent) -> None:
-        self.app, self.recent = app, recent
+    def __init__(self, views: Views, recent: Recent, standing: Callable[[], Standing], told: Told) -> None:
+        self.views, self.recent, self.standing, self.told = views, recent, standing, told
+        self._open: dict[str, Alert] = {}
+        self._resolved: deque[Alert] = deque(maxlen=MOST_RESOLVED)
+        self._metric_width = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        alerts = [alert for alert in self.app.views.alerts() if alert.kind != "watchdog"]
-        views = {view.series: view for view in self.app.views.series(points=HISTORY, limit=1000)}
-        room = max(4, (options.height or console.height) - 9 - 2 * min(len(alerts), 4))
-        yield Group(
-            self._sentence(alerts, views), Text(), self._alerts(alerts), self._metrics(views, options.max_width, room)
+        width, height = options.max_width, options.height or console.height
+        alerts = sorted(
+            (alert for alert in self.views.alerts() if alert.kind is not AlertKind.WATCHDOG),
+            key=lambda alert: not alert.notified,
         )
+        self._note_resolved(alerts)
+        views = {view.series: view for view in self.views.series(points=1, limit=1000)}
+        standing = self.standing()
+        head: list[RenderableType] = [*self._sentences(alerts, views, standing, width), Text()]
+        foot = self._foot(standing)
+        used = sum(len(console.render_lines(part, options.update(height=None))) for part in head) + 2
+        yield Group(*head, self._metrics(views, width, max(LEAST_ROWS, height - used - 1)), Text(), foot)
 
-    def _sentence(self, alerts: list[Alert], views: dict[Series, SeriesView]) -> Text:
-        app = self.app
-        where = f"http://{app.server.host}:{app.server.port}" if app.server else ""
-        if not app.engine.ready.is_set():
-            state, style = "reading the log …", "yellow"
-        elif app.engine.failed:
-            state, style = app.engine.failed, "bold red"
-        elif alerts:
-            state, style = f"{len(alerts)} open alert{'s' if len(alerts) > 1 else ''}", "bold red"
-        elif self._warming(views):
-            state, style = "learning what is normal: nothing is judged yet", "yellow"
-        else:
-            state, style = "nothing unusual", "bold"
-        seconds = (app.clock.now_unix_nano() - app.started_unix_nano) / 1e9
-        aside = f"  {len(self.recent.values)} series · {words.duration(max(1, round(seconds)))} · {where} · ctrl-c ends"
-        return Text.assemble(("foreshock  ", "bold"), (state, style), (aside, "dim"))
+    def _sentences(
+        self, alerts: list[Alert], views: dict[Series, SeriesView], standing: Standing, width: int
+    ) -> list[RenderableType]:
+        if standing.problems:
+            return [_line("✗", problem, "bold red", "bold") for problem in standing.problems]
+        out: list[RenderableType] = []
+        for alert in alerts[:MOST_ALERTS]:
+            loud = alert.notified is not False
+            out.append(_line("◆" if loud else "◇", _summary(alert), "bold red" if loud else "red", "bold" * loud))
+        if len(alerts) > MOST_ALERTS:
+            out.append(Text(f"  and {len(alerts) - MOST_ALERTS} more", "dim"))
+        if not alerts:
+            out.append(Text(self._calm(views, standing), "bold"))
+        return [*out, *(_line("✓", _summary(alert), "green", "dim") for alert in self._resolved)]
 
-    def _warming(self, views: dict[Series, SeriesView]) -> bool:
-        judged = [view for view in views.values() if len(view.points) and view.points["status"][-1] != Status.EXCLUDED]
-        return not any(view.points["status"][-1] == Status.SCORED for view in judged)
+    def _calm(self, views: dict[Series, SeriesView], standing: Standing) -> str:
+        last = [(series, view.points[-1]) for series, view in views.items() if len(view.points)]
+        beyond = [series for series, point in last if _kind(point) == "anomalous"]
+        if beyond:
+            what = f"{words.metric(beyond[0])} is" if len(beyond) == 1 else f"{len(beyond)} metrics are"
+            return f"{what} beyond what is usual, not enough for an alert"
+        statuses = {int(point["status"]) for _, point in last}
+        if Status.SCORED in statuses:
+            return "Nothing unusual"
+        if not statuses:
+            return "Waiting for the first data"
+        due = standing.judges_from_unix_nano
+        later = (
+            f"judging begins at about {words.clock(due)}" if due > standing.now_unix_nano else "nothing is judged yet"
+        )
+        return f"Learning what is usual; {later}"
 
-    def _alerts(self, alerts: list[Alert]) -> Group:
-        lines = []
-        for alert in alerts[:4]:
-            notes = dict(alert.annotations)
-            lines.append(Text.assemble(("◆ ", "bold red"), (notes.get("summary", alert.key), "bold")))
-            if notes.get("contributions"):
-                lines.append(Text(f"  {notes['contributions']}", "dim"))
-        return Group(*lines, Text()) if lines else Group()
+    def _note_resolved(self, alerts: list[Alert]) -> None:
+        now = {alert.episode: alert for alert in alerts}
+        for episode in [episode for episode in self._open if episode not in now]:
+            ended = self.told(episode)
+            if ended is not None and ended.ends_unix_nano is not None:
+                self._resolved.append(ended)
+                del self._open[episode]
+        self._open |= now
+
+    def _foot(self, standing: Standing) -> Text:
+        seconds = max(1, round((standing.now_unix_nano - standing.since_unix_nano) / 1e9))
+        parts = (f"{len(self.recent.values)} series", words.duration(seconds), standing.where, "ctrl-c ends")
+        return Text(
+            "foreshock · " + " · ".join(part for part in parts if part), "dim", no_wrap=True, overflow="ellipsis"
+        )
 
     def _metrics(self, views: dict[Series, SeriesView], width: int, room: int) -> Table:
-        table = Table(box=None, pad_edge=False, expand=False, header_style="dim")
-        wide = width >= 100
+        series = list(self.recent.values.items())
+        several = len({one.entity for one, _ in series}) > 1
+        names = {one: words.title(one) if several else words.metric(one) for one, _ in series}
+        # Only ever wider, so that columns do not jump.
+        self._metric_width = max([self._metric_width, 6, *map(len, names.values())])
+        metric = min(self._metric_width, max(24, (width - NOW_WIDTH - EXPECTED_WIDTH - 4) * 6 // 10))
+        bars = max(4, min(HISTORY, width - 1 - metric - NOW_WIDTH - EXPECTED_WIDTH - 4))
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
         table.add_column("", width=1)
-        table.add_column("metric", overflow="ellipsis", no_wrap=True, max_width=48 if wide else 34)
-        table.add_column("now", justify="right", no_wrap=True)
-        table.add_column("expected", justify="right", no_wrap=True)
-        table.add_column("last 2 min", no_wrap=True)
-        rows = [self._row(series, values, views.get(series), 60 if wide else 16) for series, values in self._series()]
-        rows.sort(key=lambda row: row[0])
-        for _, cells in rows[:room]:
-            table.add_row(*cells)
-        if len(rows) > room:
-            table.add_row("", Text(f"and {len(rows) - room} more", "dim"))
+        table.add_column("metric", overflow="ellipsis", no_wrap=True, width=metric)
+        table.add_column("now", justify="right", no_wrap=True, width=NOW_WIDTH)
+        table.add_column("expected", justify="right", no_wrap=True, width=EXPECTED_WIDTH)
+        table.add_column("recent".rjust(bars), no_wrap=True, width=bars)
+        rows = [(*_row(one, values, views.get(one), bars), names[one]) for one, values in series]
+        rows.sort(key=lambda row: (ORDER[row[0]], row[2]))
+        shown = rows if len(rows) <= room else rows[: room - 1]
+        for kind, cells, name in shown:
+            mark, style = MARKS[kind]
+            table.add_row(Text(mark, style), Text(name, style if kind != "usual" else ""), *cells)
+        if len(rows) > len(shown):
+            table.add_row("", Text(f"and {len(rows) - len(shown)} more", "dim"))
         return table
 
-    def _series(self) -> list[tuple[Series, deque[float]]]:
-        return list(self.recent.values.items())
 
-    def _row(
-        self, series: Series, values: deque[float], view: SeriesView | None, width: int
-    ) -> tuple[tuple[int, str], tuple[Any, ...]]:
-        point = view.points[-1] if view is not None and len(view.points) else None
-        kind = _kind(point)
-        mark, style = MARKS[kind]
-        low, high = (float(point["low"]), float(point["high"])) if point is not None else (math.nan, math.nan)
-        band = words.span(words.Band(low, high), series.unit) if kind != "unjudged" else ""
-        cells = (
-            Text(mark, style),
-            Text(words.metric(series), "bold" if kind == "anomalous" else "dim" if kind == "unjudged" else ""),
-            Text(words.quantity(values[-1], series.unit), style if kind == "anomalous" else ""),
-            Text(band, "dim"),
-            Text(sparkline(values, width, low, high), style if kind == "anomalous" else ""),
-        )
-        order = {"anomalous": 0, "usual": 1, "warming": 1, "unjudged": 2}[kind]
-        return (order, words.metric(series)), cells
+def _line(mark: str, sentence: str, mark_style: str, style: str) -> Table:
+    """A sentence behind its mark, wrapped and never cut."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=1)
+    table.add_column(overflow="fold")
+    table.add_row(Text(mark, mark_style), Text(sentence, style))
+    return table
+
+
+def _summary(alert: Alert) -> str:
+    return dict(alert.annotations).get("summary", alert.key)
+
+
+def _row(series: Series, values: deque[float], view: SeriesView | None, width: int) -> tuple[str, tuple[Any, ...]]:
+    point = view.points[-1] if view is not None and len(view.points) else None
+    kind = _kind(point)
+    low, high = (float(point["low"]), float(point["high"])) if point is not None else (math.nan, math.nan)
+    judged = kind in ("anomalous", "usual")
+    expected = words.span(words.Band(low, high), series.unit) if judged else "" if kind == "not judged" else kind
+    style = MARKS["anomalous"][1] if kind == "anomalous" else "dim" if kind == "not judged" else ""
+    return kind, (
+        Text(words.quantity(values[-1], series.unit) if math.isfinite(values[-1]) else "missing", style),
+        Text(expected, "dim"),
+        Text(sparkline(values, width, low if judged else math.nan, high if judged else math.nan), style),
+    )
 
 
 def _kind(point: np.void | None) -> str:
     if point is None or point["status"] == Status.EXCLUDED:
-        return "unjudged"
+        return "not judged"
     if point["anomalous"]:
         return "anomalous"
-    return "usual" if point["status"] == Status.SCORED else "warming"
+    if point["status"] == Status.SCORED:
+        return "usual"
+    return "warming up" if point["status"] == Status.WARMING_UP else "missing"

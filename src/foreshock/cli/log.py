@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foreshock.cli.output import console, emit_json
-from foreshock.runtime.log import inspect_log, verify_log
-from foreshock.types import rfc3339
+from foreshock.cli.output import emit_json, lines
 
 app = typer.Typer(help="Look into the log of a data folder.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="A log folder, or the data folder that holds one.")]
@@ -25,29 +23,33 @@ def log_folder(path: Path) -> Path:
 @app.command()
 def inspect(folder: Folder = Path(".foreshock"), as_json: AsJson = False) -> None:
     """Count what the log holds, by source and type."""
+    from foreshock.runtime.log import inspect_log
+    from foreshock.types import rfc3339
+
     summary = inspect_log(log_folder(folder))
     if as_json:
         emit_json(dataclasses.asdict(summary))
         return
-    out = console()
-    out.print(f"{summary.records} records in {summary.segments} segments, {summary.bytes:,} bytes")
+    lines(f"{summary.records} records in {summary.segments} segments, {summary.bytes:,} bytes")
     if summary.records:
-        out.print(f"received {rfc3339(summary.first_received)} to {rfc3339(summary.last_received)}")
+        lines(f"received {rfc3339(summary.first_received)} to {rfc3339(summary.last_received)}")
     for title, counts in (("source", summary.by_source), ("content type", summary.by_content_type)):
-        for name, count in sorted(counts.items()):
-            out.print(f"  {title} {name}: {count}")
+        lines(*(f"  {title} {name}: {count}" for name, count in sorted(counts.items())))
+    lines(*(f"  power loss: positions {first} to {end} are missing" for first, end in summary.gaps))
+    if summary.damaged:
+        lines(f"  {summary.damaged} damaged places: foreshock log verify names them")
 
 
 @app.command()
 def verify(folder: Folder = Path(".foreshock"), as_json: AsJson = False) -> None:
     """Read every record and check its checksum; exit code 1 if something is wrong."""
+    from foreshock.runtime.log import verify_log
+
     problems = verify_log(log_folder(folder))
     if as_json:
         emit_json([dataclasses.asdict(problem) for problem in problems])
     else:
-        for problem in problems:
-            console().print(f"{problem.file}: position {problem.position}, byte {problem.offset}: {problem.reason}")
-        if not problems:
-            console().print("the log is whole")
+        found = [f"{p.file}: position {p.position}, byte {p.offset}: {p.reason}" for p in problems]
+        lines(*(found or ["the log is whole"]))
     if problems:
         raise typer.Exit(1)

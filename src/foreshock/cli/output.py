@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def console() -> Console:
     """Standard output; lines are not wrapped where it is no terminal."""
+    from rich.console import Console
+
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def errors() -> Console:
     """Standard error, for progress and remarks."""
-    return Console(stderr=True, highlight=False)
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def lines(*texts: str) -> None:
+    """Print plain lines."""
+    sys.stdout.write("".join(f"{text}\n" for text in texts))
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON document."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+    """Print one JSON document; what is not finite is null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and value - value != 0.0 else value
+
+
+def all_imported() -> None:
+    """Let garbage be collected from here on; what was imported lives on and need not be looked at."""
+    gc.freeze()
+    gc.enable()

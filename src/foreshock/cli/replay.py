@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from foreshock.cli.log import log_folder
-from foreshock.cli.output import console, emit_json, errors
-from foreshock.config import Config, load
+from foreshock.cli.output import all_imported, emit_json, errors, lines
 from foreshock.errors import ConfigError
-from foreshock.runtime.log import SegmentLog
-from foreshock.runtime.plots import Pictures
-from foreshock.runtime.replay import Replay, ReplayReport
+
+if TYPE_CHECKING:
+    from foreshock.config import Config
+    from foreshock.runtime.replay import Replay, ReplayReport
+
+CHUNK_ROWS = 4096
+"""Rows read from a file at a time: positions of an unfinished replay depend on it."""
+
+MOST_TOLD = 10
+"""Alerts told one by one at the end."""
 
 
 def replay(
     paths: Annotated[
-        list[Path], typer.Argument(help="Tables (CSV, Parquet, NDJSON; compressed too), or a log folder.")
+        list[Path],
+        typer.Argument(help="Tables (CSV, Parquet, NDJSON; compressed too), folders of them, or a log folder."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for alerts.jsonl and verdicts.parquet.")],
-    config: Annotated[list[Path] | None, typer.Option("--config", help="Config file, folder or preset.")] = None,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="Config file, folder or preset; may be given again.")
+    ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option("--detector", help="Detector by name or package.module:Class; may be given again."),
+    ] = None,
     time: Annotated[str | None, typer.Option("--time", help="Column of the time.")] = None,
     entity_by: Annotated[
         list[str] | None, typer.Option("--entity-by", help="Column that names the entity; may be given again.")
@@ -37,11 +51,21 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="End with a report in JSON.")] = False,
 ) -> None:
     """Judge recorded telemetry; call it again after an interruption and it goes on where it was."""
-    settings = load(config or [], overrides=_overrides(time, entity_by, train_until))
-    job = _of_log(paths[0], out, settings) if is_log(paths) else _of_tables(paths, out, settings)
+    from foreshock.config import load
+    from foreshock.runtime.plots import Pictures
+
+    settings = load(config or [], overrides=_overrides(detector, time, entity_by, train_until))
+    job, describe = _of_log(paths[0], out, settings) if is_log(paths) else _of_tables(paths, out, settings)
     job.fresh = fresh
     job.pictures = Pictures(out / "plots") if plots else None
-    report = _with_progress(job, quiet=as_json)
+    all_imported()
+    try:
+        report = _with_progress(job, quiet=as_json)
+    except KeyboardInterrupt:
+        errors().print("interrupted; call it again with the same arguments and it goes on where it was", markup=False)
+        raise typer.Exit(130) from None
+    # Asked again, for only what was read knows what was dropped.
+    report.notes = tuple(describe())
     pictures = [str(path) for path in job.pictures.finish()] if job.pictures else []
     if as_json:
         emit_json(dataclasses.asdict(report) | {"out": str(out), "plots": pictures})
@@ -54,9 +78,13 @@ def is_log(paths: list[Path]) -> bool:
     return len(paths) == 1 and paths[0].is_dir() and any(log_folder(paths[0]).glob("[0-9]" * 20 + ".log"))
 
 
-def _overrides(time: str | None, entity_by: list[str] | None, train_until: str | None) -> dict[str, Any]:
+def _overrides(
+    detectors: list[str] | None, time: str | None, entity_by: list[str] | None, train_until: str | None
+) -> dict[str, Any]:
     mapping = {"time": time, "entity": entity_by}
     out: dict[str, Any] = {"mapping": {name: value for name, value in mapping.items() if value}}
+    if detectors:
+        out["detectors"] = detectors
     if train_until is not None:
         out["train_until_unix_nano"] = _nanoseconds(train_until)
     return out
@@ -65,32 +93,40 @@ def _overrides(time: str | None, entity_by: list[str] | None, train_until: str |
 def _nanoseconds(text: str) -> int:
     try:
         return int(float(text) * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"--train-until {text!r} is neither ISO 8601 nor Unix seconds") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 1_000_000_000
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime.fromtimestamp(0, UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
 
-def _of_log(path: Path, out: Path, settings: Config) -> Replay:
+def _of_log(path: Path, out: Path, settings: Config) -> tuple[Replay, Any]:
+    from foreshock.runtime.log import SegmentLog
+    from foreshock.runtime.replay import Replay
+
     log = SegmentLog(log_folder(path), read_only=True)
     identity = {"log": str(log.folder.resolve()), "end": log.end}
-    return Replay(settings, log, out, identity, recorded=True, total=log.end)
+    return Replay(settings, log, out, identity, recorded=True, total=log.end), tuple
 
 
-def _of_tables(paths: list[Path], out: Path, settings: Config) -> Replay:
+def _of_tables(paths: list[Path], out: Path, settings: Config) -> tuple[Replay, Any]:
     from foreshock.adapters.files_reader import TableReader
+    from foreshock.runtime.replay import Replay
 
-    reader = TableReader([str(path) for path in paths], settings.mapping)
-    identity = {"files": [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in reader.files]}
-    return Replay(settings, reader, out, identity, total=reader.rows_total(), notes=tuple(reader.describe()))
+    reader = TableReader([str(path) for path in paths], settings.mapping, chunk_rows=CHUNK_ROWS)
+    files = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in reader.files]
+    identity = {"files": files, "chunk_rows": CHUNK_ROWS}
+    return Replay(settings, reader, out, identity, total=reader.rows_total()), reader.describe
 
 
 def _with_progress(job: Replay, quiet: bool) -> ReplayReport:
-    if quiet:
+    if quiet or not sys.stderr.isatty():
         return job.run()
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors(), transient=True) as progress:
         bar = progress.add_task("replaying", total=job.total)
@@ -99,14 +135,28 @@ def _with_progress(job: Replay, quiet: bool) -> ReplayReport:
 
 
 def _say(report: ReplayReport, out: Path, pictures: list[str]) -> None:
-    show = console()
-    for note in report.notes:
-        show.print(note, markup=False)
+    lines(*report.notes)
     if report.resumed_from:
-        show.print(f"went on from position {report.resumed_from}")
-    show.print(
-        f"{report.rows} rows judged in {report.seconds:.1f} s: {report.alerts} alerts, {report.notified} notifications"
-    )
-    show.print(f"{out / 'alerts.jsonl'}\n{out / 'verdicts.parquet'}", markup=False)
+        lines(f"went on from position {report.resumed_from}")
+    lines(*_sentences(out / "alerts.jsonl"))
+    lines(f"{report.rows} rows judged in {report.seconds:.1f} s: {report.alerts} alerts, {report.notified} notified")
+    lines(str(out / "alerts.jsonl"), str(out / "verdicts.parquet"))
     if pictures:
-        show.print(f"{len(pictures)} pictures in {out / 'plots'}", markup=False)
+        lines(f"{len(pictures)} pictures in {out / 'plots'}")
+
+
+def _sentences(path: Path) -> list[str]:
+    """The first alerts that were raised, a line each; ◆ notified, ◇ only shown."""
+    out: list[str] = []
+    more = 0
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            alert = json.loads(line)
+            if alert["status"] != "firing":
+                continue
+            if len(out) == MOST_TOLD:
+                more += 1
+                continue
+            mark = "◆" if alert["foreshock"]["notified"] else "◇"
+            out.append(f"{mark} {alert['startsAt']} {alert['annotations'].get('summary', '')}")
+    return [*out, f"… and {more} more"] if more else out

@@ -9,31 +9,42 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
 
-from foreshock.app import App
-from foreshock.cli.live import Recent, Screen
-from foreshock.cli.output import console, emit_json, errors
-from foreshock.config import Config, load
+from foreshock.cli.output import all_imported, emit_json, errors, lines
+
+if TYPE_CHECKING:
+    from foreshock.app import App
+    from foreshock.config import Config
+
+MOST_TOLD = 10
+"""Alerts told one by one after a live view."""
 
 
 def run(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Config files, folders or the name of a preset (default: host).")
     ] = None,
-    headless: Annotated[bool, typer.Option("--headless", help="No live view: lines, and a report at the end.")] = False,
-    seconds: Annotated[float | None, typer.Option("--seconds", help="End after so many seconds.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="End with a report in JSON on standard output.")] = False,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Folder of log, snapshots and database.")] = None,
-    listen: Annotated[str | None, typer.Option("--listen", help="Address of the HTTP server, host:port.")] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="No live view, also on a terminal: a line an alert.")
+    ] = False,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="End after so many seconds.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="No live view; end with a report in JSON.")] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Folder of log, snapshots and database (default: data_dir, .foreshock)."),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option("--listen", help="Address of the HTTP server, host:port (default: http.listen).")
+    ] = None,
 ) -> None:
     """Watch the sources of a config, this machine by default, until interrupted."""
-    overrides: dict[str, Any] = {}
-    if data_dir is not None:
-        overrides["data_dir"] = str(data_dir)
+    from foreshock.app import App
+    from foreshock.config import load
+
+    overrides: dict[str, Any] = {} if data_dir is None else {"data_dir": str(data_dir)}
     if listen is not None:
         overrides["http"] = {"listen": listen}
     config = load(files or [], preset=None if files else "host", overrides=overrides)
@@ -42,20 +53,56 @@ def run(
         config = without_stdout(config)
     log_to_stderr(live)
     app = App(config)
-    recent = Recent()
-    app.on_reading = recent.take
     with stopping(app) as stop:
-        app.start()
-        if live:
-            with Live(Screen(app, recent), console=console(), screen=True, refresh_per_second=2):
-                stop.wait(seconds)
-        else:
-            say_where(app)
-            stop.wait(seconds)
+        watch(app, stop, seconds, live)
     if as_json:
         emit_json(app.final)
     elif live:
-        say_alerts(app.final)
+        lines(*alert_lines(app.final))
+    errors().print(farewell(app), markup=False)
+    if app.engine.failed:
+        raise typer.Exit(3)
+
+
+def watch(app: App, stop: threading.Event, seconds: float | None, live: bool) -> None:
+    """Start and wait, with the live view or without."""
+    if not live:
+        app.start()
+        all_imported()
+        say_where(app)
+        stop.wait(seconds)
+        return
+    from rich.live import Live
+
+    from foreshock.cli.live import Recent, Screen, Standing
+    from foreshock.cli.output import console
+
+    recent = Recent()
+    app.on_reading = recent.take
+    app.start()
+    all_imported()
+    judges_from = app.started_unix_nano + warm_up_nano(app)
+
+    def standing() -> Standing:
+        problems = app.health().problems
+        return Standing(app.clock.now_unix_nano(), app.started_unix_nano, where(app), problems, judges_from)
+
+    screen = Screen(app.views, recent, standing, app.store.alert)
+    with Live(screen, console=console(), screen=True, refresh_per_second=2):
+        stop.wait(seconds)
+
+
+def warm_up_nano(app: App) -> int:
+    """How long the detectors learn before they judge, where the step is known; else 0."""
+    step = app.config.stream.step
+    parts = app.engine.task.pipeline.bank.parts.values()
+    rows = max((part.detector.info.warm_up_rows for part in parts), default=0)
+    return int((rows + 1) * step * 1e9) if isinstance(step, float) else 0
+
+
+def where(app: App) -> str:
+    """The address of the HTTP server, if there is one."""
+    return f"http://{app.server.host}:{app.server.port}" if app.server else ""
 
 
 def without_stdout(config: Config) -> Config:
@@ -73,9 +120,18 @@ def log_to_stderr(live: bool) -> None:
 
 @contextmanager
 def stopping(app: App) -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; on leaving, the app is stopped and its report kept in `app.final`."""
+    """An event that SIGINT and SIGTERM set; on leaving, the app is stopped and its report kept in `app.final`.
+
+    A second signal does not wait for that: the log has all that was accepted.
+    """
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -87,16 +143,35 @@ def stopping(app: App) -> Iterator[threading.Event]:
 def say_where(app: App) -> None:
     """One line on what is watched and where it can be asked."""
     names = ", ".join(source.name for source in app.sources) or "what is posted"
-    where = f", http://{app.server.host}:{app.server.port}" if app.server else ""
-    errors().print(f"foreshock watches {names}{where}; data in {app.config.data_dir}", markup=False)
+    parts = [f"foreshock watches {names}", *([where(app)] if app.server else [])]
+    errors().print(f"{', '.join(parts)}; data in {app.config.data_dir}", markup=False)
 
 
-def say_alerts(report: dict[str, Any]) -> None:
-    """After a live view, the alerts that there were."""
+def farewell(app: App) -> str:
+    """What happened, in one line."""
+    from foreshock.incident import words
+
+    if app.engine.failed:
+        return f"foreshock: {app.engine.failed}"
+    status, alerts = app.final["status"], told(app.final)
+    seconds = words.duration(max(1, round(status["uptime_seconds"])))
+    said = sum(1 for alert in alerts if alert["foreshock"]["notified"])
+    found = f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}, {said} notified" if alerts else "no alerts"
+    return f"watched {status['series']} series for {seconds}: {found}; data in {app.config.data_dir}"
+
+
+def told(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alerts of a report, the first first, without the one that always fires."""
     alerts = [alert for alert in report["alerts"] if alert["foreshock"]["kind"] != "watchdog"]
-    for alert in alerts:
-        console().print(
-            f"{alert['startsAt']} {alert['status']}: {alert['annotations'].get('summary', '')}", markup=False
-        )
-    if not alerts:
-        console().print("no alerts")
+    return sorted(alerts, key=lambda alert: str(alert["startsAt"]))
+
+
+def alert_lines(report: dict[str, Any]) -> list[str]:
+    """The alerts that there were, a line each, the last ones."""
+    alerts = told(report)
+    out = [
+        f"{'◆' if alert['status'] == 'firing' else '✓'} {alert['startsAt']} {alert['annotations'].get('summary', '')}"
+        for alert in alerts[-MOST_TOLD:]
+    ]
+    more = len(alerts) - len(out)
+    return [f"{more} earlier alerts: GET /api/v1/alerts", *out] if more else out

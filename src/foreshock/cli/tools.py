@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from foreshock import __version__
-from foreshock.cli.output import console, emit_json
-from foreshock.config import load
+from foreshock.cli.output import emit_json, lines
 
 Files = Annotated[list[Path] | None, typer.Argument(help="Config files, folders or the name of a preset.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -19,38 +18,38 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def plan(
     files: Files = None,
-    entities: Annotated[int, typer.Option("--entities", help="Entities to be watched.")] = 100,
-    features: Annotated[int, typer.Option("--features", help="Series of each entity.")] = 20,
-    step: Annotated[float, typer.Option("--step", help="Seconds between samples of a series.")] = 10.0,
+    entities: Annotated[int, typer.Option("--entities", min=1, help="Entities to be watched.")] = 100,
+    features: Annotated[int, typer.Option("--features", min=1, help="Series of each entity.")] = 20,
+    step: Annotated[float, typer.Option("--step", min=0.001, help="Seconds between samples of a series.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Say how much memory and CPU a config will take, by running it small."""
+    import foreshock.app  # noqa: F401, what a run has in memory, and its estimate then counts
+    from foreshock.config import load
     from foreshock.runtime.plan import estimate
 
     result = estimate(load(files or []), entities, features, step)
     if as_json:
         emit_json(dataclasses.asdict(result))
         return
-    show = console()
-    show.print(f"{entities * features:,} series of {entities:,} entities, a sample each {step:g} s")
-    show.print(f"memory  {result.memory_bytes / 2**20:,.0f} MiB ({result.bytes_per_series:,.0f} B a series)")
-    show.print(
-        f"CPU     {100 * result.cpu_cores:.1f} % of a core ({result.seconds_per_million:.2f} s a million samples)"
+    lines(
+        f"{entities * features:,} series of {entities:,} entities, a sample each {step:g} s",
+        f"memory  {result.memory_bytes / 2**20:,.0f} MiB ({result.bytes_per_series:,.0f} B a series)",
+        f"CPU     {100 * result.cpu_cores:.1f} % of a core ({result.seconds_per_million:.2f} s a million samples)",
+        f"log     {result.log_bytes_per_day / 2**30:.1f} GiB a day, bounded by log.max_bytes",
     )
-    show.print(f"log     {result.log_bytes_per_day / 2**30:.1f} GiB a day, bounded by log.max_bytes")
 
 
 def doctor(files: Files = None, as_json: AsJson = False) -> None:
     """Check that this machine and config can run; exit code 1 if something cannot."""
+    from foreshock.config import load
     from foreshock.runtime.doctor import examine
 
     findings = examine(load(files or []))
     if as_json:
         emit_json([dataclasses.asdict(finding) for finding in findings])
     else:
-        for finding in findings:
-            mark = "✓" if finding.good else "✗"
-            console().print(f"{mark} {finding.what}: {finding.found}", markup=False)
+        lines(*(f"{'✓' if finding.good else '✗'} {finding.what}: {finding.found}" for finding in findings))
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
 
@@ -63,4 +62,4 @@ def version(as_json: AsJson = False) -> None:
     if as_json:
         emit_json(facts)
     else:
-        console().print("\n".join(f"{name} {value}" for name, value in facts.items()), markup=False)
+        lines(*(f"{name} {value}" for name, value in facts.items()))

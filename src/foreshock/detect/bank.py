@@ -93,7 +93,7 @@ class Bank:
         training = rows.time_unix_nano < self._train_until
         judged = self._judged[rows.series]
         verdicts = [
-            part.over_rows(rows, judged, training) if part.multivariate else part.over_cells(rows, judged, training)
+            part.over_rows(rows, judged, training) if part.whole else part.over_cells(rows, judged, training)
             for part in self.parts.values()
         ]
         return replace(columns, verdicts=tuple(verdicts))
@@ -109,7 +109,7 @@ class Bank:
     def forget(self, entity: int, series: NDArray[np.int32]) -> None:
         """Give an entity and its series a fresh start in every detector, calibrator and bar."""
         for part in self.parts.values():
-            part.forget(np.array([entity], np.int32) if part.multivariate else series)
+            part.forget(np.array([entity], np.int32) if part.whole else series)
         self._configure(series[series < self._known])
 
     def state(self) -> State:
@@ -153,7 +153,7 @@ class Bank:
         least = np.array([_first(self._min_change, series[key]) for key in keys.tolist()])
         for part in self.parts.values():
             configure = getattr(part.detector, "configure_keys", None)
-            if configure is not None and not part.multivariate:
+            if configure is not None and not part.whole:
                 configure(keys, least)
 
 
@@ -166,10 +166,12 @@ class Part:
             raise ConfigError(f"detector {name!r} is {info.kind!r}: it must be univariate or multivariate")
         if "/" in name:
             raise ConfigError(f"detector {name!r}: a name must not hold '/'")
-        self.name, self.detector, self.multivariate = name, detector, info.kind == "multivariate"
+        self.name, self.detector, self.whole = name, detector, info.kind == "multivariate"
         self._bands = bands
         self._ask_for_bands()
         threshold = getattr(detector, "threshold", None)
+        if self.whole and threshold is not None:
+            raise ConfigError(f"detector {name!r} judges whole entities: a threshold needs a detector of single series")
         self.bar = Bar(info.prior_score, budget_per_day, trust.bar, threshold)
         self.calibrator = Calibrator(info.prior_score, trust.calibrator)
         self._latency, self._throughput = LATENCY.labels(name), THROUGHPUT.labels(name)
@@ -201,11 +203,11 @@ class Part:
         for at, frame in rows.entity_frames():
             scores = self._step(frame)
             score[at], status[at] = scores.score, scores.status
-            for whole, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
+            for band, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
                 if piece is not None:
-                    whole[at] = piece
-        whole_scores = Scores(score, status, None, expected, low, high)
-        return self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, whole_scores)
+                    band[at] = piece
+        all_scores = Scores(score, status, None, expected, low, high)
+        return self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)
 
     def _step(self, frame: Frame) -> Scores:
         started = perf_counter()
@@ -236,8 +238,8 @@ class Part:
         training: NDArray[np.bool_],
         scores: Scores,
     ) -> Verdict:
-        score = np.asarray(scores.score, np.float64)
-        given = np.asarray(scores.status, np.uint8)
+        score = np.ascontiguousarray(scores.score, np.float64)
+        given = np.ascontiguousarray(scores.status, np.uint8)
         strength, over = self.bar.step(key, time_unix_nano, score, given, learn, ~training)
         # What a user's own limit calls too much may still be usual here: only the bar's own alarms are not learnt.
         clean = learn if self.bar.threshold is not None else learn & ~over
@@ -248,9 +250,11 @@ class Part:
         anomalous = over & judged
         self._anomalies.inc(int(np.count_nonzero(anomalous)))
         shown = judged if self._bands else anomalous
+        bands = scores.expected, scores.low, scores.high
+        expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
         return Verdict(
             self.name, _where(judged, score), status, _where(judged, p), _where(judged, strength), anomalous,
-            *(_where(shown, np.nan if band is None else band) for band in (scores.expected, scores.low, scores.high)),
+            expected, low, high, self.whole,
         )  # fmt: skip
 
     def forget(self, keys: NDArray[np.int32]) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock.detect.histogram import LN2, bin_of, exp, ln, scale_weights, total_weight, upper_quantile
 from foreshock.errors import ConfigError
 from foreshock.state import SlotTable, State
+from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 from foreshock.types.units import Options
 
@@ -37,8 +37,8 @@ PRIOR_BLOCKS = 5.0
 PRIOR_SCALE, PRIOR_MARGIN = 0.7, 1.6
 LEAST_BLOCKS = 2.4
 """Blocks above scale and cap: a single incident, which may lie across two, must not measure a key's first days."""
-LN_REFERENCE = ln(7200.0)
-"""The bar's own rate: a record a minute at a budget of one alarm in five days."""
+LN_REFERENCE = 8.881836305004146
+"""ln 7200, the bar's own rate: a record a minute at a budget of one alarm in five days."""
 LEAST_RATE = 0.15
 INTERVAL_ROWS = 200
 INTERVAL_JUMP = 5.0
@@ -85,7 +85,8 @@ class Bar:
         for name, value in (("prior_score", prior_score), ("budget", budget_per_day), ("threshold", threshold)):
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is {value}: it must be above 0")
-        self.prior_score, self.budget_per_day, self.threshold = prior_score, budget_per_day, threshold
+        self.prior_score, self.budget_per_day = float(prior_score), float(budget_per_day)
+        self.threshold = None if threshold is None else float(threshold)
         self.options = options or BarOptions()
         self.table = SlotTable(ROW, {"scale": prior_score, "day": np.iinfo(np.int32).min})
         self.tally: NDArray[np.int64] = _no_tally()
@@ -171,7 +172,7 @@ def _over(
     return strength, strength >= 0.0
 
 
-@njit(cache=True)
+@entry
 def _strengths(
     score: NDArray[np.float64], status: NDArray[np.uint8], threshold: float, strength: NDArray[np.float64]
 ) -> None:
@@ -180,7 +181,7 @@ def _strengths(
             strength[i] = _strength(score[i], threshold)
 
 
-@njit(cache=True)
+@inner
 def _strength(value: float, level: float) -> float:
     """ln(value / level) within ±50; at or above 0 exactly where value ≥ level."""
     if value <= 0.0:
@@ -188,7 +189,7 @@ def _strength(value: float, level: float) -> float:
     return min(max(ln(value / level), -LEAST_STRENGTH), LEAST_STRENGTH)
 
 
-@njit(cache=True)
+@entry
 def _step(
     rows: NDArray[Any],
     tally: NDArray[np.int64],
@@ -226,7 +227,7 @@ def _step(
             _count(row, tally, now, margin)
 
 
-@njit(cache=True)
+@inner
 def _arrive(row: Any, now: int) -> None:
     """Count a record and follow the mean interval; one gap moves it no more than five ordinary ones."""
     if row.rows > 0 and now > row.last:
@@ -242,7 +243,7 @@ def _arrive(row: Any, now: int) -> None:
     row.since = min(row.since + 1, 2 * BLOCK_ROWS)
 
 
-@njit(cache=True)
+@inner
 def _close(row: Any, now: int, unit: float, budget: float) -> None:
     """End a block: its maximum goes into the histograms, and the bar is found anew."""
     _decay(row, now)
@@ -255,7 +256,7 @@ def _close(row: Any, now: int, unit: float, budget: float) -> None:
     _refresh(row, now, unit, budget)
 
 
-@njit(cache=True)
+@inner
 def _decay(row: Any, now: int) -> None:
     """Let the past fade by event time, but the whole never below the weight of the prior."""
     days = max(now - row.decayed, 0) / DAY if row.level > 0.0 else 0.0
@@ -265,7 +266,7 @@ def _decay(row: Any, now: int) -> None:
     row.cap_prior = _fade(row.caps, row.cap_prior, days / CAP_DAYS)
 
 
-@njit(cache=True)
+@inner
 def _fade(hist: NDArray[np.float32], prior: float, half_lives: float) -> float:
     factor = exp(-LN2 * half_lives)
     scale_weights(hist, factor)
@@ -273,7 +274,7 @@ def _fade(hist: NDArray[np.float32], prior: float, half_lives: float) -> float:
     return max(prior, PRIOR_BLOCKS - total_weight(hist))
 
 
-@njit(cache=True)
+@inner
 def _refresh(row: Any, now: int, unit: float, budget: float) -> None:
     """Scale and bar of a key from its histograms."""
     if row.level == 0.0 and row.blocks == 0:
@@ -300,14 +301,14 @@ def _refresh(row: Any, now: int, unit: float, budget: float) -> None:
     row.level = max(min(1.3 * seen, cap), 1.2 * least)
 
 
-@njit(cache=True)
+@inner
 def _rate(interval: float, budget: float) -> float:
     """ℓ = ln(records a day / budget) / ln 7200; a key with all its records at one time counts as one a minute."""
     seconds = interval if interval > 0.0 else 60.0
     return max(ln(86400.0 / seconds / budget) / LN_REFERENCE, LEAST_RATE)
 
 
-@njit(cache=True)
+@inner
 def _count(row: Any, tally: NDArray[np.int64], now: int, margin: float) -> None:
     """Count the key's day, and a notification where an episode opens.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -26,6 +25,7 @@ from foreshock.detect.histogram import (
     total_weight,
 )
 from foreshock.state import SlotTable, State
+from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 from foreshock.types.units import Options
 
@@ -62,7 +62,7 @@ class Calibrator:
     """
 
     def __init__(self, unit: float, options: CalibratorOptions | None = None) -> None:
-        self.unit = unit
+        self.unit = float(unit)
         self.options = options or CalibratorOptions()
         self._growth = float(exp(LN2 / self.options.half_life_rows))
         self.table = SlotTable(ROW, {"gain": 1.0})
@@ -117,7 +117,7 @@ def combine(p: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.floa
     return out
 
 
-@njit(cache=True)
+@entry
 def _combine(p: NDArray[np.float64], start: NDArray[np.int64], out: NDArray[np.float64]) -> None:
     for row in range(len(out)):
         total, count = 0.0, 0
@@ -130,7 +130,7 @@ def _combine(p: NDArray[np.float64], start: NDArray[np.int64], out: NDArray[np.f
             out[row] = arctangent(count / total) / PI
 
 
-@njit(cache=True)
+@entry
 def _step(
     rows: NDArray[Any],
     key: NDArray[np.int32],
@@ -151,7 +151,7 @@ def _step(
             _learn(row, x, growth)
 
 
-@njit(cache=True)
+@inner
 def _p_value(row: Any, x: float) -> float:
     gain, total = row.gain, row.total
     above = _weight_above(row, x)
@@ -161,7 +161,7 @@ def _p_value(row: Any, x: float) -> float:
     return float(min(max(p, LEAST_P), 1.0))
 
 
-@njit(cache=True)
+@inner
 def _weight_above(row: Any, x: float) -> float:
     """Weight of scores at or above x: inside its bin in proportion, save for what stands out as one repeated value."""
     bins, octaves = row.bins, row.octaves
@@ -183,7 +183,7 @@ def _weight_above(row: Any, x: float) -> float:
     return float(above + (float(bins[b]) - spread) + spread * share)
 
 
-@njit(cache=True)
+@inner
 def _tail(row: Any, x: float) -> float:
     """p by a Pareto tail through the ten highest rows, its index from the top tenth, shrunk towards 1."""
     bins, gain, total = row.bins, row.gain, row.total
@@ -211,7 +211,7 @@ def _tail(row: Any, x: float) -> float:
     return 1.0
 
 
-@njit(cache=True)
+@inner
 def _learn(row: Any, x: float, growth: float) -> None:
     """Later rows weigh more instead of earlier ones less; now and then all weights are divided."""
     b = bin_of(x, LOW, PER, SIZE)

@@ -9,8 +9,9 @@ Kernels may only use + − × ÷ √ (CONTRACTS §7): `ln`, `exp` and the rest a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from foreshock.state.jit import entry, inner
 
 LN2 = 0.6931471805599453
 LN2_HIGH = 0.693147180369123816490
@@ -20,19 +21,19 @@ _FRACTION = (1 << 52) - 1
 _ONE = 1023 << 52
 
 
-@njit(cache=True)
+@inner
 def exponent(x: float) -> int:
     """e of x = m·2^e, 1 ≤ m < 2, for a positive normal number."""
     return int((np.float64(x).view(np.int64) >> 52) & 2047) - 1023
 
 
-@njit(cache=True)
+@inner
 def mantissa(x: float) -> float:
     """m of x = m·2^e, 1 ≤ m < 2, for a positive normal number."""
     return np.int64((np.float64(x).view(np.int64) & _FRACTION) | _ONE).view(np.float64)
 
 
-@njit(cache=True)
+@inner
 def power_of_two(e: int) -> float:
     """2^e for −1022 ≤ e ≤ 1023."""
     return np.int64((e + 1023) << 52).view(np.float64)
@@ -53,7 +54,7 @@ def _ln_of_32nds() -> NDArray[np.float64]:
 _LN_32NDS = _ln_of_32nds()
 
 
-@njit(cache=True)
+@inner
 def ln(x: float) -> float:
     """Natural logarithm of a positive normal number; near 1 a multiple of x − 1, so ≥ 0 exactly where x ≥ 1."""
     e, m = exponent(x), mantissa(x)
@@ -67,7 +68,7 @@ def ln(x: float) -> float:
     return float(e * LN2_HIGH + (_LN_32NDS[i] + (rest + e * LN2_LOW)))
 
 
-@njit(cache=True)
+@entry
 def exp(x: float) -> float:
     """e^x, x held within ±700."""
     x = min(max(x, -700.0), 700.0)
@@ -79,7 +80,7 @@ def exp(x: float) -> float:
     return total * power_of_two(k)
 
 
-@njit(cache=True)
+@inner
 def bin_of(x: float, low: int, per: int, size: int) -> int:
     """The bin of a number among `size` bins, `per` an octave, the first at 2^low; NaN is not asked."""
     if x < power_of_two(low):
@@ -90,7 +91,7 @@ def bin_of(x: float, low: int, per: int, size: int) -> int:
     return e * per + int((mantissa(x) - 1.0) * per)
 
 
-@njit(cache=True)
+@inner
 def edge(b: int, low: int, per: int) -> float:
     """Lower edge of bin b, which is the upper edge of bin b − 1; 0 for the first."""
     if b == 0:
@@ -98,7 +99,7 @@ def edge(b: int, low: int, per: int) -> float:
     return power_of_two(low + b // per) * (1.0 + (b % per) / per)
 
 
-@njit(cache=True)
+@inner
 def upper_quantile(
     hist: NDArray[np.float32], low: int, per: int, point_weight: float, point: float, weight: float
 ) -> float:
@@ -128,7 +129,7 @@ def upper_quantile(
     return 0.0
 
 
-@njit(cache=True)
+@inner
 def total_weight(hist: NDArray[np.float32]) -> float:
     """Sum of a histogram, first bin first."""
     total = 0.0
@@ -137,14 +138,14 @@ def total_weight(hist: NDArray[np.float32]) -> float:
     return total
 
 
-@njit(cache=True)
+@inner
 def scale_weights(hist: NDArray[np.float32], factor: float) -> None:
     """Multiply every bin."""
     for b in range(len(hist)):
         hist[b] *= factor
 
 
-@njit(cache=True)
+@inner
 def cotangent_of_pi(p: float) -> float:
     """cot(π·p) for 0 < p < 1, by the series of sine and cosine up to π/2."""
     if p > 0.5:
@@ -158,7 +159,7 @@ def cotangent_of_pi(p: float) -> float:
     return cosine / (x * sine)
 
 
-@njit(cache=True)
+@inner
 def arctangent(t: float) -> float:
     """arctan(t), by halving the angle twice and its series."""
     if t < 0.0:

@@ -1,7 +1,6 @@
 """The compiled sweeps of the univariate detectors: row by row, score and only then learn (CONTRACTS §4).
 
-Each has a slow, obvious twin in `tests/unit`, equal to it bit for bit. All of a detector's kernels stand in this one
-file, since numba's cache on disk only notices changes of a kernel's own file.
+Each has a slow, obvious twin in `tests/unit`, equal to it bit for bit.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from foreshock.state.jit import allocating, entry, inner
 from foreshock.types import Status
 
 LARGEST_SCORE = 1e9
@@ -68,7 +68,7 @@ def _prefetch_code(typing_context: Any, rows: Any, slot: Any) -> Any:
 _prefetch: Any = intrinsic(_prefetch_code)
 
 
-@njit(cache=True)
+@entry
 def highest_key(key: NDArray[np.int32]) -> int:
     """The largest of int32[n] keys; 2^31 or more where one is negative; 0 without any."""
     highest = np.uint32(0)
@@ -77,7 +77,7 @@ def highest_key(key: NDArray[np.int32]) -> int:
     return int(highest)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@allocating
 def zscore_sweep(
     rows: NDArray[Any],
     key: NDArray[np.int32],
@@ -149,14 +149,14 @@ def zscore_sweep(
                 band[2, start + i] = mean[i] + half if scored else np.nan
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _floored(variance: float, mean: float) -> float:
     floor = (LEAST_RATIO * LEAST_RATIO) * (mean * mean)
     larger = variance if variance > floor else floor
     return larger if larger > LEAST_SCALE * LEAST_SCALE else LEAST_SCALE * LEAST_SCALE
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _zscore_row(
     row: Any,
     time: int,
@@ -194,7 +194,7 @@ def _zscore_row(
     return (square if warm else np.nan), np.uint8(_SCORED if warm else _WARMING_UP), mean, variance
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@entry
 def robust_z_sweep(
     numbers: NDArray[np.float64],
     whole: NDArray[np.int64],
@@ -249,7 +249,7 @@ def robust_z_sweep(
             counts[TIME] = max(time[i], counts[TIME])
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _clear(slot: NDArray[np.float64], counts: NDArray[np.int64], time: int) -> None:
     least = slot[MIN_CHANGE]
     slot[:] = 0.0
@@ -257,7 +257,7 @@ def _clear(slot: NDArray[np.float64], counts: NDArray[np.int64], time: int) -> N
     counts[TIME] = time
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _center_and_scale(
     slot: NDArray[np.float64], counts: NDArray[np.int64], x: float, min_change: float
 ) -> tuple[float, float, float]:
@@ -277,7 +277,7 @@ def _center_and_scale(
     return median, max(scale, LEAST_SCALE), ordered[0]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def median_distance(ordered: NDArray[np.float64], center: float) -> float:
     """Median of |x − center| over sorted values float64[n], n > 0, in O(log n).
 
@@ -300,7 +300,7 @@ def median_distance(ordered: NDArray[np.float64], center: float) -> float:
     return 0.5 * (near + second)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _remember(slot: NDArray[np.float64], counts: NDArray[np.int64], seen: float, x: float) -> None:
     """Put `x`, learnt of the value `seen`, into the ring and its sorted copy; the oldest makes room."""
     window = (len(slot) - RING) // 2
@@ -328,7 +328,7 @@ def _remember(slot: NDArray[np.float64], counts: NDArray[np.int64], seen: float,
     counts[HEAD] = head + 1 if head + 1 < window else 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _move(ordered: NDArray[np.float64], gone: Any, to: Any) -> None:
     """Close the gap at `gone` and open one at `to`; places are unsigned, so that the loops become vector moves."""
     one = np.uintp(1)
@@ -340,7 +340,7 @@ def _move(ordered: NDArray[np.float64], gone: Any, to: Any) -> None:
             ordered[gone - j] = ordered[gone - j - one]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _first_not_below(ordered: NDArray[np.float64], n: int, x: float) -> int:
     """Bisection without a branch that depends on the data: the processor would guess half of them wrong."""
     low = 0

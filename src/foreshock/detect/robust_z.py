@@ -21,7 +21,14 @@ PRIOR_SCORE = 6.0
 def _row(window: int) -> np.dtype[Any]:
     whole = [(name, "i8") for name in ("time", "count", "head", "changed")]
     return np.dtype(
-        [*whole, ("change", "f8"), ("min_change", "f8"), ("last", "f8"), ("ring", "f8", (window,)), ("sorted", "f8", (window,))]
+        [
+            *whole,
+            ("change", "f8"),
+            ("min_change", "f8"),
+            ("last", "f8"),
+            ("ring", "f8", (window,)),
+            ("sorted", "f8", (window,)),
+        ]
     )
 
 

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from foreshock.errors import ConfigError
 from foreshock.incident import alarm_kernel as kernel
 from foreshock.incident.budget import BudgetOptions
 from foreshock.incident.story import Step, Teller, watchdog
 from foreshock.state import Registry, SlotTable, State
-from foreshock.types import Alert, Columns, Presence, Status, label_text
+from foreshock.types import Alert, Columns, Presence, Status, Verdict, label_text
 from foreshock.types.units import Options
 
 EVENTS = 256
@@ -44,11 +43,8 @@ class AlarmOptions(Options):
 class Alarm:
     """Operator: rows and verdicts → alerts, presence and which rows alarm.
 
-    `multivariate` names detectors whose verdicts follow rows, `thresholds` those that compare with a limit which a user
-    wrote: they alert a feature at a time, outside of budgets. `primary` names the detectors whose strengths count for
-    the entity's alarm (default: all others).
-
-    Raises ConfigError if a detector is both multivariate and a threshold.
+    `thresholds` names detectors that compare with a limit which a user wrote: they alert a feature at a time, outside
+    of budgets. `primary` names those whose strengths count for the entity's alarm (default: all others).
     """
 
     name = "alarm"
@@ -59,14 +55,11 @@ class Alarm:
         options: AlarmOptions,
         budget: BudgetOptions,
         *,
-        multivariate: frozenset[str] = frozenset(),
         thresholds: frozenset[str] = frozenset(),
         primary: frozenset[str] | None = None,
     ) -> None:
-        for name in sorted(multivariate & thresholds):
-            raise ConfigError(f"{name} judges whole entities; a plain threshold needs a detector of single series")
         self.registry = registry
-        self.multivariate, self.thresholds, self.primary = multivariate, thresholds, primary
+        self.thresholds, self.primary = thresholds, primary
         self._rule = kernel.Rule(budget.entity, options.close_after)
         self._entity = SlotTable(kernel.ENTITY, kernel.ENTITY_START)
         self._price = SlotTable(kernel.PRICE)
@@ -122,18 +115,17 @@ class Alarm:
         self._teller.decode(state.blobs["stories"][0])
 
     def _step(self, columns: Columns) -> Step:
-        primary, limits, multivariate = [], [], []
+        primary: list[Verdict] = []
+        limits: list[Verdict] = []
+        whole: list[Verdict] = []
         for verdict in columns.verdicts:
-            whole = verdict.detector in self.multivariate
-            if len(verdict.score) != (len(columns.rows) if whole else len(columns.rows.series)):
+            if len(verdict.score) != len(columns.rows if verdict.whole else columns.rows.series):
                 raise ValueError(f"verdict of {verdict.detector}: {len(verdict.score)} scores do not fit the rows")
-            if whole:
-                multivariate.append(verdict)
-            elif verdict.detector in self.thresholds:
+            if verdict.detector in self.thresholds:
                 limits.append(verdict)
             elif self.primary is None or verdict.detector in self.primary:
-                primary.append(verdict)
-        return Step(columns.rows, tuple(primary), tuple(limits), tuple(multivariate))
+                (whole if verdict.whole else primary).append(verdict)
+        return Step(columns.rows, tuple(primary), tuple(limits), tuple(whole))
 
     def _tables(self, step: Step) -> kernel.Tables:
         series = step.rows.series
@@ -167,7 +159,7 @@ def _inputs(step: Step) -> kernel.Inputs:
         grade = np.where(verdict.anomalous, np.uint8(2), np.uint8(1))
         limit = np.maximum(limit, np.where(verdict.status == Status.SCORED, grade, np.uint8(0)))
     mv_strength, mv_over = np.full(n, np.nan), np.zeros(n, np.bool_)
-    for verdict in step.multivariate:
+    for verdict in step.whole:
         scored = verdict.status == Status.SCORED
         mv_strength = np.fmax(mv_strength, np.where(scored, verdict.strength, np.nan))
         mv_over |= scored & verdict.anomalous

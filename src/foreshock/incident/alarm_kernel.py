@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.incident.arithmetic import compiled, halved, theta0
+from foreshock.incident.arithmetic import halved, theta0
+from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 
 HOUR = 3_600_000_000_000
@@ -103,7 +104,7 @@ class Rule(NamedTuple):
     close_after: int
 
 
-@compiled
+@inner
 def flap_share(history: int) -> float:
     """Nagios' flap detection: share of changes among 21 evaluations, the newest weighing 1.2, the oldest .8."""
     changed = (history ^ (history >> 1)) & ((1 << CHANGES) - 1)
@@ -114,7 +115,7 @@ def flap_share(history: int) -> float:
     return share / CHANGES
 
 
-@compiled
+@inner
 def remember(state: Any, bit: int) -> None:
     """Add one evaluation to `history` and see whether it is flapping."""
     history = ((int(state.history) << 1) | bit) & ((1 << (CHANGES + 1)) - 1)
@@ -128,7 +129,7 @@ def remember(state: Any, bit: int) -> None:
         state.flapping = 0
 
 
-@compiled
+@inner
 def tick(e: Any, t: int) -> None:
     """Follow the median interval between rows, by at most 5 % a row."""
     if e.last != NEVER and t > e.last:
@@ -141,7 +142,7 @@ def tick(e: Any, t: int) -> None:
     e.last = max(t, e.last)
 
 
-@compiled
+@inner
 def scan(inputs: Inputs, row: int) -> tuple[float, int, int, int]:
     """Largest unpriced strength of a row, its cell, and the numbers of judged and of live cells."""
     top, cell, judged, live = -np.inf, -1, 0, 0
@@ -156,7 +157,7 @@ def scan(inputs: Inputs, row: int) -> tuple[float, int, int, int]:
     return top, cell, judged, live
 
 
-@compiled
+@inner
 def price_of(tables: Tables, series: int, t: int, most: float) -> float:
     """A series' price now."""
     p = tables.price[series]
@@ -165,7 +166,7 @@ def price_of(tables: Tables, series: int, t: int, most: float) -> float:
     return min(halved(p.price, max(t - p.time, 0) / PRICE_HALF_LIFE), most)
 
 
-@compiled
+@inner
 def best_excess(
     inputs: Inputs, tables: Tables, row: int, e: Any, level: float, most: float, priced: bool
 ) -> tuple[float, int]:
@@ -184,7 +185,7 @@ def best_excess(
     return excess, cell
 
 
-@compiled
+@inner
 def emit(out: NDArray[Any], count: int, kind: int, row: int, cell: int) -> int:
     """Append an event; the caller fills in what belongs to its kind."""
     event = out[count]
@@ -194,7 +195,7 @@ def emit(out: NDArray[Any], count: int, kind: int, row: int, cell: int) -> int:
     return count + 1
 
 
-@compiled
+@inner
 def present(e: Any, t: int, row: int, out: NDArray[Any], count: int) -> int:
     """Append the first judged row of a day."""
     if t >= e.day_end or t < e.day_end - DAY:
@@ -203,7 +204,7 @@ def present(e: Any, t: int, row: int, out: NDArray[Any], count: int) -> int:
     return count
 
 
-@compiled
+@inner
 def source_cell(inputs: Inputs, row: int, source: int) -> int:
     """The cell of a series in a row, −1 if it is not there."""
     for c in range(inputs.start[row], inputs.start[row + 1]):
@@ -212,7 +213,7 @@ def source_cell(inputs: Inputs, row: int, source: int) -> int:
     return -1
 
 
-@compiled
+@inner
 def stretch(state: Any, value: float) -> None:
     """Widen the extremes of an open episode."""
     if value == value:
@@ -222,7 +223,7 @@ def stretch(state: Any, value: float) -> None:
             state.high = value
 
 
-@compiled
+@inner
 def tell(out: NDArray[Any], count: int, kind: int, row: int, cell: int, state: Any) -> int:
     """Append an event about an open or just closed episode."""
     count = emit(out, count, kind, row, cell)
@@ -231,7 +232,7 @@ def tell(out: NDArray[Any], count: int, kind: int, row: int, cell: int, state: A
     return count
 
 
-@compiled
+@inner
 def charge(tables: Tables, e: Any, series: int, t: int, theta: float, price: float) -> None:
     """Raise the prices of an alert's source (−1: none) and entity, at most once an hour."""
     if t - e.charge_time < HOUR:
@@ -245,7 +246,7 @@ def charge(tables: Tables, e: Any, series: int, t: int, theta: float, price: flo
     e.price_time = t
 
 
-@compiled
+@inner
 def judge_row(
     inputs: Inputs, tables: Tables, rule: Rule, row: int, out: NDArray[Any], count: int, alarmed: NDArray[np.bool_]
 ) -> int:
@@ -291,14 +292,14 @@ def judge_row(
     return count
 
 
-@compiled
+@inner
 def may_open(e: Any, t: int, strength: float) -> bool:
     """Whether what follows an episode is far enough from it in time, or comes near its peak."""
     quiet = max(float(QUIET), QUIET_ROWS * e.step)
     return bool(t - e.alarm_time > quiet or strength >= e.peak + LN_KEEP)
 
 
-@compiled
+@inner
 def open_episode(
     inputs: Inputs, row: int, e: Any, level: float, excess: float, cell: int, top_cell: int, out: NDArray[Any],
     count: int,
@@ -319,7 +320,7 @@ def open_episode(
     return count
 
 
-@compiled
+@inner
 def go_on(
     inputs: Inputs, rule: Rule, row: int, e: Any, over: bool, within: bool, excess: float, cell: int,
     out: NDArray[Any], count: int,
@@ -345,7 +346,7 @@ def go_on(
     return count
 
 
-@compiled
+@inner
 def judge_limits(
     inputs: Inputs, tables: Tables, rule: Rule, row: int, out: NDArray[Any], count: int, alarmed: NDArray[np.bool_]
 ) -> int:
@@ -373,7 +374,7 @@ def judge_limits(
     return count
 
 
-@compiled
+@inner
 def exclude(inputs: Inputs, tables: Tables, row: int, out: NDArray[Any], count: int) -> int:
     """End what is open and forget the last evaluations: the row lies in maintenance."""
     e = tables.entity[inputs.entity[row]]
@@ -391,7 +392,7 @@ def exclude(inputs: Inputs, tables: Tables, row: int, out: NDArray[Any], count: 
     return count
 
 
-@compiled
+@entry
 def judge(
     inputs: Inputs, tables: Tables, rule: Rule, first: int, out: NDArray[Any], alarmed: NDArray[np.bool_]
 ) -> tuple[int, int]:

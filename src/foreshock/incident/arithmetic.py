@@ -1,26 +1,15 @@
-"""The few functions of a real number that the alarm needs, of + − × ÷ alone (CONTRACTS §7), and how it is compiled."""
+"""The few functions of a real number that the alarm needs, of + − × ÷ alone (CONTRACTS §7)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
 
-from numba import njit
+from foreshock.state.jit import entry, inner
 
 LN2 = 0.6931471805599453
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_BARE: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
 
-
-def compiled(function: _F) -> _F:
-    """Compile, and keep on disk; for kernels that make no arrays: without reference counts a row costs half."""
-    fast: _F = njit(**_BARE)(function)
-    return fast
-
-
-@compiled
+@inner
 def ln(x: float) -> float:
     """Natural logarithm of a positive number, by the series of artanh."""
     m, e = math.frexp(x)
@@ -34,7 +23,7 @@ def ln(x: float) -> float:
     return e * LN2 + 2.0 * total
 
 
-@compiled
+@inner
 def halved(value: float, half_lives: float) -> float:
     """`value` after so many half-lives (≥ 0)."""
     if half_lives >= 1000.0:
@@ -48,7 +37,7 @@ def halved(value: float, half_lives: float) -> float:
     return math.ldexp(value * total, -int(whole))
 
 
-@compiled
+@entry
 def theta0(k: float, rate: float) -> float:
     """What the bar's own rule adds if k sources share one budget; `rate` = rows a day ÷ budget, ≥ 10."""
     if k <= 1.0:

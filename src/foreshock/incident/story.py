@@ -17,6 +17,7 @@ ANOMALY, THRESHOLD, SILENCE = (str(kind) for kind in (AlertKind.ANOMALY, AlertKi
 NAMES = {ANOMALY: "ForeshockAnomaly", THRESHOLD: "ForeshockThreshold", SILENCE: "ForeshockSilent"}
 OWN_LABELS = ("alertname", "feature", "severity")
 TOP = 3
+LEAST_SHARE = 0.01
 
 
 class Step(NamedTuple):
@@ -25,7 +26,7 @@ class Step(NamedTuple):
     rows: Rows
     primary: tuple[Verdict, ...]
     limits: tuple[Verdict, ...]
-    multivariate: tuple[Verdict, ...]
+    whole: tuple[Verdict, ...]
 
 
 class Story(msgspec.Struct):
@@ -134,7 +135,7 @@ class Teller:
         notes = story.annotations
         notes |= {"strength": figure(story.strength), "contributions": self._contributions(step, row)}
         shown = strongest(step.primary, cell)
-        found, at = (strongest(step.multivariate, row), row) if story.together else (shown, cell)
+        found, at = (strongest(step.whole, row), row) if story.together else (shown, cell)
         if found is not None:
             notes |= {"detector": found.detector, **figures(score=found.score[at], p_value=found.p_value[at])}
         who = words.entity(self.registry.entities[int(step.rows.entity[row])])
@@ -152,7 +153,7 @@ class Teller:
         notes["description"] = words.description(story.starts, notes)
 
     def _contributions(self, step: Step, row: int) -> str:
-        """The three features with the largest score ÷ bar, each with its share of the sum of all."""
+        """At most three features with the largest score ÷ bar, each with its share of the sum of all, from 1 % on."""
         rows = step.rows
         ratios: list[tuple[float, int]] = []
         for cell in range(int(rows.start[row]), int(rows.start[row + 1])):
@@ -161,9 +162,10 @@ class Teller:
                 ratios.append((math.exp(bounded(found.strength[cell])), cell))
         total = sum(ratio for ratio, _ in ratios)
         ratios.sort(key=lambda pair: (-pair[0], pair[1]))
-        names = (self.registry.series[int(rows.series[cell])].feature for _, cell in ratios)
         return ", ".join(
-            f"{name}={100 * ratio / total:.0f} %" for name, (ratio, _) in list(zip(names, ratios, strict=True))[:TOP]
+            f"{self.registry.series[int(rows.series[cell])].feature}={100 * ratio / total:.0f} %"
+            for ratio, cell in ratios[:TOP]
+            if ratio >= LEAST_SHARE * total
         )
 
     def _open_limit(self, step: Step, row: int, cell: int, event: Any) -> Alert:

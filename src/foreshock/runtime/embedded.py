@@ -9,33 +9,30 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from time import perf_counter
 
 from foreshock.adapters.decode import decode
 from foreshock.adapters.sql import Store
-from foreshock.config import Config, parse_resolved
-from foreshock.errors import PermanentError, RetryableError
+from foreshock.config import Config
+from foreshock.errors import ConfigError, ForeshockError, PermanentError, RetryableError
+from foreshock.incident.story import alert_labels
 from foreshock.ports import Clock
+from foreshock.runtime.copier import Copier
+from foreshock.runtime.figures import Complaints, Figures, figures
+from foreshock.runtime.inbox import Inbox, Queued
 from foreshock.runtime.log import SegmentLog
-from foreshock.runtime.outputs import Commit, CommitBuilder
-from foreshock.runtime.snapshot import Snapshot, SnapshotJob, SnapshotStore, numerics_id
-from foreshock.runtime.task import Outputs, Task, Watermark, encode_json
+from foreshock.runtime.outputs import CommitBuilder
+from foreshock.runtime.recovery import Origin, Reader, find_origin, numerics_change, task_of
+from foreshock.runtime.snapshot import SnapshotStore
+from foreshock.runtime.task import Outputs, Task, Watermark, encode_json, newest
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
-from foreshock.telemetry import (
-    DROPPED,
-    ERRORS,
-    EVENT_TO_VERDICT,
-    LOG_BYTES,
-    QUEUE_RECORDS,
-    SNAPSHOT_SECONDS,
-    SNAPSHOT_STALL,
-    WATERMARK,
-)
-from foreshock.types import Control, Record, Samples
+from foreshock.runtime.writer import Forget, Writer
+from foreshock.telemetry import DROPPED, ERRORS, EVENT_TO_VERDICT, LOG_BYTES, WATERMARK
+from foreshock.types import Alert, Control, ControlKind, Record, Samples, label_text
 from foreshock.types import record as records
 
 logger = logging.getLogger(__name__)
@@ -43,32 +40,17 @@ logger = logging.getLogger(__name__)
 TASK = "embedded"
 COMMIT_SECONDS = 0.2
 COMMIT_ROWS = 8192
-SLICE_SECONDS = 0.002
-"""How long copying for a snapshot may hold the pipeline at a time."""
-
-
-@dataclass(slots=True)
-class _Queued:
-    next_position: int
-    record: Record
-    samples: Samples | None
-    accepted: float
-
-
-@dataclass(slots=True)
-class _SnapshotWrite:
-    position: int
-    job: SnapshotJob
-    config: bytes
-    watermark: int
-    sources: dict[str, int]
-    seconds: float
+FIGURES_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+MOST_SAID = 1000
+"""Alerts of this run that are kept for its report."""
 
 
 class Embedded:
     """Runs one task over one log, and recovers it.
 
-    `on_outputs` is called in the pipeline thread with what each record brought about (views, terminal).
+    `on_commit` is called in the writer thread after each commit. `tick_seconds` is the time between two looks at how
+    far time has come; 0 = the caller calls `tick` himself.
     """
 
     def __init__(
@@ -80,57 +62,52 @@ class Embedded:
         snapshots: SnapshotStore,
         views: Views,
         on_commit: Callable[[], None] = lambda: None,
+        *,
+        tick_seconds: float = 1.0,
     ) -> None:
         self.config, self.clock, self.log, self.store, self.snapshots, self.views = (
             config, clock, log, store, snapshots, views,
         )  # fmt: skip
-        self.on_commit = on_commit
         self.ticker = Ticker(
             {source.name: int(source.lateness_seconds * 1e9) for source in config.sources},
             int(config.default_lateness_seconds * 1e9),
         )
         self.task = Task(config, bands=True)
+        self.inbox = Inbox(config.limits)
+        self.writer = Writer(store, snapshots, on_commit)
+        self.figures = Figures()
         self.recovered_records = 0
+        # The latest state of each episode that this process spoke of; the oldest go first.
+        self.said: dict[str, Alert] = {}
         self.ready = threading.Event()
-        self.failed: str | None = None
-        self.advanced_unix_nano = clock.now_unix_nano()
-        # Bounded: a full queue refuses the sender (RetryableError, HTTP 429), who keeps what he has.
-        self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
-        self._queued_records = 0
-        self._queued_bytes = 0
+        # When the watermark last rose, and when recovery was over, by the clock.
+        self.advanced_unix_nano = self.ready_unix_nano = clock.now_unix_nano()
+        self._failed: str | None = None
+        self._tick_seconds = tick_seconds
         self._lock = threading.Lock()
-        # Bounded: a slow or full disk makes the pipeline wait, never the event loop.
-        self._writes: queue.Queue[Commit | _SnapshotWrite | None] = queue.Queue(8)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._position = 0
+        self._has_config = False
         self._commits = CommitBuilder(TASK)
-        self._job: SnapshotJob | None = None
-        self._job_meta: tuple[int, bytes, int, dict[str, int]] = (0, b"", 0, {})
-        self._job_seconds = 0.0
-        self._next_snapshot = 0.0
-        self.config_position = -1
-        self._upgraded = b""
+        self._copier = Copier(config.snapshot)
+        self._complaints = Complaints()
+        self._next_figures = 0.0
+
+    @property
+    def failed(self) -> str | None:
+        """Why nothing is judged any more; None while all is well."""
+        return self._failed or self.writer.failed
 
     # -- taking in -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
+    def reserve(self, size: int) -> AbstractContextManager[None]:
         """Hold queue space for one record of `size` bytes; RetryableError if there is none."""
         if not self.ready.is_set():
             raise RetryableError("starting: the log is still being read; send it again")
-        with self._lock:
-            if (
-                self._queued_records >= self.config.limits.queue_records
-                or self._queued_bytes + size > self.config.limits.queue_bytes
-            ):
-                raise RetryableError("the queue is full: telemetry comes in faster than it is judged; send it again")
-            self._queued_records += 1
-            self._queued_bytes += size
-        try:
-            yield
-        finally:
-            self._release(size)
+        if self._stopping.is_set():
+            raise RetryableError("stopping: send it again when Foreshock is back")
+        return self.inbox.reserve(size, self.failed or self.writer.trouble)
 
     def decode(self, record: Record) -> Samples:
         """Parse and validate without touching a slot; BadInputError if nothing in it can be used."""
@@ -142,27 +119,14 @@ class Embedded:
         `reserved` says that the caller holds its space by `reserve`. Returns the number of samples. Raises
         RetryableError when the queue or the disk is full, BadInputError when nothing in the record can be used.
         """
-        size = len(record.payload)
         if not reserved:
-            with self.reserve(size):
+            with self.reserve(len(record.payload)):
                 return self.submit(record, samples, reserved=True)
+        if samples is None and record.content_type not in _OWN:
+            samples = self.decode(record)
         with self._lock:
-            self._queued_records += 1
-            self._queued_bytes += size
-        try:
-            if samples is None and record.content_type not in _OWN:
-                samples = decode(record, self.config.mapping)
-            with self._lock:
-                position = self.log.append(record, wait=False)
-                if samples is not None and len(samples):
-                    largest = int(samples.time_unix_nano.max())
-                    self.ticker.saw(record.source, largest, self.clock.now_unix_nano())
-                self._queue.put(_Queued(position + 1, record, samples, perf_counter()))
-        except BaseException:
-            self._release(size)
-            raise
-        if self.config.log.durability == "disk":
-            self.log.sync(position + 1)
+            end = self._append(record, samples)
+        self._sync(end)
         if samples is None:
             return 0
         for reason, count in samples.dropped.items():
@@ -170,147 +134,187 @@ class Embedded:
         return len(samples)
 
     def control(self, control: Control) -> Control:
-        """Append a control record, stamped so that it takes effect where nothing is decided yet; returns it stamped."""
-        lateness = max([*self.ticker.lateness_nano.values(), 0])
-        with self._lock:
-            effective = control.effective_unix_nano
-            if control.kind not in _PAST:
-                effective = max(effective, self.ticker.watermark + lateness)
-        stamped = type(control)(
-            **{f: getattr(control, f) for f in control.__struct_fields__} | {"effective_unix_nano": effective}
-        )
-        self.submit(self._own(records.CONTROL, encode_json(stamped)))
+        """Append a control record, stamped so that it takes effect where nothing is decided yet; returns it stamped.
+
+        Raises RetryableError as `submit`.
+        """
+        with self.reserve(0):
+            with self._lock:
+                effective = control.effective_unix_nano
+                if control.kind not in _PAST:
+                    effective = max(effective, self.ticker.watermark + self.ticker.longest_lateness())
+                fields = {name: getattr(control, name) for name in control.__struct_fields__}
+                stamped = Control(**fields | {"effective_unix_nano": effective})
+                # Under one lock, so that no watermark gets in between and decides what this is to change.
+                end = self._append(self._own(records.CONTROL, encode_json(stamped)))
+            self._sync(end)
         return stamped
 
     def tick(self) -> None:
-        """Say how far time has come: one watermark record a second where it has moved."""
+        """Say how far time has come: a watermark record where it has moved. Raises RetryableError as `submit`."""
+        LOG_BYTES.set(self.log.bytes)
         now = self.clock.now_unix_nano()
         with self._lock:
+            before = self.ticker.watermark
             mark = self.ticker.tick(now)
-        if mark is not None:
-            self.submit(self._own(records.WATERMARK, encode_json(Watermark(mark))))
-        LOG_BYTES.set(self.log.bytes)
-        QUEUE_RECORDS.set(self._queued_records)
+            if mark is None:
+                return
+            try:
+                with self.reserve(0):
+                    end = self._append(self._own(records.WATERMARK, encode_json(Watermark(mark))))
+            except RetryableError:
+                self.ticker.watermark = before  # it has not been said: the next tick says it
+                raise
+        self._sync(end)
+
+    def _append(self, record: Record, samples: Samples | None = None) -> int:
+        """Append and enqueue, in one order (the lock is held); the position after the record."""
+        end = self.log.append(record, wait=False) + 1
+        largest = newest(samples, record, self.config) if samples is not None else None
+        if largest is not None:
+            self.ticker.saw(record.source, largest, self.clock.now_unix_nano())
+        self.inbox.put(Queued(end, record, samples, perf_counter()))
+        return end
+
+    def _sync(self, end: int) -> None:
+        if self.config.log.durability == "disk":
+            self.log.sync(end)
 
     def _own(self, content_type: str, payload: bytes) -> Record:
         return Record(self.config.environment, "foreshock", content_type, self.clock.now_unix_nano(), payload)
 
-    def _release(self, size: int) -> None:
-        with self._lock:
-            self._queued_records -= 1
-            self._queued_bytes -= size
-
     # -- life ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Recover, then follow the log; returns at once, `ready` is set when the log has been caught up with."""
-        for name, target in (("writer", self._write), ("pipeline", self._run), ("ticker", self._tick)):
-            thread = threading.Thread(target=target, name=f"foreshock-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        """Recover, then follow the log; `ready` is set when the log has been caught up with.
+
+        Raises PermanentError where the log, or what is to be read of it again, cannot be trusted.
+        """
+        origin = find_origin(self.log, self.snapshots, self.store.committed(TASK))
+        self.writer.start()
+        self._thread("pipeline", lambda: self._run(origin))
+        if self._tick_seconds:
+            self._thread("ticker", self._tick)
 
     def stop(self) -> None:
-        """Judge what is queued, commit, snapshot, end."""
+        """Judge what is queued, commit, snapshot, end. What cannot be stored now is left for the next start."""
         self._stopping.set()
-        self._queue.put(None)
-        for thread in reversed(self._threads):
+        self.writer.hurry()
+        self.inbox.close()
+        for thread in self._threads:
             thread.join()
         self._threads.clear()
+        self.writer.join()
+
+    def _thread(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=f"foreshock-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _tick(self) -> None:
         self.ready.wait()
-        while not self._stopping.wait(1.0):
+        while not self._stopping.wait(self._tick_seconds):
             try:
                 self.tick()
                 self.log.trim(self.clock.now_unix_nano(), self.snapshots.oldest_position() or 0)
-            except RetryableError as error:
+            except (ForeshockError, OSError) as error:
                 ERRORS.labels("ticker").inc()
                 logger.warning("no watermark: %s", error)
 
-    def _run(self) -> None:
+    def _run(self, origin: Origin) -> None:
         try:
-            self._recover()
+            self._recover(origin)
+            self._complaints.begin(self.task.pipeline.align.counts)
+            self.advanced_unix_nano = self.ready_unix_nano = self.clock.now_unix_nano()
             self.ready.set()
-            while True:
-                try:
-                    item = self._queue.get(timeout=COMMIT_SECONDS)
-                except queue.Empty:
-                    self._between(idle=True)
-                    continue
-                if item is None:
-                    break
-                self._take(item.next_position, item.record, item.samples)
-                EVENT_TO_VERDICT.observe(perf_counter() - item.accepted)
-                self._release(len(item.record.payload))
-                self._between(idle=self._queue.empty())
+            self._follow()
             self._end()
+        except (PermanentError, ConfigError) as error:
+            self._fail(error)
+            self._commit()  # what was decided before it is said
         except Exception as error:
             # The edge of a runner: nothing above can handle it. The process lives and says that it is not ready.
-            self.failed = f"the pipeline has stopped: {error}"
-            ERRORS.labels("pipeline").inc()
+            self._fail(error)
             logger.exception("the pipeline has stopped")
-            self.ready.set()
         finally:
-            self._put(None)
+            self.ready.set()
+            self.writer.finish()
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = f"the pipeline has stopped: {error}"
+        ERRORS.labels("pipeline").inc()
+        logger.error("%s", self._failed)
+
+    def _follow(self) -> None:
+        while not self.writer.failed:
+            try:
+                item = self.inbox.get(COMMIT_SECONDS)
+            except queue.Empty:
+                self._between(idle=True)
+                continue
+            if item is None:
+                return
+            self._take(item.next_position, item.record, self.task.process(item.record, item.samples), item.samples)
+            EVENT_TO_VERDICT.observe(perf_counter() - item.accepted)
+            self.inbox.done(item)
+            self._between(idle=self.inbox.empty())
 
     # -- recovery ------------------------------------------------------------------------------------------------
 
-    def _recover(self) -> None:
+    def _recover(self, origin: Origin) -> None:
         """Newest usable snapshot → the committed part again, silently → the rest of the log, with outputs."""
-        committed = self.store.committed(TASK)
-        snapshot = self.snapshots.newest(committed)
-        if snapshot is not None:
-            self._load(snapshot)
-        elif self.log.start > 0:
-            raise PermanentError(
-                f"the log begins at {self.log.start} and no snapshot can be read: "
-                "move the data folder away to start afresh, or restore its snapshots folder"
-            )
-        live_from = self.log.end
-        for position, record in self.log.read(self._position):
-            self.recovered_records += 1
-            self._take(position, record, None, emit=position > committed)
+        if origin.snapshot is not None:
+            self.task, self._has_config = task_of(origin.snapshot), True
+        self._position = origin.position
+        reader = Reader(self.log, lambda config: config.digest != self.config.digest)
+        for position, record in self.log.read(origin.position):
             if self._stopping.is_set():
                 return
-            if position >= live_from:
-                break
-            self._between(idle=False, snapshot=position > committed)
+            said = position <= origin.committed
+            outputs = reader.judge(self.task, position, record)
+            self._take(position, record, outputs, emit=not said)
+            self.recovered_records += 1
+            self._between(idle=False, snapshot=not said)
         now = self.clock.now_unix_nano()
         with self._lock:
             for source, largest in self.task.sources.items():
                 self.ticker.saw(source, largest, now)
             self.ticker.watermark = max(self.ticker.watermark, self.task.watermark)
-        if self._upgraded:
-            self._append_own(records.UPGRADE, self._upgraded)
-        if self.config_position < 0 or self.task.config.digest != self.config.digest:
-            self._append_own(records.CONFIG, self.config.resolved())
+        upgrade = numerics_change(origin.snapshot) if origin.snapshot is not None else None
+        if upgrade is not None:
+            self._begin_with(records.UPGRADE, encode_json(upgrade))
+        if not self._has_config or self.task.config.digest != self.config.digest:
+            self._begin_with(records.CONFIG, self.config.resolved())
 
-    def _append_own(self, content_type: str, payload: bytes) -> None:
+    def _begin_with(self, content_type: str, payload: bytes) -> None:
+        """Append a record of our own before others may; waits for a disk that is full."""
         record = self._own(content_type, payload)
-        position = self.log.append(record)
-        self._take(position + 1, record, None)
-
-    def _load(self, snapshot: Snapshot) -> None:
-        saved = parse_resolved(bytes(snapshot.meta["config"], "utf-8"))
-        self.task = Task(saved, bands=True)
-        self.task.load(snapshot.states, int(snapshot.meta["watermark"]))
-        self.task.sources = dict(snapshot.meta["sources"])
-        self._position = snapshot.position
-        self.config_position = snapshot.position
-        if snapshot.meta["numerics"] != numerics_id():
-            logger.warning("numerics changed since the snapshot (%s → %s): results may differ in the last digits",
-                           snapshot.meta["numerics"], numerics_id())  # fmt: skip
-            self._upgraded = encode_json({"from": snapshot.meta["numerics"], "to": numerics_id()})
+        while not self._stopping.is_set():
+            try:
+                position = self.log.append(record)
+            except RetryableError as error:
+                ERRORS.labels("pipeline").inc()
+                logger.warning("the log cannot be written, trying again in %g s: %s", RETRY_SECONDS, error)
+                self._stopping.wait(RETRY_SECONDS)
+            else:
+                self._take(position + 1, record, self.task.process(record))
+                return
 
     # -- one record ----------------------------------------------------------------------------------------------
 
-    def _take(self, next_position: int, record: Record, samples: Samples | None, emit: bool = True) -> None:
-        outputs = self._judge(next_position, record, samples)
-        position, self._position = self._position, next_position
-        if record.content_type == records.CONFIG:
-            self.config_position = next_position
+    def _take(
+        self, next_position: int, record: Record, outputs: Outputs, samples: Samples | None = None, emit: bool = True
+    ) -> None:
+        """Show and keep what a record brought about; `emit` = False where that has been said before."""
+        self._position = next_position - 1
+        for control in outputs.controls:
+            if control.kind is ControlKind.FORGET:
+                self._forget(control, emit)
+        self._position = next_position
+        self._has_config = self._has_config or record.content_type == records.CONFIG
+        registry = self.task.pipeline.registry
         for columns in outputs.columns:
-            self.views.feed(columns.rows, columns.verdicts, self.task.pipeline.registry)
+            self.views.feed(columns.rows, columns.verdicts, registry)
         self.views.feed_alerts(outputs.alerts)
         if samples is not None:
             self.views.feed_source(record.source, record.received_unix_nano, len(samples))
@@ -318,20 +322,37 @@ class Embedded:
         if record.content_type == records.WATERMARK:
             self.advanced_unix_nano = self.clock.now_unix_nano()
         if emit:
-            self._commits.add(position, outputs, self.task.pipeline.registry)
+            self._remember(outputs.alerts)
+            self._commits.add(next_position - 1, outputs, registry)
             if self._commits.rows >= COMMIT_ROWS:
                 self._commit()
 
-    def _judge(self, next_position: int, record: Record, samples: Samples | None) -> Outputs:
-        try:
-            return self.task.process(record, samples)
-        except PermanentError:
-            raise
-        except Exception:
-            # A defect must not stop detection for everybody else, and replay meets it at the same record again.
-            ERRORS.labels("operator").inc()
-            logger.exception("record %d could not be judged and is passed over", next_position - 1)
-            return Outputs()
+    def _remember(self, alerts: list[Alert]) -> None:
+        for alert in alerts:
+            self.said.pop(alert.episode, None)
+            self.said[alert.episode] = alert
+            if len(self.said) > MOST_SAID:
+                del self.said[next(iter(self.said))]
+
+    def _forget(self, control: Control, emit: bool) -> None:
+        """Take what is shown and stored of the entities away.
+
+        Everything before the record is committed first, the record itself after the rows are gone: after a crash in
+        between, it is read again and they go again.
+        """
+        known = self.task.pipeline.registry.entities
+        entities = [entity for entity in known if entity and control.matches(dict(entity))]
+        for alert in self.views.alerts():
+            own = dict(alert.labels).items()
+            if any(dict(alert_labels(entity, {})).items() <= own for entity in entities):
+                self.views.feed_alerts([replace(alert, ends_unix_nano=control.effective_unix_nano)])
+        for entity in entities:
+            self.views.forget(label_text(entity))
+        if emit and entities:
+            self._commit()
+            # In alerts, an entity's labels have the names that Prometheus accepts.
+            texts = (text for one in entities for text in (label_text(one), label_text(alert_labels(one, {}))))
+            self.writer.put(Forget(tuple(dict.fromkeys(texts))))
 
     # -- between records -----------------------------------------------------------------------------------------
 
@@ -339,96 +360,38 @@ class Embedded:
         now = perf_counter()
         if self._commits.due(now, COMMIT_SECONDS, idle):
             self._commit()
-        if self._job is not None:
-            self._advance_job()
-        elif snapshot and now >= self._next_snapshot and self._position > 0:
-            self._begin_job()
+        if self._copier.busy:
+            self._copy()
+        elif snapshot and self._position > 0 and self._copier.due(now):
+            self._copier.begin(self.task, self._position)
+        if now >= self._next_figures:
+            self._next_figures = now + FIGURES_SECONDS
+            self._publish(now)
 
     def _commit(self) -> None:
         commit = self._commits.take(self._position, perf_counter())
         if commit is not None:
-            self._put(commit)
+            self.writer.put(commit)
 
-    def _put(self, item: Commit | _SnapshotWrite | None) -> None:
-        while self.failed is None or item is None:
-            try:
-                self._writes.put(item, timeout=COMMIT_SECONDS)
-                return
-            except queue.Full:
-                if not self._threads[0].is_alive():
-                    return
+    def _copy(self) -> None:
+        write = self._copier.advance()
+        if write is not None:
+            self._commit()  # a snapshot is of use once what stands before it is committed
+            self.writer.put(write)
 
-    def _begin_job(self) -> None:
-        started = perf_counter()
-        self._job = SnapshotJob(self.task.states())
-        self._job_meta = (
-            self._position, self.task.config.resolved(), self.task.watermark, dict(self.task.sources),
-        )  # fmt: skip
-        self._job_seconds = perf_counter() - started
-        SNAPSHOT_STALL.observe(self._job_seconds)
-
-    def _advance_job(self) -> None:
-        assert self._job is not None
-        started = perf_counter()
-        done = self._job.advance(SLICE_SECONDS)
-        spent = perf_counter() - started
-        SNAPSHOT_STALL.observe(spent)
-        self._job_seconds += spent
-        if done:
-            self._commit()
-            position, config, watermark, sources = self._job_meta
-            self._put(_SnapshotWrite(position, self._job, config, watermark, sources, self._job_seconds))
-            share = self.config.snapshot.share
-            self._next_snapshot = perf_counter() + max(self.config.snapshot.every, self._job_seconds / share)
-            self._job = None
+    def _publish(self, now: float) -> None:
+        self.figures = figures(self.task)
+        if self.ready.is_set():
+            for sentence in self._complaints.of(self.figures.counts, now):
+                logger.warning("%s", sentence)
 
     def _end(self) -> None:
         self._commit()
-        if self._job is None:
-            self._begin_job()
-        while self._job is not None:
-            self._advance_job()
-
-    # -- the writer ----------------------------------------------------------------------------------------------
-
-    def _write(self) -> None:
-        while (item := self._writes.get()) is not None:
-            delay = 0.1
-            while True:
-                try:
-                    if isinstance(item, Commit):
-                        self.store.commit(item.task, item.start, item.end, item.alerts, item.verdicts, item.controls)
-                        self.on_commit()
-                    else:
-                        self._write_snapshot(item)
-                    break
-                except (RetryableError, OSError) as error:
-                    ERRORS.labels("writer").inc()
-                    logger.warning("not written, trying again in %.1f s: %s", delay, error)
-                    if self._stopping.is_set() and delay > 2:
-                        return
-                    self.clock.sleep(delay)
-                    delay = min(2 * delay, 10.0)
-                except PermanentError as error:
-                    self.failed = f"results cannot be stored: {error}"
-                    ERRORS.labels("writer").inc()
-                    logger.error("%s", self.failed)
-                    return
-
-    def _write_snapshot(self, item: _SnapshotWrite) -> None:
-        started = perf_counter()
-        self.snapshots.write(
-            item.position,
-            item.job.finish(),
-            {
-                "config": item.config.decode(),
-                "watermark": item.watermark,
-                "sources": item.sources,
-                "numerics": numerics_id(),
-            },
-        )
-        item.job.release()
-        SNAPSHOT_SECONDS.observe(item.seconds + perf_counter() - started)
+        self._publish(perf_counter())
+        if not self._copier.busy and self._position > 0:
+            self._copier.begin(self.task, self._position)
+        while self._copier.busy:
+            self._copy()
 
 
 _OWN = frozenset({records.WATERMARK, records.CONFIG, records.CONTROL, records.GAP, records.UPGRADE})

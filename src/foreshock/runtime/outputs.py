@@ -80,15 +80,14 @@ def add_anomalous(into: dict[str, list[Any]], columns: Columns, verdict: Verdict
     if not len(at):
         return
     rows = columns.rows
-    over_cells = len(verdict.score) == len(rows.series)
-    row = rows.row_of_cell()[at] if over_cells else at
+    row = at if verdict.whole else rows.row_of_cell()[at]
     into["entity"] += _entities(rows.entity[row].tolist(), registry)
-    if over_cells:
-        into["feature"] += [registry.series[slot].feature for slot in rows.series[at].tolist()]
-        into["value"] += rows.value[at].tolist()
-    else:
+    if verdict.whole:
         into["feature"] += [""] * len(at)
         into["value"] += [float("nan")] * len(at)
+    else:
+        into["feature"] += [registry.series[slot].feature for slot in rows.series[at].tolist()]
+        into["value"] += rows.value[at].tolist()
     into["time_unix_nano"] += rows.time_unix_nano[row].tolist()
     into["detector"] += [verdict.detector] * len(at)
     for name in ("score", "p_value", "strength", "expected", "low", "high"):

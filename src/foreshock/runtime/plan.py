@@ -42,7 +42,8 @@ class Estimate:
 def estimate(config: Config, entities: int, features: int, step_seconds: float) -> Estimate:
     """Memory, CPU and log of `entities` with `features` series each, a sample a series each `step_seconds`.
 
-    One record is taken to bring one step of all entities that the small run has (200 at most). Views count as full.
+    One record is taken to bring one step of all entities that the small run has (200 at most). Views count as full, and
+    what is imported when this is called counts as what the process will have imported.
     """
     warm(config)
     gc.collect()
@@ -78,10 +79,11 @@ def _small_run(config: Config, entities: int, features: int, step_seconds: float
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     arrays = sum(_array_bytes(state.tables, state.arrays) for state in task.states().values())
-    task = Task(config, bands=True)
+    task, views = Task(config, bands=True), Views()
     started = process_time()
     for record in records:
-        task.process(record)
+        for columns in task.process(record).columns:
+            views.feed(columns.rows, columns.verdicts, task.pipeline.registry)
     seconds = process_time() - started
     payload = sum(len(record.payload) for record in records if record.content_type != WATERMARK)
     return task, seconds, payload, max(0, grown - arrays)

@@ -18,15 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foreshock.adapters.sql import Store
-from foreshock.config import Config, parse_resolved
+from foreshock.config import Config
 from foreshock.errors import ConfigError
 from foreshock.ports import RecordReader
+from foreshock.runtime.lock import lock_folder
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.plots import Pictures
-from foreshock.runtime.snapshot import SnapshotJob, SnapshotStore
+from foreshock.runtime.recovery import Reader, task_of
+from foreshock.runtime.snapshot import SnapshotJob, SnapshotStore, numerics_id
 from foreshock.runtime.task import Outputs, Task
 from foreshock.runtime.verdict_rows import SCHEMA, verdict_table
-from foreshock.types import Alert
+from foreshock.types import Alert, Record
 
 TASK = "replay"
 COMMIT_ROWS = 100_000
@@ -77,16 +79,34 @@ class Replay:
         return self.out / ".replay"
 
     def run(self) -> ReplayReport:
-        """Replay all of it, from where an unfinished run was; ConfigError if that run was of something else."""
+        """Replay all of it, from where an unfinished run was.
+
+        Raises ConfigError if that run was of something else, PermanentError if another process is at it or the input
+        is damaged, RetryableError or OSError if the disk is full: called again, it goes on.
+        """
         started = perf_counter()
-        self._open()
+        # The lock lies beside the folder it guards, which goes and comes.
+        with lock_folder(self.out / ".lock"):
+            self._open()
+            try:
+                self._run()
+            finally:
+                self._store.close()
+            shutil.rmtree(self._work)
+        shutil.rmtree(self.out / ".lock", ignore_errors=True)
+        self.report.notes = self.notes
+        self.report.seconds = perf_counter() - started
+        return self.report
+
+    def _run(self) -> None:
         task, position = self._restore()
+        judge = Reader(self.reader).judge if self.recorded else _process
         committed = self._store.committed(TASK)
         self.report.resumed_from = position
         last_snapshot = perf_counter()
         for next_position, record in self.reader.read(position):
             self.report.records += 1
-            outputs = task.process(record)
+            outputs = judge(task, next_position, record)
             self.progress(next_position)
             before, position = position, next_position
             if next_position <= committed:
@@ -99,12 +119,9 @@ class Replay:
             self._gather(task.finish(), task, position)
             position += 1
         self._commit(position)
-        self._close()
+        self._join_parts()
         self._count_alerts()
         self.report.position = position
-        self.report.notes = self.notes
-        self.report.seconds = perf_counter() - started
-        return self.report
 
     # -- opening and restoring -----------------------------------------------------------------------------------
 
@@ -127,7 +144,9 @@ class Replay:
             for name in ("alerts.jsonl", "verdicts.parquet"):
                 (self.out / name).unlink(missing_ok=True)
             (self._work / "parts").mkdir()
-            mark.write_bytes(wanted)
+            temporary = mark.with_suffix(".tmp")
+            temporary.write_bytes(wanted)
+            temporary.rename(mark)
         self._store = Store(f"sqlite:///{self._work / 'replay.db'}")
         self._snapshots = SnapshotStore(self._work / "snapshots")
         self._commits = CommitBuilder(TASK)
@@ -151,13 +170,10 @@ class Replay:
             file.write(b"".join(_line(alert) for _, alert in missing))
 
     def _restore(self) -> tuple[Task, int]:
-        task = Task(self.config, bands=True)
         snapshot = self._snapshots.newest(self._store.committed(TASK))
         if snapshot is None:
-            return task, 0
-        task = Task(parse_resolved(str(snapshot.meta["config"]).encode()), bands=True)
-        task.load(snapshot.states, int(snapshot.meta["watermark"]))
-        return task, snapshot.position
+            return Task(self.config, bands=True), 0
+        return task_of(snapshot), snapshot.position
 
     # -- outputs -------------------------------------------------------------------------------------------------
 
@@ -195,7 +211,7 @@ class Replay:
         job = SnapshotJob(task.states())
         while not job.advance(1.0):
             pass
-        meta = {"config": task.config.resolved().decode(), "watermark": task.watermark}
+        meta = {"config": task.config.resolved().decode(), "watermark": task.watermark, "numerics": numerics_id()}
         self._snapshots.write(position, job.finish(), meta)
         spent = perf_counter() - started
         return perf_counter() + spent / self.config.snapshot.share - COMMIT_SECONDS / 2
@@ -207,7 +223,7 @@ class Replay:
                 self.report.alerts += 1
                 self.report.notified += bool(alert["foreshock"]["notified"])
 
-    def _close(self) -> None:
+    def _join_parts(self) -> None:
         """Join the parts to one file of fixed row groups, so that equal verdicts are equal bytes."""
         temporary = self.out / "verdicts.parquet.tmp"
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
@@ -225,8 +241,10 @@ class Replay:
             if count:
                 writer.write_table(pa.concat_tables(held).combine_chunks(), GROUP_ROWS)
         temporary.rename(self.out / "verdicts.parquet")
-        self._store.close()
-        shutil.rmtree(self._work)
+
+
+def _process(task: Task, next_position: int, record: Record) -> Outputs:
+    return task.process(record)
 
 
 def _line(alert: Alert) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -11,13 +13,16 @@ import msgspec
 from foreshock import pipeline as pipes
 from foreshock.adapters.decode import decode
 from foreshock.config import Config, parse_resolved
-from foreshock.errors import BadInputError
+from foreshock.errors import BadInputError, ConfigError, PermanentError
 from foreshock.state import State
-from foreshock.telemetry import DROPPED, EVENTS, INFERENCE
+from foreshock.stream.align import SourceTime
+from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE
 from foreshock.types import Alert, Columns, Control, Intake, Record, Samples
 from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
+logger = logging.getLogger(__name__)
 _control = msgspec.json.Decoder(Control)
+_MOST_SAID = 100
 
 
 class Watermark(msgspec.Struct):
@@ -51,14 +56,33 @@ class Task:
         self.pipeline = pipes.build(config, bands=bands)
         self.watermark = 0
         self.sources: dict[str, int] = {}
+        self._said: set[str] = set()
 
     def process(self, record: Record, samples: Samples | None = None) -> Outputs:
         """Take one record; `samples` spares decoding it again.
 
-        Records that cannot be decoded are counted and skipped: they were refused or counted when they came in.
+        Records that cannot be decoded are counted and skipped: they were refused or counted when they came in. What
+        an operator raises by mistake is counted and the record passed over, so that a defect does not stop detection
+        for everybody else; whoever reads the record again meets it again, and says the same. Raises PermanentError or
+        ConfigError where going on would be wrong: a detector that fails, a config that cannot be used.
         """
         started = perf_counter()
         out = Outputs()
+        try:
+            self._take(record, samples, out)
+        except (PermanentError, ConfigError, MemoryError):
+            raise
+        except Exception as error:
+            ERRORS.labels("operator").inc()
+            if self._is_new(error):
+                logger.exception(
+                    "a record of %s could not be judged and is passed over; more of this kind are only counted "
+                    "(foreshock_errors_total)", record.source,
+                )  # fmt: skip
+        INFERENCE.observe(perf_counter() - started)
+        return out
+
+    def _take(self, record: Record, samples: Samples | None, out: Outputs) -> None:
         kind = record.content_type
         if kind == WATERMARK:
             self._on_watermark(_watermark.decode(record.payload).w, out)
@@ -68,8 +92,14 @@ class Task:
             self._on_control(_control.decode(record.payload), out)
         elif kind not in (GAP, UPGRADE):
             self._on_data(record, samples, out)
-        INFERENCE.observe(perf_counter() - started)
-        return out
+
+    def _is_new(self, error: Exception) -> bool:
+        """Whether a defect is met for the first time: one in every record must not fill the disk with its story."""
+        kind = f"{type(error).__name__} in {_place(error)}"
+        new = kind not in self._said and len(self._said) < _MOST_SAID
+        if new:
+            self._said.add(kind)
+        return new
 
     def finish(self) -> Outputs:
         """Close all that is open: the end of a replay."""
@@ -85,8 +115,8 @@ class Task:
                 DROPPED.labels(error.reason).inc()
                 return
         EVENTS.labels(record.source).inc(len(samples))
-        if len(samples):
-            largest = int(samples.time_unix_nano.max())
+        largest = newest(samples, record, self.config)
+        if largest is not None:
             self.sources[record.source] = max(largest, self.sources.get(record.source, largest))
         columns = Columns(intakes=(Intake(record.source, record.received_unix_nano, samples),))
         self._emit(pipes.run(self.pipeline.keyed, columns), out)
@@ -118,7 +148,7 @@ class Task:
         before, saved = self.config, pipes.states(self.pipeline)
         self.config = config
         self.pipeline = pipes.build(config, bands=self.bands)
-        pipes.load(self.pipeline, {k: v.frozen() for k, v in saved.items()}, lambda op: same(op, before, config))
+        self._load({k: v.frozen() for k, v in saved.items()}, lambda op: same(op, before, config))
 
     def states(self) -> dict[str, State]:
         """State of every part, tables live."""
@@ -126,8 +156,36 @@ class Task:
 
     def load(self, saved: dict[str, State], watermark: int) -> None:
         """Take over what `states` gave, under the same config."""
-        pipes.load(self.pipeline, saved)
+        self._load(saved, lambda op: True)
         self.watermark = watermark
+
+    def _load(self, saved: dict[str, State], wanted: Callable[[str], bool]) -> None:
+        # Slots that are in use stay: a lower limit of series holds for new ones.
+        registry = self.pipeline.registry
+        limit, registry.max_series = registry.max_series, sys.maxsize
+        pipes.load(self.pipeline, saved, wanted)
+        registry.max_series = limit
+
+
+def newest(samples: Samples, record: Record, config: Config) -> int | None:
+    """The largest event time that may move a clock: none beyond the receipt and its source's `max_skew` (None: no
+    sample is so early), so that one sender with a bad clock does not carry all others off."""
+    if not len(samples):
+        return None
+    named = (source.max_skew_seconds for source in config.sources if source.name == record.source)
+    skew = next(named, SourceTime().max_skew_seconds)
+    times = samples.time_unix_nano
+    if skew is not None:
+        times = times[times <= record.received_unix_nano + int(skew * 1e9)]
+    return int(times.max()) if len(times) else None
+
+
+def _place(error: Exception) -> str:
+    """Where an exception was raised: file and line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "nowhere" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 _SETTINGS: dict[str, Sequence[str]] = {

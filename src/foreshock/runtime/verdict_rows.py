@@ -68,7 +68,11 @@ def _per_row(columns: Columns, n: int) -> tuple[NDArray[np.float64], NDArray[np.
     p_values: list[NDArray[np.float64]] = []
     status = np.full(n, np.uint8(Status.WARMING_UP))
     for verdict in columns.verdicts:
-        if len(verdict.score) == len(rows.series):
+        if verdict.whole:
+            worst = verdict.strength
+            status[verdict.status == Status.SCORED] = Status.SCORED
+            p_values.append(verdict.p_value)
+        else:
             row = rows.row_of_cell()
             worst = np.full(n, -np.inf)
             scored = verdict.status == Status.SCORED
@@ -76,10 +80,6 @@ def _per_row(columns: Columns, n: int) -> tuple[NDArray[np.float64], NDArray[np.
             status[row[scored]] = Status.SCORED
             p_values.append(combine(verdict.p_value, rows.start))
             worst[np.isinf(worst)] = np.nan
-        else:
-            worst = verdict.strength
-            status[verdict.status == Status.SCORED] = Status.SCORED
-            p_values.append(verdict.p_value)
         strength = np.fmax(strength, worst)
     p_value = np.full(n, np.nan)
     if p_values:
@@ -98,7 +98,7 @@ def _contributions(
     n, m = len(rows), len(rows.series)
     ratio = np.zeros(m)
     for verdict in columns.verdicts:
-        if len(verdict.score) == m:
+        if not verdict.whole:
             ratio = np.fmax(ratio, np.where(verdict.status == Status.SCORED, np.exp(verdict.strength), 0.0))
     row = rows.row_of_cell()
     total = np.bincount(row, ratio, n)

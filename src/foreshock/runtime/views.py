@@ -6,15 +6,15 @@ The pipeline thread feeds, any thread reads; both hold one lock for no longer th
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from foreshock import telemetry
+from foreshock.state.jit import entry
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text
 
 POINT = np.dtype(
@@ -75,20 +75,12 @@ class Views:
     """Rings of the last `points` points of at most `max_series` series, and tables beside them.
 
     Memory is reserved at once and used as points come in: `max_series * points * 50` bytes when all are full. A series
-    beyond `max_series` is judged like any other but has no view; `not_viewed` counts them. `multivariate` names the
-    detectors whose verdicts follow rows: lengths alone cannot tell where there are as many rows as cells.
+    beyond `max_series` is judged like any other but has no view; `not_viewed` counts them.
     """
 
-    def __init__(
-        self,
-        max_series: int = 5000,
-        points: int = 720,
-        max_alerts: int = 10_000,
-        multivariate: Collection[str] = (),
-    ) -> None:
+    def __init__(self, max_series: int = 5000, points: int = 720, max_alerts: int = 10_000) -> None:
         self.max_series, self.points, self.max_alerts = max_series, points, max_alerts
         self.not_viewed = 0
-        self._multivariate = frozenset(multivariate)
         self._lock = threading.Lock()
         self._ring: NDArray[Any] = np.zeros((max_series, points), POINT)
         self._head: NDArray[np.int64] = np.zeros(max_series, np.int64)
@@ -113,9 +105,8 @@ class Views:
         """
         if not len(rows):
             return
-        over_cells = [one for one in verdicts if self._over_cells(one, rows)]
-        cells = _points(rows, over_cells)
-        strength = _row_strength(rows, over_cells, [one for one in verdicts if not self._over_cells(one, rows)])
+        cells = _points(rows, [one for one in verdicts if not one.whole])
+        strength = _row_strength(rows, verdicts)
         with self._lock:
             self._admit(rows, names)
             _push(self._ring, self._head, self._view_of, rows.series, cells)
@@ -147,9 +138,6 @@ class Views:
             slot = self._entity_slot.get(entity)
             if slot is not None:
                 self._seen[slot] = 0
-
-    def _over_cells(self, verdict: Verdict, rows: Rows) -> bool:
-        return verdict.detector not in self._multivariate and len(verdict.score) == len(rows.series)
 
     def _admit(self, rows: Rows, names: Names) -> None:
         self._view_of = _grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
@@ -258,20 +246,20 @@ def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
         out[name] = np.stack([getattr(one, name) for one in verdicts])[least, cell]
     out["anomalous"] = np.logical_or.reduce([one.anomalous for one in verdicts])
     for name in ("expected", "low", "high"):
+        # Always the same detector's, where it knows one: a band that changed hands would flicker.
         band = np.stack([getattr(one, name) for one in verdicts])
-        chosen = band[least, cell]
-        known = ~np.isnan(band)
-        out[name] = np.where(np.isnan(chosen), band[known.argmax(axis=0), cell], chosen)
+        out[name] = band[(~np.isnan(band)).argmax(axis=0), cell]
     return out
 
 
-def _row_strength(rows: Rows, over_cells: Sequence[Verdict], over_rows: Sequence[Verdict]) -> NDArray[np.float64]:
+def _row_strength(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
     """The greatest strength of each row over all verdicts: float64[n], NaN where nothing was judged."""
     out = np.full(len(rows), np.nan)
-    for one in over_cells:
-        _strongest(rows.start, one.strength, out)
-    for one in over_rows:
-        np.fmax(out, one.strength, out=out)
+    for one in verdicts:
+        if one.whole:
+            np.fmax(out, one.strength, out=out)
+        else:
+            _strongest(rows.start, one.strength, out)
     return out
 
 
@@ -283,7 +271,7 @@ def _grown(old: NDArray[Any], highest: int, fill: float) -> NDArray[Any]:
     return grown
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _push(
     ring: NDArray[Any],
     head: NDArray[np.int64],
@@ -300,7 +288,7 @@ def _push(
             head[view] += 1
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """Raise each row's strength to the greatest of its cells; NaN counts for nothing."""
     for row in range(len(out)):
@@ -309,7 +297,7 @@ def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDA
                 out[row] = strength[cell]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def _stand(
     entity: NDArray[np.int32],
     time_unix_nano: NDArray[np.int64],

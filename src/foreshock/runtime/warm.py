@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
-from foreshock.config import Config
+from foreshock.config import Config, load
 from foreshock.runtime.task import Task, Watermark, encode_json
+from foreshock.runtime.views import Views
 from foreshock.types import Record
 from foreshock.types.record import WATERMARK
 
@@ -36,11 +37,16 @@ def readings(entities: int, features: int, rows: int, step_seconds: float, seed:
 
 def warm(config: Config, rows: int = 80) -> Task:
     """Run a task of the config over a few made-up rows and a jump, so that every kernel it needs is compiled."""
-    task = Task(config, bands=True)
+    task, views = Task(config, bands=True), Views(max_series=8, points=8)
     for record in readings(2, 3, rows, 5.0):
-        task.process(record)
+        for columns in task.process(record).columns:
+            views.feed(columns.rows, columns.verdicts, task.pipeline.registry)
     jump = [Metric(f"metric_{j}", {}, "1", 1e6) for j in range(3)]
     at = START + rows * 5_000_000_000
     task.process(Record("default", "warm", METRICS, at, encode_metrics(Reading(at, {"host.name": "warm-0"}, jump))))
     task.finish()
     return task
+
+
+if __name__ == "__main__":
+    warm(load([], preset="host", environ={}))

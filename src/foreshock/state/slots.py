@@ -48,6 +48,11 @@ class SlotTable:
             self.rows = rows
         self.used = max(self.used, highest + 1)
 
+    @property
+    def copying(self) -> bool:
+        """Whether a copy is under way; else working out what will be written can be spared."""
+        return self._copy is not None
+
     def touch(self, slots: NDArray[Any]) -> None:
         """Say that rows of these slots are about to be written."""
         if self._copy is None or not len(slots):

@@ -39,7 +39,6 @@ from foreshock.stream.align_tables import (
     restore,
     save,
 )  # fmt: skip
-from foreshock.stream.table import Table
 from foreshock.telemetry import DROPPED
 from foreshock.types import Columns, Intake, Rows, Series
 from foreshock.types.units import Options, Seconds
@@ -105,8 +104,8 @@ class Align:
         self._lateness: NDArray[np.int64] = np.zeros(0, np.int64)
         step = {"auto": UNDECIDED, "none": IRREGULAR}.get(str(options.step))
         self._step = _nano(float(options.step)) if step is None else step
-        self._entity = Table(ENTITY, NEW_ENTITY | {"step": self._step})
-        self._series = Table(SERIES, NEW_SERIES)
+        self._entity = SlotTable(ENTITY, NEW_ENTITY | {"step": self._step})
+        self._series = SlotTable(SERIES, NEW_SERIES)
         self._due: NDArray[np.int64] = np.full(64, FOREVER, np.int64)
         self._number = np.array(
             [0, 0, 0, 0, 0, NEVER, options.max_pending, options.silence_steps, _nano(options.expiry),
@@ -186,7 +185,7 @@ class Align:
             "counts": self._count.tolist(),
             "exclusions": self._exclusions.plain(),
         }
-        tables: dict[str, SlotTable] = {"entity": self._entity, "series": self._series}
+        tables = {"entity": self._entity, "series": self._series}
         return State(_VERSION, meta, {"pending": save(self._tables())}, tables)
 
     def load(self, state: State) -> None:
@@ -221,12 +220,13 @@ class Align:
             self._touch(np.unique(self.registry.series_entity[slots[slots >= 0]]), slots[slots >= 0])
         skew = self._times.get(intake.source, self._default).max_skew_seconds
         limit = TIME_LIMIT if skew is None else min(intake.received_unix_nano + _nano(skew), TIME_LIMIT)
+        index, time = _column(samples.index, np.int32), _column(samples.time_unix_nano, np.int64)
+        value, event = _column(samples.value, np.float64), _column(samples.event_id, np.uint64)
         first, stopped, why = 0, -1, kernel.DONE
         while True:
             first, stopped, why = kernel.take(
-                self._tables(), slots, samples.index, samples.time_unix_nano, samples.value, samples.event_id, source,
-                limit, first, stopped, why,
-            )  # fmt: skip
+                self._tables(), slots, index, time, value, event, source, limit, first, stopped, why
+            )
             if why == kernel.DONE:
                 return
             if why == kernel.POOL:
@@ -320,6 +320,13 @@ class Align:
             if place != COUNTER_RESET:
                 DROPPED.labels(REASONS[place]).inc(int(self._count[place] - self._told[place]))
         self._told[:] = self._count
+
+
+def _column(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """A column in the one shape that the kernel is compiled for: some decoders give arrays that are read-only."""
+    out = np.ascontiguousarray(values, kind).view()
+    out.flags.writeable = False
+    return out
 
 
 def _nano(seconds: float) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from foreshock.state.jit import inner
 from foreshock.stream.align_tables import (
     CELLS,
     COUNTER_RESET,
@@ -24,7 +25,6 @@ from foreshock.stream.align_tables import (
     link,
     pop,
 )
-from foreshock.stream.jit import inner
 from foreshock.types import Status
 
 _MISSING, _STALE, _SCORED = int(Status.MISSING), int(Status.STALE), int(Status.SCORED)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from foreshock.state.jit import entry, inner
 from foreshock.stream.align_close import count_in_head, drain, head_window
 from foreshock.stream.align_step import DISTINCT_TIMES, find_step
 from foreshock.stream.align_tables import (
@@ -38,7 +39,6 @@ from foreshock.stream.align_tables import (
     insert,
     place,
 )
-from foreshock.stream.jit import entry, inner
 
 DONE, ROOM_BEFORE, ROOM_AFTER, POOL = range(4)
 """Why a kernel stopped: all is done; rows or cells are full before or after a sample was put in; the pool is full."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from foreshock.state.jit import inner
 from foreshock.stream.align_tables import IRREGULAR, NEVER, Int, Tables
-from foreshock.stream.jit import entry, inner
 
 DISTINCT_TIMES = 10
 """So many distinct times decide."""
@@ -27,7 +27,7 @@ _FEWEST = 4
 """Intervals within series that say anything."""
 
 
-@entry
+@inner
 def step_of(intervals: Any) -> Int:
     """The step in intervals `int64[n]` (positive, nanoseconds), or IRREGULAR; sorts them in place.
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from foreshock.stream.jit import allocating, entry, inner
+from foreshock.state.jit import allocating, entry, inner
 
 NEVER = -(1 << 63)
 """A time before all others."""

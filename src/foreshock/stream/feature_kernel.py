@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from foreshock.stream.jit import entry, inner
+from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 
 RATE, RATIO, MEAN, STD, MIN, MAX, QUANTILE, LAG, SLOPE, SHARE, HOUR, DAY = range(12)

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.errors import PermanentError
-from foreshock.state import Registry, State
+from foreshock.state import Registry, SlotTable, State
 from foreshock.state.slots import BLOCK_BYTES
 from foreshock.stream import feature_kernel as kernel
 from foreshock.stream.feature_plan import CALENDAR, WINDOWED, Do, FeatureOptions, calendar_series, derived_series
-from foreshock.stream.table import Table
 from foreshock.telemetry import DROPPED
 from foreshock.types import Columns, Rows, Series
 
@@ -39,9 +38,9 @@ class Features:
     def __init__(self, registry: Registry, options: Sequence[FeatureOptions]) -> None:
         self.registry, self.options = registry, tuple(options)
         self.refused = 0
-        self._entity = Table(kernel.ENTITY, {"first_time": kernel.NEVER})
-        self._series = Table(kernel.SERIES, {"before_time": kernel.NEVER})
-        self._ring = Table(kernel.RING, capacity=4 * kernel.SMALLEST)
+        self._entity = SlotTable(kernel.ENTITY, {"first_time": kernel.NEVER})
+        self._series = SlotTable(kernel.SERIES, {"before_time": kernel.NEVER})
+        self._ring = SlotTable(kernel.RING, capacity=4 * kernel.SMALLEST)
         self._free: NDArray[np.int64] = np.full(16, -1, np.int64)
         self._number: NDArray[np.int64] = np.zeros(2, np.int64)
         self._scratch: NDArray[np.float64] = np.zeros(kernel.LARGEST)

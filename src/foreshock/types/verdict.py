@@ -28,9 +28,9 @@ class Scores:
 class Verdict:
     """Scores, calibrated, of one detector.
 
-    All arrays follow the cells (univariate) or the rows (multivariate) of the `Rows` they belong to. `p_value`:
-    how often a score this high comes up when all is well; `strength` = ln(score / bar), comparable between series;
-    `anomalous` = over the bar.
+    All arrays follow the cells of the `Rows` they belong to, or where `whole` its rows: the detector is multivariate
+    and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
+    ln(score / bar), comparable between series; `anomalous` = over the bar.
     """
 
     detector: str
@@ -42,3 +42,4 @@ class Verdict:
     expected: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    whole: bool = False

@@ -1,0 +1,62 @@
+"""When snapshots are taken, and their copying in slices between records."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from foreshock.config import Snapshot
+from foreshock.runtime.snapshot import SnapshotJob
+from foreshock.runtime.task import Task
+from foreshock.runtime.writer import SnapshotWrite
+from foreshock.telemetry import SNAPSHOT_STALL
+
+SLICE_SECONDS = 0.002
+"""How long copying may hold the pipeline at a time."""
+
+
+class Copier:
+    """Copies the state of a task as it is at `begin`, a slice at each `advance`, while the task goes on.
+
+    Snapshots come at most every `every` seconds and so rarely that copying takes no more than its `share` of the time.
+    """
+
+    def __init__(self, settings: Snapshot) -> None:
+        self._settings = settings
+        self._job: SnapshotJob | None = None
+        self._position = self._watermark = 0
+        self._config = b""
+        self._sources: dict[str, int] = {}
+        self._seconds = 0.0
+        self._next = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a copy is under way."""
+        return self._job is not None
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for the next (`now` as of `perf_counter`)."""
+        return self._job is None and now >= self._next
+
+    def begin(self, task: Task, position: int) -> None:
+        """Fix the moment: the state after all records below `position`."""
+        started = perf_counter()
+        self._job = SnapshotJob(task.states())
+        self._position, self._watermark = position, task.watermark
+        self._config, self._sources = task.config.resolved(), dict(task.sources)
+        self._seconds = perf_counter() - started
+        SNAPSHOT_STALL.observe(self._seconds)
+
+    def advance(self) -> SnapshotWrite | None:
+        """Copy a slice; what is to be written once all is copied. Only while `busy`."""
+        assert self._job is not None, "begin comes first"
+        started = perf_counter()
+        done = self._job.advance(SLICE_SECONDS)
+        spent = perf_counter() - started
+        SNAPSHOT_STALL.observe(spent)
+        self._seconds += spent
+        if not done:
+            return None
+        job, self._job = self._job, None
+        self._next = perf_counter() + max(self._settings.every, self._seconds / self._settings.share)
+        return SnapshotWrite(self._position, job, self._config, self._watermark, self._sources, self._seconds)
