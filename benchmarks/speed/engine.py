@@ -56,9 +56,7 @@ def samples(entities: int, features: int, row: int, rng: np.random.Generator, na
 
 
 def series(entities: int, features: int) -> list[Series]:
-    return [
-        Series(f"metric_{j}", (("host.name", f"h{e}"),), (), "1") for e in range(entities) for j in range(features)
-    ]
+    return [Series(f"metric_{j}", (("host.name", f"h{e}"),), (), "1") for e in range(entities) for j in range(features)]
 
 
 def seconds_a_sample(detector: str, entities: int, features: int, rows: int = 60) -> float:

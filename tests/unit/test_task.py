@@ -154,8 +154,35 @@ def test_a_config_takes_effect_where_it_stands_and_keeps_what_it_does_not_change
     assert packed(task.states()) == states
     task.process(Record("default", "foreshock", CONFIG, START * S, after.resolved()))
     now = packed(task.states())
-    assert {name for name in now if now[name] == states[name]} == {"registry", "align", "features"}
-    assert {name for name in now if now[name] == fresh[name]} == {"bank", "alarm", "budget"}
+    assert {name for name in now if now[name] == states[name]} == {"registry", "align", "features", "task"}
+    assert {name for name in now if now[name] == fresh[name]} == {"bank", "alarm", "budget", "task"}
+
+
+def test_alerts_that_fire_end_where_the_alarm_begins_anew() -> None:
+    """Nobody would ever end them else."""
+    task = Task(config(), bands=True)
+    said = [alert for record in records(range(63)) for alert in task.process(record).alerts]
+    assert [alert.status for alert in said] == ["firing"]
+    taken = {name: state.frozen() for name, state in task.states().items()}
+    for change, ends in (({"sinks": ["stdout"]}, False), ({"budget": {"environment": 8}}, True)):
+        other = Task(config(), bands=True)
+        other.load(taken, task.watermark)
+        new = Record("default", "foreshock", CONFIG, START * S, config(**change).resolved())
+        over = other.process(new).alerts
+        assert [(one.episode, one.status, one.notified) for one in over] == (
+            [(said[0].episode, "resolved", said[0].notified)] if ends else []
+        )
+        assert all(one.ends_unix_nano == task.watermark for one in over)
+        again = Record("default", "foreshock", CONFIG, START * S, config(budget={"environment": 9}).resolved())
+        assert len(other.process(again).alerts) == (not ends)
+    asked = Control(ControlKind.FORGET, "c", 0, matchers={"host.name": "h1"})
+    task.process(Record("default", "foreshock", CONTROL, START * S, encode_json(asked)))
+    assert (
+        task.process(
+            Record("default", "foreshock", CONFIG, START * S, config(budget={"environment": 8}).resolved())
+        ).alerts
+        == []
+    )
 
 
 def test_a_lower_limit_of_series_keeps_those_in_use() -> None:

@@ -74,17 +74,19 @@ class Recent:
 
 
 def sparkline(values: Iterable[float], width: int, low: float = math.nan, high: float = math.nan) -> str:
-    """The last `width` values as bars, now at the right; scaled to the values and the band together, from 0 where
-    neither goes below it.
+    """The last `width` values as bars, now at the right; scaled to the values and the band together, without a band
+    from 0 on.
 
-    >>> sparkline([0, 1, 2, 7], 6), sparkline([5, 5], 2), sparkline([0, float("nan"), 0], 3)
-    ('  ▁▂▃█', '██', '▁ ▁')
+    >>> sparkline([0, 1, 2, 7], 6), sparkline([5, 5], 2), sparkline([0, float("nan"), 0], 3), sparkline([5], 1, 0, 10)
+    ('  ▁▂▃█', '██', '▁ ▁', '▄')
     """
     shown = list(values)[-width:]
     finite = [value for value in (*shown, low, high) if math.isfinite(value)]
     if not finite:
         return " " * width
-    bottom, top = min(0.0, *finite), max(0.0, *finite)
+    if not math.isfinite(low):
+        finite.append(0.0)
+    bottom, top = min(finite), max(finite)
     span = (top - bottom) or 1.0
     bars = (BARS[min(7, int((value - bottom) / span * 7.999))] if math.isfinite(value) else " " for value in shown)
     return "".join(bars).rjust(width)

@@ -27,7 +27,7 @@ from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.recovery import Origin, Reader, find_origin, numerics_change, task_of
 from foreshock.runtime.snapshot import SnapshotStore
-from foreshock.runtime.task import Outputs, Task, Watermark, encode_json, newest
+from foreshock.runtime.task import Outputs, Task, Watermark, about, encode_json, newest
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.runtime.writer import Forget, Writer
@@ -343,8 +343,7 @@ class Embedded:
         known = self.task.pipeline.registry.entities
         entities = [entity for entity in known if entity and control.matches(dict(entity))]
         for alert in self.views.alerts():
-            own = dict(alert.labels).items()
-            if any(dict(alert_labels(entity, {})).items() <= own for entity in entities):
+            if any(about(alert, entity) for entity in entities):
                 self.views.feed_alerts([replace(alert, ends_unix_nano=control.effective_unix_nano)])
         for entity in entities:
             self.views.forget(label_text(entity))

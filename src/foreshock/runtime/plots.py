@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,10 @@ BEFORE, AFTER = 240, 60
 
 @dataclass(slots=True)
 class Pictures:
-    """Keeps recent points of every series while a replay runs, and draws each alert once its aftermath is known."""
+    """Keeps recent points of every series while a replay runs, and draws each alert once its aftermath is known.
+
+    Raises ConfigError where matplotlib is not installed.
+    """
 
     folder: Path
     views: Views = field(default_factory=lambda: Views(max_series=20_000, points=2 * (BEFORE + AFTER)))
@@ -34,6 +38,10 @@ class Pictures:
     _open: dict[str, Alert] = field(default_factory=dict)
     _waiting: list[tuple[Alert, int]] = field(default_factory=list)
     _last: int = 0
+
+    def __post_init__(self) -> None:
+        if find_spec("matplotlib") is None:
+            raise ConfigError("pictures need matplotlib: pip install 'foreshock[data]'")
 
     def feed(self, outputs: Outputs, registry: Registry) -> None:
         """Take in what one record brought about."""
@@ -88,10 +96,8 @@ def _carries(labels: dict[str, str], entity: str) -> bool:
 
 
 def _figure() -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("pictures need matplotlib: pip install 'foreshock[data]'") from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     return figure, figure.add_subplot()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import msgspec
@@ -14,15 +14,20 @@ from foreshock import pipeline as pipes
 from foreshock.adapters.decode import decode
 from foreshock.config import Config, parse_resolved
 from foreshock.errors import BadInputError, ConfigError, PermanentError
+from foreshock.incident.story import alert_labels
 from foreshock.state import State
 from foreshock.stream.align import SourceTime
 from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE
-from foreshock.types import Alert, Columns, Control, Intake, Record, Samples
+from foreshock.types import Alert, Columns, Control, ControlKind, Intake, Labels, Record, Samples, labels
 from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
 logger = logging.getLogger(__name__)
 _control = msgspec.json.Decoder(Control)
+_alerts = msgspec.msgpack.Decoder(list[Alert])
+_encode = msgspec.msgpack.Encoder().encode
 _MOST_SAID = 100
+MOST_OPEN = 10_000
+"""Alerts that may fire at a time before the oldest are no longer followed."""
 
 
 class Watermark(msgspec.Struct):
@@ -56,6 +61,8 @@ class Task:
         self.pipeline = pipes.build(config, bands=bands)
         self.watermark = 0
         self.sources: dict[str, int] = {}
+        # The alerts that fire, by episode: who takes their place says that they are over.
+        self._open: dict[str, Alert] = {}
         self._said: set[str] = set()
 
     def process(self, record: Record, samples: Samples | None = None) -> Outputs:
@@ -79,6 +86,7 @@ class Task:
                     "a record of %s could not be judged and is passed over; more of this kind are only counted "
                     "(foreshock_errors_total)", record.source,
                 )  # fmt: skip
+        self._follow(out.alerts)
         INFERENCE.observe(perf_counter() - started)
         return out
 
@@ -87,7 +95,7 @@ class Task:
         if kind == WATERMARK:
             self._on_watermark(_watermark.decode(record.payload).w, out)
         elif kind == CONFIG:
-            self.use(parse_resolved(record.payload))
+            out.alerts += self.use(parse_resolved(record.payload))
         elif kind == CONTROL:
             self._on_control(_control.decode(record.payload), out)
         elif kind not in (GAP, UPGRADE):
@@ -105,7 +113,17 @@ class Task:
         """Close all that is open: the end of a replay."""
         out = Outputs()
         self._on_watermark(pipes.END_OF_TIME, out)
+        self._follow(out.alerts)
         return out
+
+    def _follow(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            self._open.pop(alert.episode, None)
+            if alert.ends_unix_nano is None:
+                self._open[alert.episode] = alert
+                if len(self._open) > MOST_OPEN:
+                    del self._open[next(iter(self._open))]
+                    DROPPED.labels("open_alert_forgotten").inc()
 
     def _on_data(self, record: Record, samples: Samples | None, out: Outputs) -> None:
         if samples is None:
@@ -131,6 +149,9 @@ class Task:
     def _on_control(self, control: Control, out: Outputs) -> None:
         self._emit(pipes.control(self.pipeline, control), out)
         out.controls.append(control)
+        if control.kind is ControlKind.FORGET:
+            gone = [one for one in self.pipeline.registry.entities if control.matches(dict(one))]
+            self._open = {k: alert for k, alert in self._open.items() if not any(about(alert, one) for one in gone)}
 
     def _emit(self, columns: Columns, out: Outputs) -> None:
         if len(columns.rows):
@@ -141,23 +162,34 @@ class Task:
                 Columns(alerts=columns.alerts, presence=columns.presence, controls=columns.controls),
             ).alerts
 
-    def use(self, config: Config) -> None:
-        """Go on under another config; parts whose own settings did not change keep their state."""
+    def use(self, config: Config) -> list[Alert]:
+        """Go on under another config; parts whose own settings did not change keep their state.
+
+        Returns the ends of the alerts that fire and of which nobody knows any more.
+        """
         if config.digest == self.config.digest:
-            return
+            return []
         before, saved = self.config, pipes.states(self.pipeline)
         self.config = config
         self.pipeline = pipes.build(config, bands=self.bands)
         self._load({k: v.frozen() for k, v in saved.items()}, lambda op: same(op, before, config))
+        return [] if same("alarm", before, config) else [self._ended(one) for one in self._open.values()]
+
+    def _ended(self, alert: Alert) -> Alert:
+        at = max(self.watermark, alert.decided_unix_nano)
+        notes = labels(dict(alert.annotations) | {"ended": "the settings changed"})
+        return replace(alert, annotations=notes, ends_unix_nano=at, decided_unix_nano=at)
 
     def states(self) -> dict[str, State]:
         """State of every part, tables live."""
-        return pipes.states(self.pipeline)
+        return pipes.states(self.pipeline) | {"task": State(1, blobs={"open": [_encode(list(self._open.values()))]})}
 
     def load(self, saved: dict[str, State], watermark: int) -> None:
         """Take over what `states` gave, under the same config."""
         self._load(saved, lambda op: True)
         self.watermark = watermark
+        if "task" in saved:
+            self._open = {alert.episode: alert for alert in _alerts.decode(saved["task"].blobs["open"][0])}
 
     def _load(self, saved: dict[str, State], wanted: Callable[[str], bool]) -> None:
         # Slots that are in use stay: a lower limit of series holds for new ones.
@@ -165,6 +197,11 @@ class Task:
         limit, registry.max_series = registry.max_series, sys.maxsize
         pipes.load(self.pipeline, saved, wanted)
         registry.max_series = limit
+
+
+def about(alert: Alert, entity: Labels) -> bool:
+    """Whether an alert carries all labels of an entity, under the names that they have in alerts."""
+    return bool(entity) and dict(alert_labels(entity, {})).items() <= dict(alert.labels).items()
 
 
 def newest(samples: Samples, record: Record, config: Config) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ NAME = "frame"
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """How alerts meet labels, over all entities: an event is found if an alert overlaps it.
+    """How alerts meet labels, over all entities: an event is a run of labelled rows, found if an alert overlaps it.
 
     `recall` found ÷ events, `precision` alerts that meet an event ÷ alerts, `f1` of the two,
     `false_alarms_per_day` per entity, `delay_seconds` median from an event's start to the first alert in it.
@@ -52,6 +53,8 @@ class Replayed:
 
     def plot(self, entity: str | None = None) -> Figure:
         """Score over time with alerts shaded, one panel an entity (or only `entity`); 1 is the bar."""
+        if find_spec("matplotlib") is None:
+            raise ConfigError("pictures need matplotlib: pip install 'foreshock[data]'")
         from matplotlib.figure import Figure
 
         entities = [entity] if entity is not None else list(self.verdicts["entity"].unique())[:12]
@@ -74,28 +77,29 @@ def replay(
     labels: str | Sequence[bool] | None = None,
     *,
     time: str | None = None,
-    entity: str | None = None,
+    entity: str | Sequence[str] | None = None,
     train_until: Any = None,
     config: Config | None = None,
 ) -> Replayed:
     """Judge a table of telemetry as `foreshock replay` does.
 
-    `frame` has a time column (or a DatetimeIndex) and a column a metric; `detectors` as in the config; `labels` the
-    name of a 0/1 column, or one value a row: never seen by a detector, used for `measures` only. Raises ConfigError
-    and BadInputError as the command does.
+    `frame` has a time column (or a DatetimeIndex) and a column a metric, or the long form; `detectors` as in a config:
+    names, `package.module:Class`, mappings with options; `labels` the name of a 0/1 column, or one value a row: never
+    seen by a detector, used for `measures` only; `entity` the column or columns that name what is watched. Raises
+    ConfigError and BadInputError as the command does.
     """
-    import pandas as pd
-
-    table = frame.reset_index() if isinstance(frame.index, pd.DatetimeIndex) else frame
+    if find_spec("pandas") is None:
+        raise ConfigError("replay works on data frames: pip install 'foreshock[data]'")
+    settings = _settings(config, detectors, time, entity, train_until)
+    table, settings = _with_time(frame, settings)
     truth = _labels(table, labels)
     if isinstance(labels, str):
         table = table.drop(columns=[labels])
-    settings = _settings(config, detectors, time, entity, train_until)
     with TemporaryDirectory() as folder:
         return _run(table, truth, settings, Path(folder))
 
 
-def _settings(config: Config | None, detectors: Any, time: str | None, entity: str | None, until: Any) -> Config:
+def _settings(config: Config | None, detectors: Any, time: str | None, entity: Any, until: Any) -> Config:
     import pandas as pd
 
     if config is not None and (detectors or time or entity or until is not None):
@@ -107,8 +111,23 @@ def _settings(config: Config | None, detectors: Any, time: str | None, entity: s
         overrides["detectors"] = [dict(one) if isinstance(one, Mapping) else one for one in detectors]
     if until is not None:
         moment = pd.Timestamp(until)
-        overrides["train_until_unix_nano"] = (moment if moment.tzinfo else moment.tz_localize("UTC")).value
+        overrides["train_until_unix_nano"] = (
+            (moment if moment.tzinfo else moment.tz_localize("UTC")).as_unit("ns").value
+        )
     return load([], environ={}, overrides=overrides)
+
+
+def _with_time(frame: pd.DataFrame, settings: Config) -> tuple[pd.DataFrame, Config]:
+    """The frame with its DatetimeIndex, if it has one, as the column that is its time."""
+    import pandas as pd
+
+    if not isinstance(frame.index, pd.DatetimeIndex):
+        return frame, settings
+    name = str(frame.index.name or "time")
+    if name in frame.columns:
+        raise BadInputError("duplicate_column", f"the index and a column are both called {name!r}: rename one of them")
+    mapping = settings.mapping.model_copy(update={"time": settings.mapping.time or name})
+    return frame.rename_axis(name).reset_index(), settings.model_copy(update={"mapping": mapping})
 
 
 def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Replayed:
@@ -119,28 +138,65 @@ def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Rep
     path = folder / f"{NAME}.parquet"
     table.to_parquet(path, index=False)
     reader = TableReader([path], settings.mapping)
-    job = Replay(settings, reader, folder / "out", {}, total=reader.rows_total(), notes=tuple(reader.describe()))
+    job = Replay(settings, reader, folder / "out", {}, total=reader.rows_total())
     report = job.run()
+    report.notes = tuple(reader.describe())
     verdicts = pd.read_parquet(folder / "out" / "verdicts.parquet")
     alerts = _alerts((folder / "out" / "alerts.jsonl").read_text(), verdicts)
-    measures = _measure(verdicts, alerts, truth) if truth is not None else None
+    measures = None
+    if truth is not None:
+        measures = _measure(_labelled(path, truth, settings), alerts, settings.train_until_unix_nano or 0)
     return Replayed(verdicts, alerts, report, measures)
 
 
 def _labels(table: pd.DataFrame, labels: str | Sequence[bool] | None) -> Any:
+    """One bool a row of the table, or None."""
     if labels is None:
         return None
+    if isinstance(labels, str) and labels not in table.columns:
+        raise BadInputError(
+            "bad_labels", f"no column {labels!r} for the labels; there are {', '.join(map(str, table.columns))}"
+        )
     values = table[labels].to_numpy() if isinstance(labels, str) else np.asarray(labels)
     if len(values) != len(table):
         raise BadInputError("bad_labels", f"{len(values)} labels for {len(table)} rows")
-    return values.astype(bool)
+    import pandas as pd
+
+    return pd.Series(values).fillna(0).astype(bool).to_numpy()
+
+
+def _labelled(path: Path, truth: Any, settings: Config) -> dict[str, tuple[Any, Any]]:
+    """Entity → its times in order (int64[n], nanoseconds) and whether each is labelled (bool[n]).
+
+    The table is read as the replay reads it, with the label in the place of every number.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from foreshock.adapters.decode_table import decode_planned, flat, numeric_columns, plan_table
+
+    table = flat(pq.read_table(path))
+    plan = plan_table(table, settings.mapping)
+    for name in numeric_columns(table, plan):
+        table = table.set_column(table.column_names.index(name), name, pa.array(truth.astype(np.float64)))
+    samples = decode_planned(table, plan, settings.mapping, (("entity", NAME),))
+    owner = np.array([one.entity_text for one in samples.series], object)[samples.index]
+    out = {}
+    for entity in dict.fromkeys(owner.tolist()):
+        own = owner == entity
+        times, at = np.unique(samples.time_unix_nano[own], return_inverse=True)
+        labelled = np.zeros(len(times), bool)
+        np.logical_or.at(labelled, at, samples.value[own] > 0)
+        out[entity] = (times, labelled)
+    return out
 
 
 def _alerts(text: str, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """One row an episode; one that is still open ends with the data."""
+    """One row an episode, with the sentence that opened it; one that is still open ends with the data."""
     import pandas as pd
 
     episodes: dict[str, dict[str, Any]] = {}
+    told: dict[str, str] = {}
     names = {_plain(name): name for name in verdicts["entity"].unique()}
     for line in text.splitlines():
         alert = json.loads(line)
@@ -155,7 +211,7 @@ def _alerts(text: str, verdicts: pd.DataFrame) -> pd.DataFrame:
             "ends": verdicts["time"].max() if alert["status"] == "firing" else pd.Timestamp(alert["endsAt"]),
             "notified": own["notified"],
             "strength": own["strength"],
-            "summary": alert["annotations"].get("summary", ""),
+            "summary": told.setdefault(own["episode"], alert["annotations"].get("summary", "")),
         }
     columns = ["entity", "feature", "severity", "kind", "starts", "ends", "notified", "strength", "summary"]
     return pd.DataFrame(list(episodes.values()), columns=columns)
@@ -168,29 +224,29 @@ def _plain(entity: str) -> frozenset[tuple[str, str]]:
     return frozenset((safe_name(name), value) for name, value in parse_labels(entity))
 
 
-def _measure(verdicts: pd.DataFrame, alerts: pd.DataFrame, truth: Any) -> Measures | None:
-    """None where rows of the input were joined or dropped, so that labels do not fit the verdicts."""
-    if len(truth) != len(verdicts):
-        return None
-    time, entity = _nanoseconds(verdicts["time"]), verdicts["entity"].to_numpy()
+def _measure(labelled: dict[str, tuple[Any, Any]], alerts: pd.DataFrame, from_unix_nano: int) -> Measures:
+    """How alerts of the kind `anomaly` meet labelled events, from `from_unix_nano` on."""
     alerts = alerts[alerts["kind"] == "anomaly"]
     starts, ends = _nanoseconds(alerts["starts"]), _nanoseconds(alerts["ends"])
     owner = alerts["entity"].to_numpy()
     events = found = true_alerts = 0
     delays: list[float] = []
     days = 0.0
-    for name in dict.fromkeys(entity.tolist()):
-        own_time, own_truth = time[entity == name], truth[entity == name]
+    for name, (all_times, all_labels) in labelled.items():
+        judged = all_times >= from_unix_nano
+        times, truth = all_times[judged], all_labels[judged]
+        if not len(times):
+            continue
         first, last = starts[owner == name], ends[owner == name]
-        days += (own_time[-1] - own_time[0]) / 86400e9
-        edges = np.flatnonzero(np.diff(own_truth.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+        days += (times[-1] - times[0]) / 86400e9
+        edges = np.flatnonzero(np.diff(truth.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
         met = np.zeros(len(first), bool)
-        for low, high in edges:
-            hits = (first <= own_time[high - 1]) & (last >= own_time[low])
+        for low, high in edges.tolist():
+            hits = (first <= times[high - 1]) & (last >= times[low])
             met |= hits
-            found += bool(hits.any())
             if hits.any():
-                delays.append(max(0.0, (first[hits].min() - own_time[low]) / 1e9))
+                found += 1
+                delays.append(max(0.0, float(first[hits].min() - times[low]) / 1e9))
         events += len(edges)
         true_alerts += int(met.sum())
     recall = found / events if events else float("nan")
@@ -204,10 +260,13 @@ def _measure(verdicts: pd.DataFrame, alerts: pd.DataFrame, truth: Any) -> Measur
         recall,
         precision,
         f1,
-        (len(alerts) - true_alerts) / max(days, 1e-9),
+        float(len(alerts) - true_alerts) / max(float(days), 1e-9),
         float(np.median(delays)) if delays else float("nan"),
     )
 
 
-def _nanoseconds(times: Any) -> Any:
-    return times.to_numpy().astype("datetime64[ns]").astype(np.int64)
+def _nanoseconds(times: pd.Series) -> Any:
+    """int64[n] of a column of UTC times."""
+    import pandas as pd
+
+    return pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ns").asi8
