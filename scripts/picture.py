@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.terminal_theme import MONOKAI
+from rich.terminal_theme import TerminalTheme
 
 from foreshock.adapters.decode import decode
 from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
@@ -24,6 +25,13 @@ START = 1_767_264_000_000_000_000
 SECOND = 1_000_000_000
 QUIET, FAULT = 600, 36
 WIDTH, HEIGHT = 110, 24
+
+THEME = TerminalTheme(
+    (24, 25, 28),
+    (238, 239, 241),
+    [(24, 25, 28), (255, 145, 112), (95, 203, 169), (232, 177, 82), (140, 184, 255), (182, 186, 193), (182, 186, 193),
+     (238, 239, 241)],
+)  # fmt: skip
 
 HOST: tuple[tuple[str, dict[str, str], str, float, float], ...] = (
     ("system.cpu.utilization", {}, "1", 0.12, 0.02),
@@ -80,7 +88,9 @@ def main(path: str = "docs/img/terminal.svg") -> None:
     console.print(screen(load([], preset="host", environ={})))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # The theme belongs to the picture; the terminal's own is used in a terminal.
-    console.save_svg(path, title="foreshock run", theme=MONOKAI, unique_id="foreshock")
+    svg = console.export_svg(title="foreshock run", theme=THEME, unique_id="foreshock")
+    # A picture asks nobody for a font.
+    Path(path).write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

@@ -46,10 +46,6 @@ def test_a_port_in_use(tmp_path: Path) -> None:
 
 
 def test_an_address_that_is_none_of_ours(tmp_path: Path) -> None:
-    config = settings(
-        tmp_path,
-        "nowhere.invalid:80",
-    )
     tokens = {"listen": "nowhere.invalid:80", "tokens": [{"token": "x", "role": "admin"}]}
     config = load([], environ={}, overrides={"data_dir": str(tmp_path), "http": tokens})
     assert list(bad(config)) == ["HTTP address"]

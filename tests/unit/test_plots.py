@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
 from foreshock.config import load
 from foreshock.errors import ConfigError
 from foreshock.runtime.plots import Pictures, draw
-from foreshock.runtime.task import Task
+from foreshock.runtime.task import Task, Watermark, encode_json
 from foreshock.runtime.views import POINT
-from foreshock.runtime.warm import readings, warm
-from foreshock.types import Alert, Status
+from foreshock.runtime.warm import warm
+from foreshock.types import Alert, Record, Status
+from foreshock.types.record import WATERMARK
 
 START = 1_700_000_000_000_000_000
 MINUTE = 60_000_000_000
@@ -37,8 +41,8 @@ def test_the_band_the_gap_and_the_alert_are_in_the_picture() -> None:
     assert np.flatnonzero(np.isnan(line)).tolist() == list(range(20, 25)), "gaps are not joined"
     assert np.flatnonzero(~np.isnan(over)).tolist() == list(range(60, 70))
     (shade,) = axes.patches
-    left, right = shade.get_xy()[0], shade.get_xy()[0] + shade.get_width()
-    assert (right - left) * 24 * 60 == pytest.approx(15)
+    assert isinstance(shade, Rectangle)
+    assert shade.get_width() * 24 * 60 == pytest.approx(15)
     assert len(axes.collections) == 1, "the band"
 
 
@@ -47,28 +51,40 @@ def test_an_open_alert_is_shaded_to_the_end_and_none_is_fine() -> None:
     draw(axes, points())
     assert not axes.patches
     draw(axes, points(), Alert((("feature", "cpu"),), (), START + 60 * MINUTE, START))
-    assert axes.patches[0].get_width() * 24 * 60 == pytest.approx(39)
+    (shade,) = axes.patches
+    assert isinstance(shade, Rectangle)
+    assert shade.get_width() * 24 * 60 == pytest.approx(39)
+
+
+def faulty(rows: int, fault: range, fault_at_end: int) -> Iterator[Record]:
+    """Readings of two hosts; `load` of the first is 100 higher during the fault, of the second from the end on."""
+    rng = np.random.default_rng(0)
+    for k in range(rows):
+        now = START + k * 5_000_000_000
+        for host, high in (("a", k in fault), ("b", k >= fault_at_end)):
+            metrics = [Metric("load", {}, "1", rng.normal(10, 1) + 100 * high), Metric("temp", {}, "Cel", rng.normal())]
+            reading = Reading(now, {"host.name": host}, metrics)
+            yield Record("default", host, METRICS, now, encode_metrics(reading))
+        yield Record("default", "foreshock", WATERMARK, now, encode_json(Watermark(now)))
 
 
 def test_each_alert_of_a_run_has_a_picture(tmp_path: Path) -> None:
     config = load([], environ={}, overrides={"detectors": ["zscore"], "stream": {"step": 5}})
     pictures = Pictures(tmp_path / "plots")
     task = Task(config, bands=True)
-    alerts = 0
-    records = list(readings(2, 2, 400, 5.0))
-    loud = list(readings(2, 2, 400, 5.0, seed=1))
-    for k, record in enumerate(records):
-        if 600 <= k < 640 and record.content_type == loud[k].content_type:
-            record = type(record)(
-                record.environment, record.source, record.content_type, record.received_unix_nano,
-                record.payload.replace(b'"metric_0","value":1', b'"metric_0","value":91').replace(b"1e", b"9e"),
-            )  # fmt: skip
+    episodes: dict[str, Alert] = {}
+    for record in faulty(600, range(300, 320), 590):
         outputs = task.process(record)
-        alerts += sum(alert.ends_unix_nano is None for alert in outputs.alerts)
+        episodes |= {alert.episode: alert for alert in outputs.alerts}
         pictures.feed(outputs, task.pipeline.registry)
-    pictures.feed(task.finish(), task.pipeline.registry)
+    drawn = len(pictures.paths)
     paths = pictures.finish()
-    assert len(paths) == alerts
+    assert drawn == 1, "one that ended is drawn during the run"
+    assert {dict(alert.labels)["host_name"]: alert.status for alert in episodes.values()} == {
+        "a": "resolved", "b": "firing",
+    }  # fmt: skip
+    assert [path.name.partition("-")[2] for path in paths] == ["_host.name_a_-load.png", "_host.name_b_-load.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
     assert pictures.finish() == paths, "each once"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from foreshock.config import Config, load
 from foreshock.errors import BadInputError, ConfigError
 from foreshock.runtime.replay import Replay, ReplayReport
+from foreshock.types import AlertKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,11 +133,13 @@ def _with_time(frame: pd.DataFrame, settings: Config) -> tuple[pd.DataFrame, Con
 
 def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Replayed:
     import pandas as pd
+    import pyarrow.parquet as pq
 
     from foreshock.adapters.files_reader import TableReader
 
     path = folder / f"{NAME}.parquet"
-    table.to_parquet(path, index=False)
+    ordered, truth = _in_order(table, truth, settings)
+    pq.write_table(ordered, path)
     reader = TableReader([path], settings.mapping)
     job = Replay(settings, reader, folder / "out", {}, total=reader.rows_total())
     report = job.run()
@@ -145,7 +148,7 @@ def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Rep
     alerts = _alerts((folder / "out" / "alerts.jsonl").read_text(), verdicts)
     measures = None
     if truth is not None:
-        measures = _measure(_labelled(path, truth, settings), alerts, settings.train_until_unix_nano or 0)
+        measures = _measure(_labelled(ordered, truth, settings), alerts, settings.train_until_unix_nano or 0)
     return Replayed(verdicts, alerts, report, measures)
 
 
@@ -165,17 +168,33 @@ def _labels(table: pd.DataFrame, labels: str | Sequence[bool] | None) -> Any:
     return pd.Series(values).fillna(0).astype(bool).to_numpy()
 
 
-def _labelled(path: Path, truth: Any, settings: Config) -> dict[str, tuple[Any, Any]]:
+def _in_order(frame: pd.DataFrame, truth: Any, settings: Config) -> tuple[Any, Any]:
+    """The frame as a flat pyarrow table in the order of its times, and its labels in that order.
+
+    A file is read in pieces, each in its order: one that holds entity after entity would have to be read whole first.
+    """
+    import pyarrow as pa
+
+    from foreshock.adapters.decode_table import flat, plan_table, times_of_column
+
+    table = flat(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None))
+    plan = plan_table(table, settings.mapping)
+    times, _, _ = times_of_column(table.column(plan.time), plan.unit)
+    if len(times) == 0 or (times[1:] >= times[:-1]).all():
+        return table, truth
+    order = np.argsort(times, kind="stable")
+    return table.take(pa.array(order)), None if truth is None else truth[order]
+
+
+def _labelled(table: Any, truth: Any, settings: Config) -> dict[str, tuple[Any, Any]]:
     """Entity → its times in order (int64[n], nanoseconds) and whether each is labelled (bool[n]).
 
     The table is read as the replay reads it, with the label in the place of every number.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from foreshock.adapters.decode_table import decode_planned, flat, numeric_columns, plan_table
+    from foreshock.adapters.decode_table import decode_planned, numeric_columns, plan_table
 
-    table = flat(pq.read_table(path))
     plan = plan_table(table, settings.mapping)
     for name in numeric_columns(table, plan):
         table = table.set_column(table.column_names.index(name), name, pa.array(truth.astype(np.float64)))
@@ -225,8 +244,8 @@ def _plain(entity: str) -> frozenset[tuple[str, str]]:
 
 
 def _measure(labelled: dict[str, tuple[Any, Any]], alerts: pd.DataFrame, from_unix_nano: int) -> Measures:
-    """How alerts of the kind `anomaly` meet labelled events, from `from_unix_nano` on."""
-    alerts = alerts[alerts["kind"] == "anomaly"]
+    """How alerts, but for those of silence, meet labelled events from `from_unix_nano` on."""
+    alerts = alerts[alerts["kind"] != str(AlertKind.SILENCE)]
     starts, ends = _nanoseconds(alerts["starts"]), _nanoseconds(alerts["ends"])
     owner = alerts["entity"].to_numpy()
     events = found = true_alerts = 0
