@@ -20,7 +20,7 @@ from foreshock.adapters.sql.schema import HEAD, METADATA, VERSION
 from foreshock.adapters.sql.text import parse_labels
 from foreshock.errors import BadInputError, ConfigError, PermanentError, RetryableError
 from foreshock.testing.check_store import CHECKS, Factory, check_store, sample_alert, sample_verdicts
-from foreshock.types import label_text, labels
+from foreshock.types import Alert, label_text, labels
 
 
 @pytest.fixture
@@ -247,3 +247,12 @@ def test_entities_are_parsed_as_they_are_written() -> None:
     for bad in ("{a", 'a="b', "a=1,", "=1", 'a="b"c="d"'):
         with pytest.raises(BadInputError):
             parse_labels(bad)
+
+
+def test_alerts_of_an_entity_are_found_by_the_entitys_own_label_names(store: Store) -> None:
+    labels = (("alertname", "ForeshockAnomaly"), ("feature", "cpu"), ("host_name", "a1"))
+    store.commit("t", 0, 1, [Alert(labels, (), 5, 6)], None, [])
+    assert [alert.labels for alert in store.alerts(entity='{host.name="a1"}').alerts] == [labels]
+    assert store.alerts(entity='{host.name="a2"}').alerts == []
+    store.forget('{host.name="a1"}')
+    assert store.alerts().alerts == []

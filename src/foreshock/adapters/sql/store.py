@@ -44,6 +44,7 @@ from foreshock.adapters.sql.schema import (
 )
 from foreshock.adapters.sql.text import parse_labels
 from foreshock.errors import BadInputError, PermanentError
+from foreshock.incident.words import safe_name
 from foreshock.types import Alert, Control
 
 CHUNK_ROWS = 1000
@@ -392,13 +393,16 @@ class Store:
 
 
 def _carries(entity: str) -> ColumnElement[bool]:
+    """Alerts that carry an entity's labels, by their own names or as alerts write them (`host_name`)."""
     pairs = parse_labels(entity)
     if not pairs:
         raise BadInputError("bad_entity", "an entity has at least one label")
     label = ALERT_LABEL.c
     return and_(
         *(
-            ALERT.c.episode.in_(select(label.episode).where(label.name == name, label.value == value))
+            ALERT.c.episode.in_(
+                select(label.episode).where(label.name.in_((name, safe_name(name))), label.value == value)
+            )
             for name, value in pairs
         )
     )
