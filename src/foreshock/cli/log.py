@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foreshock.cli.output import emit_json, lines
+from foreshock.cli.output import counted, emit_json, lines
 
 app = typer.Typer(help="Look into the log of a data folder.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="A log folder, or the data folder that holds one.")]
@@ -30,7 +30,8 @@ def inspect(folder: Folder = Path(".foreshock"), as_json: AsJson = False) -> Non
     if as_json:
         emit_json(dataclasses.asdict(summary))
         return
-    lines(f"{summary.records} records in {summary.segments} segments, {summary.bytes:,} bytes")
+    size = f"{summary.bytes:,} bytes"
+    lines(f"{counted(summary.records, 'record')} in {counted(summary.segments, 'segment')}, {size}")
     if summary.records:
         lines(f"received {rfc3339(summary.first_received)} to {rfc3339(summary.last_received)}")
     for title, counts in (("source", summary.by_source), ("content type", summary.by_content_type)):

@@ -30,6 +30,15 @@ def lines(*texts: str) -> None:
     sys.stdout.write("".join(f"{text}\n" for text in texts))
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def emit_json(value: Any) -> None:
     """Print one JSON document; what is not finite is null."""
     sys.stdout.write(json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foreshock.cli.log import log_folder
-from foreshock.cli.output import all_imported, emit_json, errors, lines
+from foreshock.cli.output import all_imported, counted, emit_json, errors, lines
 from foreshock.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,10 +139,11 @@ def _say(report: ReplayReport, out: Path, pictures: list[str]) -> None:
     if report.resumed_from:
         lines(f"went on from position {report.resumed_from}")
     lines(*_sentences(out / "alerts.jsonl"))
-    lines(f"{report.rows} rows judged in {report.seconds:.1f} s: {report.alerts} alerts, {report.notified} notified")
+    found = f"{counted(report.alerts, 'alert')}, {report.notified} notified" if report.alerts else "no alerts"
+    lines(f"{counted(report.rows, 'row')} judged in {report.seconds:.1f} s: {found}")
     lines(str(out / "alerts.jsonl"), str(out / "verdicts.parquet"))
     if pictures:
-        lines(f"{len(pictures)} pictures in {out / 'plots'}")
+        lines(f"{counted(len(pictures), 'picture')} in {out / 'plots'}")
 
 
 def _sentences(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.output import all_imported, emit_json, errors, lines
+from foreshock.cli.output import all_imported, counted, emit_json, errors, lines
 
 if TYPE_CHECKING:
     from foreshock.app import App
@@ -156,7 +156,7 @@ def farewell(app: App) -> str:
     status, alerts = app.final["status"], told(app.final)
     seconds = words.duration(max(1, round(status["uptime_seconds"])))
     said = sum(1 for alert in alerts if alert["foreshock"]["notified"])
-    found = f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}, {said} notified" if alerts else "no alerts"
+    found = f"{counted(len(alerts), 'alert')}, {said} notified" if alerts else "no alerts"
     return f"watched {status['series']} series for {seconds}: {found}; data in {app.config.data_dir}"
 
 

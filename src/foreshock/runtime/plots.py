@@ -36,6 +36,7 @@ class Pictures:
     views: Views = field(default_factory=lambda: Views(max_series=20_000, points=2 * (BEFORE + AFTER)))
     paths: list[Path] = field(default_factory=list)
     _open: dict[str, Alert] = field(default_factory=dict)
+    _titles: dict[str, str] = field(default_factory=dict)
     _waiting: list[tuple[Alert, int]] = field(default_factory=list)
     _last: int = 0
 
@@ -50,6 +51,8 @@ class Pictures:
             self._last = max(self._last, int(columns.rows.time_unix_nano.max(initial=0)))
         for alert in outputs.alerts:
             if alert.kind in (AlertKind.ANOMALY, AlertKind.THRESHOLD):
+                # The sentence that it opened with: the last one tells how it ended, which the picture shows.
+                self._titles.setdefault(alert.episode, dict(alert.annotations).get("summary", ""))
                 self._open.pop(alert.episode, None)
                 if alert.ends_unix_nano is None:
                     self._open[alert.episode] = alert
@@ -69,7 +72,7 @@ class Pictures:
         return sorted(self.paths)
 
     def _draw(self, alert: Alert) -> None:
-        notes, labels = dict(alert.annotations), dict(alert.labels)
+        title, labels = self._titles.pop(alert.episode, ""), dict(alert.labels)
         entity = next((e for e in self._entities() if _carries(labels, e)), None)
         feature = labels.get("feature", "")
         found = self.views.series(entity, feature, points=2 * (BEFORE + AFTER), limit=1) if entity else []
@@ -77,8 +80,9 @@ class Pictures:
             return
         figure, axes = _figure()
         draw(axes, found[0].points, alert)
-        axes.set_title(notes.get("summary", feature), fontsize=10, loc="left")
-        axes.set_ylabel(words.metric(found[0].series), fontsize=8)
+        axes.set_title(title, fontsize=10, loc="left")
+        unit = found[0].series.unit
+        axes.set_ylabel(words.metric(found[0].series) + (f" ({unit})" if unit not in ("", "1") else ""), fontsize=8)
         self.folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w.-]+", "_", f"{alert.starts_unix_nano // 1_000_000_000}-{entity}-{feature}")[:150]
         path = self.folder / f"{name}.png"
