@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foreshock.cli.output import all_imported, counted, emit_json, errors, lines
+from foreshock.cli.output import all_imported, console, counted, emit_json, errors
 
 if TYPE_CHECKING:
     from foreshock.app import App
@@ -58,7 +58,8 @@ def run(
     if as_json:
         emit_json(app.final)
     elif live:
-        lines(*alert_lines(app.final))
+        for line in alert_lines(app.final):
+            console().print(line, markup=False)
     errors().print(farewell(app), markup=False)
     if app.engine.failed:
         raise typer.Exit(3)
@@ -75,7 +76,6 @@ def watch(app: App, stop: threading.Event, seconds: float | None, live: bool) ->
     from rich.live import Live
 
     from foreshock.cli.live import Recent, Screen, Standing
-    from foreshock.cli.output import console
 
     recent = Recent()
     app.on_reading = recent.take
