@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ def main() -> int:
     run = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "FORESHOCK_VERIFY": "1"}, check=False
     )
-    lines = [line for line in run.stdout.splitlines() if "PASSED" in line or "FAILED" in line or " in " in line]
+    lines = [line for line in run.stdout.splitlines() if re.search(r"s call |FAILED|passed|failed", line)]
     out = Path("docs/verification")
     out.mkdir(parents=True, exist_ok=True)
     text = [
