@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outbox import Outbox
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
+from foreshock.runtime.warm import warm
 from foreshock.telemetry import BUDGET_ACHIEVED, ENTITIES, ERRORS, SECONDS_SILENT, SERIES
 from foreshock.types import Alert, Record, Samples
 
@@ -61,6 +62,7 @@ class App:
         self.started_unix_nano = self.clock.now_unix_nano()
         self._stack = ExitStack()
         self._threads: list[threading.Thread] = []
+        self._warming = threading.Lock()
         self.server: Server | None = None
         self.on_reading: Callable[[Samples], None] = lambda samples: None
         self.final: dict[str, Any] = {}
@@ -132,6 +134,9 @@ class App:
         while not self.engine.ready.wait(0.1):
             if self.clock.stopped.is_set():
                 return
+        # Compiling keeps a core busy, which must not be the first thing that is learnt of this machine.
+        with self._warming, suppress(ForeshockError):
+            warm(self.config)
         try:
             source.run(self._submit, self.clock)
         except Exception as error:

@@ -110,7 +110,8 @@ class RobustZTwin(Twin):
         n, ordered = len(window), sorted(memory["window"])
         median = float(np.median(window))
         mad = float(np.median(np.abs(window - median)))
-        reach = ordered[99 * (n - 1) // 100] - ordered[(n - 1) // 100]
+        outside = max((n - 1) // 100, min(4, (n - 1) // 4))
+        reach = ordered[-1 - outside] - ordered[outside]
         trust = min(memory["changed"], 20) / 20
         floors = [0.05 * abs(median), 0.5 * memory["change"] * trust, self.options.min_change / 12, 1e-9]
         if memory["changed"] == 0:

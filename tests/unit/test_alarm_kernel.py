@@ -60,6 +60,7 @@ class Twin:
         self.open: dict[str, Any] | None = None
         self.states: list[int] = []
         self.flapping = self.silent = False
+        self.rows = 0
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -73,9 +74,12 @@ class Twin:
 
     def row(self, row: Row) -> list[tuple[Any, ...]]:
         if row.status == "stale":
-            was, self.silent = self.silent, True
-            return [] if was else [("silent", row.time)]
+            if self.silent or self.rows < 10:
+                return []
+            self.silent = True
+            return [("silent", row.time)]
         self.follow(row.time)
+        self.rows += row.status != "missing"
         out: list[tuple[Any, ...]] = []
         if row.status != "missing" and self.silent:
             self.silent = False

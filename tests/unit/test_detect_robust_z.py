@@ -86,7 +86,7 @@ def test_the_window_is_sliding_and_exact() -> None:
         (np.tile([100.0, 101.0, 99.0, 103.0, 97.0], 40), 5.0),
         (np.repeat([-3.0, -1.0, 0.0, 1.0, 3.0], 40), 1.4826),
         (np.tile(np.repeat([0.0, 3.0], [9, 1]), 20), 1.5),
-        (np.concatenate([np.zeros(190), np.arange(1.0, 6.0), np.arange(5.0, 0.0, -1.0)]), 0.4),
+        (np.concatenate([np.zeros(190), np.arange(1.0, 6.0), np.arange(5.0, 0.0, -1.0)]), 0.3),
         (np.concatenate([np.zeros(100), np.full(100, 1e-12)]), 1e-9),
     ],
     ids=["5% of the median", "MAD", "half the mean change", "a tenth of p1 to p99", "the least scale"],
@@ -126,6 +126,15 @@ def test_an_outlier_does_not_widen_the_scale_by_which_the_next_is_judged() -> No
     detector.step(series(np.random.default_rng(0).normal(50, 1, 400)))
     seen = detector.step(series(np.full(20, 90.0), START + DAY)).score
     assert seen.min() > 0.8 * seen[0]
+
+
+def test_a_burst_while_warming_up_does_not_hide_the_next() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.01, 0.003, 24)
+    values[5:9] = 0.6
+    detector = RobustZ({"min_change": 0.15})
+    detector.step(series(values))
+    assert detector.score(series([0.51], START + DAY)).score[0] > 30.0
 
 
 def test_what_was_never_negative_is_not_expected_to_be() -> None:

@@ -32,6 +32,8 @@ CHANGES = 500
 """Changes that the mean change remembers."""
 CHANGE_CLIP = 6.0
 """A change is learnt as if it were at most so many mean changes."""
+OUTLIERS = 4
+"""Values at each end of a window that do not count for its reach: 1 % of a full one, a burst in a young one."""
 CHANGES_TRUSTED = 20
 """Changes after which the mean change counts in full as a floor; before, in proportion."""
 VALUE_CLIP = 6.0
@@ -266,7 +268,8 @@ def _center_and_scale(
     n = counts[COUNT]
     ordered = slot[RING + window : RING + window + n]
     median = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
-    reach = ordered[99 * (n - 1) // 100] - ordered[(n - 1) // 100]
+    outside = max((n - 1) // 100, min(OUTLIERS, (n - 1) // 4))
+    reach = ordered[n - 1 - outside] - ordered[outside]
     scale = max(MAD_TO_SD * median_distance(ordered, median), 0.1 * reach)
     scale = max(scale, 0.05 * abs(median))
     trust = min(counts[CHANGED], CHANGES_TRUSTED) / CHANGES_TRUSTED

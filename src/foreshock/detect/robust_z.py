@@ -53,9 +53,9 @@ class RobustZOptions(UnivariateOptions):
 class RobustZ(Univariate):
     """|x − median| / s over the last `window` learnt values of each series, exactly; score, then learn.
 
-    s = max(1.4826·MAD, .1·(p99 − p1), .05·|median|, .5·N·min(changes/20, 1), min_change/12, 1e-9), N the mean size of a
-    change: a scale of 0 is what breaks such scorers. Quantile q of n sorted values is the one at index ⌊q·(n − 1)⌋, the
-    median the mean of the middle two. The first move ever of a series scores at most 8·(rows/60)^¼.
+    s = max(1.4826·MAD, .1·reach, .05·|median|, .5·N·min(changes/20, 1), min_change/12, 1e-9), N the mean size of a
+    change: a scale of 0 is what breaks such scorers. The reach is p99 − p1, without at least four values at each end;
+    the median is the mean of the middle two. The first move ever of a series scores at most 8·(rows/60)^¼.
 
     Everything is learnt, but as if it lay at most 6 s from the median: a spike does not widen the scale by which the
     next is judged, and a shift becomes normal after a little more than half of the window. Scores are at most 1e9.

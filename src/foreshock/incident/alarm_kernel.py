@@ -41,7 +41,8 @@ ENTITY = np.dtype(
         ("step", "f8"), ("last", "i8"), ("heard", "i8"), ("day_end", "i8"), ("wide_time", "i8"), ("price", "f8"),
         ("price_time", "i8"), ("charge_time", "i8"), ("alarm_time", "i8"), ("peak", "f8"), ("level", "f8"),
         ("shield", "f8"), ("said", "f8"), ("mv_level", "f8"), ("low", "f8"), ("high", "f8"), ("source", "i4"),
-        ("history", "u4"), ("calm", "u4"), ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"), ("silent", "u1"),
+        ("history", "u4"), ("calm", "u2"), ("rows", "u2"), ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"),
+        ("silent", "u1"),
     ]
 )  # fmt: skip
 """State of an entity, 144 bytes.
@@ -49,8 +50,10 @@ ENTITY = np.dtype(
 `step` ns between rows, `last` row, `heard` last row with data, `day_end` of the last day told present; `wide_time` last
 row with several live cells; `price` of the entity at `price_time`; `alarm_time` and `peak` of the last episode; of the
 open one `level`, `shield` (its source's price then), `said` (excess last told), `low` and `high` of its source;
-`history` one bit an evaluation, newest lowest.
+`history` one bit an evaluation, newest lowest; `rows` with data, up to `REGULAR_ROWS`.
 """
+REGULAR_ROWS = 10
+"""An entity that has had fewer rows with data is not missed when it falls silent."""
 ENTITY_START = dict.fromkeys(
     ("last", "heard", "day_end", "wide_time", "price_time", "charge_time", "alarm_time"), NEVER
 )
@@ -331,7 +334,7 @@ def go_on(
         stretch(e, inputs.value[at])
     if e.flapping == 1:
         e.flapped = 1
-    e.calm = e.calm + 1 if within else 0
+    e.calm = min(e.calm + 1, 255) if within else 0
     if over:
         e.alarm_time = inputs.time[row]
         if cell >= 0:
@@ -407,7 +410,7 @@ def judge(
         e = tables.entity[inputs.entity[row]]
         status = inputs.status[row]
         if status == STALE:
-            if e.silent == 0:
+            if e.silent == 0 and e.rows >= REGULAR_ROWS:
                 e.silent = 1
                 count = emit(out, count, SILENT, row, -1)
                 out[count - 1].step, out[count - 1].heard = e.step, e.heard
@@ -415,6 +418,8 @@ def judge(
         tick(e, inputs.time[row])
         if status != MISSING:
             e.heard = inputs.time[row]
+            if e.rows < REGULAR_ROWS:
+                e.rows += 1
             if e.silent == 1:
                 e.silent = 0
                 count = emit(out, count, HEARD, row, -1)
