@@ -28,7 +28,7 @@ from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
 from foreshock.runtime.warm import warm
 from foreshock.telemetry import BUDGET_ACHIEVED, ENTITIES, ERRORS, SECONDS_SILENT, SERIES
-from foreshock.types import Alert, Record, Samples
+from foreshock.types import Alert, Decoded, Record
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class App:
         self._threads: list[threading.Thread] = []
         self._warming = threading.Lock()
         self.server: Server | None = None
-        self.on_reading: Callable[[Samples], None] = lambda samples: None
+        self.on_reading: Callable[[Decoded], None] = lambda samples: None
         self.final: dict[str, Any] = {}
         # Sources that ended by an error, and what it was.
         self.ended: dict[str, str] = {}

@@ -15,7 +15,7 @@ from foreshock.adapters.decode_json import decode_json
 from foreshock.adapters.mapping import MappingOptions, Plan
 from foreshock.adapters.metrics import METRICS, decode_metrics
 from foreshock.errors import BadInputError
-from foreshock.types import Kind, Labels, Record, Samples, Series
+from foreshock.types import Decoded, Kind, Labels, Record, Samples, Series
 from foreshock.types.record import ARROW, JSON, NDJSON
 
 _HEADER = b"foreshock"
@@ -29,7 +29,7 @@ class _Header(msgspec.Struct, omit_defaults=True):
     series: list[tuple[str, Labels, Labels, str, Kind]] | None = None
 
 
-def decode(record: Record, mapping: MappingOptions) -> Samples:
+def decode(record: Record, mapping: MappingOptions) -> Decoded:
     """The samples of a telemetry record; rows that name no entity belong to `entity=<source>`.
 
     Raises BadInputError; `unknown_content_type` for a record that holds no telemetry.

@@ -20,7 +20,7 @@ from foreshock.adapters.http import inflate, record_type, too_large
 from foreshock.api.auth import Permission
 from foreshock.api.services import Guarded, Json, QueueFull, Services, caller_of, error_answer, services_of
 from foreshock.errors import BadInputError, RetryableError
-from foreshock.types import Control, ControlKind, Record, Samples
+from foreshock.types import Control, ControlKind, Decoded, Record
 from foreshock.types.record import JSON
 
 IN_LOOP_BYTES = 64 * 1024
@@ -48,7 +48,7 @@ async def post_events(request: Request) -> Response:
     return Json(answer, 202)
 
 
-async def _take(services: Services, record: Record) -> Samples:
+async def _take(services: Services, record: Record) -> Decoded:
     with ExitStack() as held:
         _reserve(held, services, len(record.payload))
         if len(record.payload) <= IN_LOOP_BYTES:

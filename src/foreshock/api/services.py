@@ -18,7 +18,7 @@ from foreshock.api.auth import Caller, Permission, Token
 from foreshock.errors import BadInputError, ForeshockError, RetryableError
 from foreshock.ports import Clock
 from foreshock.runtime.views import Views
-from foreshock.types import Alert, Control, Record, Samples
+from foreshock.types import Alert, Control, Decoded, Record
 
 STEPS_BEHIND = 3
 """Ready means that the watermark is at most this many steps old."""
@@ -66,8 +66,8 @@ class Services:
 
     version: str
     clock: Clock
-    decode: Callable[[Record], Samples]
-    submit: Callable[[Record, Samples], object]
+    decode: Callable[[Record], Decoded]
+    submit: Callable[[Record, Decoded], object]
     control: Callable[[Control], Control]
     views: Views
     store: Store

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from foreshock.incident import words
 from foreshock.runtime.views import SeriesView, Views
-from foreshock.types import Alert, AlertKind, Samples, Series, Status
+from foreshock.types import Alert, AlertKind, Decoded, Samples, Series, Status
 
 BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 120
@@ -62,8 +62,10 @@ class Recent:
     def __init__(self) -> None:
         self.values: dict[Series, deque[float]] = {}
 
-    def take(self, samples: Samples) -> None:
-        """Note the samples of one reading."""
+    def take(self, samples: Decoded) -> None:
+        """Note the samples of one reading; calls have no values of their own."""
+        if not isinstance(samples, Samples):
+            return
         last = slice(-MOST_SAMPLES, None)
         for index, value in zip(samples.index[last].tolist(), samples.value[last].tolist(), strict=True):
             series = samples.series[index]

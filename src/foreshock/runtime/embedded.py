@@ -32,7 +32,7 @@ from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.runtime.writer import Forget, Writer
 from foreshock.telemetry import DROPPED, ERRORS, EVENT_TO_VERDICT, LOG_BYTES, WATERMARK
-from foreshock.types import Alert, Control, ControlKind, Record, Samples, label_text
+from foreshock.types import Alert, Control, ControlKind, Decoded, Record, label_text
 from foreshock.types import record as records
 
 logger = logging.getLogger(__name__)
@@ -109,11 +109,11 @@ class Embedded:
             raise RetryableError("stopping: send it again when Foreshock is back")
         return self.inbox.reserve(size, self.failed or self.writer.trouble)
 
-    def decode(self, record: Record) -> Samples:
+    def decode(self, record: Record) -> Decoded:
         """Parse and validate without touching a slot; BadInputError if nothing in it can be used."""
         return decode(record, self.config.mapping)
 
-    def submit(self, record: Record, samples: Samples | None = None, *, reserved: bool = False) -> int:
+    def submit(self, record: Record, samples: Decoded | None = None, *, reserved: bool = False) -> int:
         """Accept a record: once this returns it is in the log and will be judged, also after a crash.
 
         `reserved` says that the caller holds its space by `reserve`. Returns the number of samples. Raises
@@ -167,7 +167,7 @@ class Embedded:
                 raise
         self._sync(end)
 
-    def _append(self, record: Record, samples: Samples | None = None) -> int:
+    def _append(self, record: Record, samples: Decoded | None = None) -> int:
         """Append and enqueue, in one order (the lock is held); the position after the record."""
         end = self.log.append(record, wait=False) + 1
         largest = newest(samples, record, self.config) if samples is not None else None
@@ -303,7 +303,7 @@ class Embedded:
     # -- one record ----------------------------------------------------------------------------------------------
 
     def _take(
-        self, next_position: int, record: Record, outputs: Outputs, samples: Samples | None = None, emit: bool = True
+        self, next_position: int, record: Record, outputs: Outputs, samples: Decoded | None = None, emit: bool = True
     ) -> None:
         """Show and keep what a record brought about; `emit` = False where that has been said before."""
         self._position = next_position - 1

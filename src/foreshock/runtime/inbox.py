@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from foreshock.config import Limits
 from foreshock.errors import RetryableError
 from foreshock.telemetry import QUEUE_RECORDS
-from foreshock.types import Record, Samples
+from foreshock.types import Decoded, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Queued:
 
     next_position: int
     record: Record
-    samples: Samples | None
+    samples: Decoded | None
     accepted: float
 
 

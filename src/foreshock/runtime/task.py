@@ -18,7 +18,7 @@ from foreshock.incident.story import alert_labels
 from foreshock.state import State
 from foreshock.stream.align import SourceTime
 from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE
-from foreshock.types import Alert, Columns, Control, ControlKind, Intake, Labels, Record, Samples, labels
+from foreshock.types import Alert, Calls, Columns, Control, ControlKind, Decoded, Intake, Labels, Record, Samples, labels
 from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Task:
         self._open: dict[str, Alert] = {}
         self._said: set[str] = set()
 
-    def process(self, record: Record, samples: Samples | None = None) -> Outputs:
+    def process(self, record: Record, samples: Decoded | None = None) -> Outputs:
         """Take one record; `samples` spares decoding it again.
 
         Records that cannot be decoded are counted and skipped: they were refused or counted when they came in. What
@@ -90,7 +90,7 @@ class Task:
         INFERENCE.observe(perf_counter() - started)
         return out
 
-    def _take(self, record: Record, samples: Samples | None, out: Outputs) -> None:
+    def _take(self, record: Record, samples: Decoded | None, out: Outputs) -> None:
         kind = record.content_type
         if kind == WATERMARK:
             self._on_watermark(_watermark.decode(record.payload).w, out)
@@ -125,7 +125,7 @@ class Task:
                     del self._open[next(iter(self._open))]
                     DROPPED.labels("open_alert_forgotten").inc()
 
-    def _on_data(self, record: Record, samples: Samples | None, out: Outputs) -> None:
+    def _on_data(self, record: Record, samples: Decoded | None, out: Outputs) -> None:
         if samples is None:
             try:
                 samples = decode(record, self.config.mapping)
@@ -136,7 +136,12 @@ class Task:
         largest = newest(samples, record, self.config)
         if largest is not None:
             self.sources[record.source] = max(largest, self.sources.get(record.source, largest))
-        columns = Columns(intakes=(Intake(record.source, record.received_unix_nano, samples),))
+        intake = (
+            Intake(record.source, record.received_unix_nano, Samples.empty(), samples)
+            if isinstance(samples, Calls)
+            else Intake(record.source, record.received_unix_nano, samples)
+        )
+        columns = Columns(intakes=(intake,))
         self._emit(pipes.run(self.pipeline.keyed, columns), out)
 
     def _on_watermark(self, time_unix_nano: int, out: Outputs) -> None:
@@ -204,7 +209,7 @@ def about(alert: Alert, entity: Labels) -> bool:
     return bool(entity) and dict(alert_labels(entity, {})).items() <= dict(alert.labels).items()
 
 
-def newest(samples: Samples, record: Record, config: Config) -> int | None:
+def newest(samples: Decoded, record: Record, config: Config) -> int | None:
     """The largest event time that may move a clock: none beyond the receipt and its source's `max_skew` (None: no
     sample is so early), so that one sender with a bad clock does not carry all others off."""
     if not len(samples):

@@ -1,7 +1,8 @@
 """The vocabulary: frozen types, no I/O, no clock."""
 
 from foreshock.types.alert import Alert, AlertKind, digest, fingerprint, rfc3339
-from foreshock.types.batch import Batch, Samples
+from foreshock.types.batch import Batch, Decoded, Samples
+from foreshock.types.calls import CALL, Calls
 from foreshock.types.columns import Columns, Intake, Presence
 from foreshock.types.control import Control, ControlKind
 from foreshock.types.frame import WIDTHS, Frame, Rows, Status
@@ -10,13 +11,16 @@ from foreshock.types.series import Kind, Labels, Series, label_text, labels
 from foreshock.types.verdict import Scores, Verdict
 
 __all__ = [
+    "CALL",
     "WIDTHS",
     "Alert",
     "AlertKind",
     "Batch",
+    "Calls",
     "Columns",
     "Control",
     "ControlKind",
+    "Decoded",
     "Frame",
     "Intake",
     "Kind",

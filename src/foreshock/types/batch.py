@@ -1,4 +1,4 @@
-"""Columnar samples, before and after their series are known to a task."""
+"""Columnar samples, before and after their series are known to a task; what a record may hold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.types.calls import Calls
 from foreshock.types.series import Series
 
 
@@ -46,3 +47,14 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @staticmethod
+    def empty() -> Samples:
+        """No samples."""
+        return Samples(
+            (), np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float64), np.zeros(0, np.uint64), {}
+        )
+
+
+Decoded = Samples | Calls
+"""What a record of telemetry holds: both count their entries, have `time_unix_nano`, `dropped` and `notes`."""

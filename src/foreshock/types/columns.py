@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from foreshock.types.alert import Alert
 from foreshock.types.batch import Samples
+from foreshock.types.calls import Calls
 from foreshock.types.control import Control
 from foreshock.types.frame import Rows
 from foreshock.types.verdict import Verdict
@@ -16,11 +17,12 @@ from foreshock.types.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """One decoded record: its samples, the source that brought them and when they were received."""
+    """One decoded record: its samples or calls, the source that brought them and when they were received."""
 
     source: str
     received_unix_nano: int
     samples: Samples
+    calls: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True)
