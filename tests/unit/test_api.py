@@ -31,7 +31,7 @@ from foreshock.errors import BadInputError, ConfigError, PermanentError, Retryab
 from foreshock.runtime.views import Views
 from foreshock.state import Registry
 from foreshock.testing.check_store import sample_alert
-from foreshock.types import Control, Record, Rows, Samples, Series, labels
+from foreshock.types import Control, Decoded, Record, Rows, Samples, Series, labels
 
 NOW = 1_700_000_000 * 10**9
 EVENT = b'{"eventId": "e-1", "timestamp": 1640000000, "userId": "u-7", "value": 12.5}'
@@ -74,7 +74,7 @@ class Runtime:
         columns = (np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.uint64))
         return Samples((), *columns, {"no_time": self.drop} if self.drop else {}, ("time=timestamp (unit s)",))
 
-    def submit(self, record: Record, samples: Samples) -> int:
+    def submit(self, record: Record, samples: Decoded) -> int:
         self.events.append("submit")
         self.records.append(record)
         return len(samples)
@@ -247,7 +247,7 @@ def test_a_watermark_that_lags_is_no_reason_for_503(services: Services, runtime:
 
 
 def test_a_log_that_cannot_be_written_is_503(services: Services) -> None:
-    def full(record: Record, samples: Samples) -> None:
+    def full(record: Record, samples: Decoded) -> None:
         raise RetryableError("the disk is full")
 
     before = _dropped("unavailable")
@@ -268,7 +268,7 @@ def test_space_is_given_back_however_it_ends(services: Services, runtime: Runtim
         finally:
             held.remove(size)
 
-    def submit(record: Record, samples: Samples) -> None:
+    def submit(record: Record, samples: Decoded) -> None:
         assert held == [len(EVENT)]
         raise RetryableError("the disk is full")
 
