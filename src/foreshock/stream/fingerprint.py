@@ -223,7 +223,7 @@ class Fingerprint:
         return [int(self._number[tables.STEP]), int(self._number[tables.OPEN])]
 
     def _take(self, intake: Intake, calls: Calls) -> None:
-        record, nowhere = self._record(calls)
+        record = self._record(calls)
         time = self._times.get(intake.source, self._default)
         skew = time.max_skew_seconds
         limit = TIME_LIMIT if skew is None else min(intake.received_unix_nano + _nano(skew), TIME_LIMIT)
@@ -231,14 +231,14 @@ class Fingerprint:
         first = 0
         while True:
             first = kernel.take(
-                self._tables(), record, nowhere, _nano(time.lateness_seconds), intake.received_unix_nano, limit, first
+                self._tables(), record, _nano(time.lateness_seconds), intake.received_unix_nano, limit, first
             )
             self._name(record, calls)
             if first == len(calls):
                 return
             self._grow()
 
-    def _record(self, calls: Calls) -> tuple[CallRecord, int]:
+    def _record(self, calls: Calls) -> CallRecord:
         """The calls of a record with what is known of their names; services and edges that are new get slots."""
         rows = np.ascontiguousarray(calls.rows).view()
         rows.flags.writeable = False
@@ -256,24 +256,27 @@ class Fingerprint:
         )
         if self.options.environment and self._number[tables.ENVIRONMENT_SLOT] < 0:
             self._number[tables.ENVIRONMENT_SLOT] = self._add(self._all, ENVIRONMENT)
-        service = np.full(len(names), -1, np.int32)
+        service = np.full(len(names), kernel.NO_ROOM, np.int32)
         for at in np.flatnonzero(used & kernel.TARGET).tolist():
             service[at] = self._slot_of((("service.name", names[at]),), SERVICE)
-        edge = np.full(edges, -2, np.int32)
+        edge = np.full(edges, kernel.NOT_ASKED, np.int32)
         if self.options.edges:
             for k, row in enumerate(rows[firsts[:edges]]):
                 if service[row["target"]] >= 0:
                     edge[k] = self._slot_of((("client", names[row["source"]]), ("server", names[row["target"]])), EDGE)
-        templates = np.zeros(paths, np.uint64), np.zeros(paths, np.int64), np.full(paths, -1, np.int32)
-        return CallRecord(rows, data, start, hashes, service, edge_of, edge, path_of, *templates), nowhere
+        return CallRecord(
+            rows, data, start, hashes, service, edge_of, edge, np.zeros(edges, np.uint8), np.zeros(edges, np.int64),
+            path_of, np.zeros(paths, np.uint8), np.zeros(paths, np.uint64), np.zeros(paths, np.int64),
+            np.full(paths, -1, np.int32),
+        )  # fmt: skip
 
     def _slot_of(self, labels: Labels, kind: int) -> int:
-        """The slot of a service or edge; -1 where it is new and there is no room."""
+        """The slot of a service or edge; NO_ROOM where it is new and there is no room."""
         slot = self._slot.get(labels)
         if slot is not None:
             return slot
         own = self._number[tables.ENVIRONMENT_SLOT] >= 0
-        return -1 if len(self._labels) - own >= self.options.entities else self._add(labels, kind)
+        return kernel.NO_ROOM if len(self._labels) - own >= self.options.entities else self._add(labels, kind)
 
     def _add(self, labels: Labels, kind: int) -> int:
         slot = self._slot[labels] = len(self._labels)

@@ -6,13 +6,13 @@ A kernel stops where an array is full; the caller makes room and calls again wit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from foreshock.state.jit import entry, inner
 from foreshock.stream.endpoints import UNTOLD, template_of
-from foreshock.stream.fingerprint_close import close_until, window_of
+from foreshock.stream.fingerprint_close import close_until
 from foreshock.stream.fingerprint_tables import (
     CLASSES,
     DUPLICATE,
@@ -50,17 +50,37 @@ _CALLER = 7
 TARGET, SOURCE = 1, 2
 """Marks of names: what they are used as."""
 
+IN_SERVICE, IN_ENVIRONMENT = 1, 2
+"""Marks of endpoints that are remembered."""
+
+NO_ROOM, NOT_ASKED = -1, -2
+"""In place of the slot of a service or edge."""
+
+
+class Call(NamedTuple):
+    """A call on its way into windows."""
+
+    time: Int
+    start: Int
+    """Of its window."""
+    ring: Int
+    """Which of an entity's open windows that is."""
+    status: Int
+    """Its class, 0 = no answer."""
+    bucket: Int
+    """Of its duration, -1 = not known."""
+
 
 @entry
 def survey(
     rows: Any, data: Any, start: Any, used: Any, hashes: Any, nowhere: Int, table: Any, edge_of: Any, edges: Any,
     path_of: Any,
 ) -> tuple[Int, Int]:  # fmt: skip
-    """Look through the calls of a record; how many distinct edges and (target, endpoint) it has.
+    """Look through the calls of a record; how many distinct edges and (target, endpoint, method) it has.
 
-    In: `rows CALL[n]`, names as in `CallRecord`, `nowhere` the place of the empty name or -1, `table int64[2, 2^k]` filled
-    with -1, 2^k ≥ 2n. Out: `used uint8[names]` (TARGET, SOURCE), `hashes uint64[names]`, `edge_of`, `path_of int32[n]`
-    numbers, `edges int64[n]` the first call of each edge.
+    In: `rows CALL[n]`, names as in `CallRecord`, `nowhere` the place of the empty name or -1, `table int64[2, 2^k]`
+    filled with -1, 2^k ≥ 2n. Out: `used uint8[names]` (TARGET, SOURCE), `hashes uint64[names]`, `edge_of`, `path_of
+    int32[n]` numbers, `edges int64[n]` the first call of each edge.
     """
     for i in range(len(hashes)):
         hashes[i] = text_hash(data, start[i], start[i + 1])
@@ -72,22 +92,23 @@ def survey(
         edge_of[i] = -1
         if source != nowhere:
             used[source] |= SOURCE
-            key = source << 32 | target
-            at = np.int64(mixed(key)) & mask
-            while table[0, at] >= 0 and not (
-                rows[edges[table[0, at]]].source == source and rows[edges[table[0, at]]].target == target
-            ):
+            at = np.int64(mixed(source << 32 | target)) & mask
+            # A place holds the first call of its edge or path.
+            while table[0, at] >= 0 and not (rows[table[0, at]].source == source and rows[table[0, at]].target == target):
                 at = (at + 1) & mask
             if table[0, at] < 0:
-                table[0, at] = n_edges
+                table[0, at] = i
                 edges[n_edges] = i
+                edge_of[i] = n_edges
                 n_edges += 1
-            edge_of[i] = table[0, at]
-        key = target << 32 | np.int64(rows[i].endpoint)
-        at = np.int64(mixed(key)) & mask
-        # A place holds the first call that has this path; that call's number is known.
+            else:
+                edge_of[i] = edge_of[table[0, at]]
+        endpoint, method = np.int64(rows[i].endpoint), np.int64(rows[i].method)
+        at = np.int64(mixed((target << 32 | endpoint) + (method << 17))) & mask
         while table[1, at] >= 0 and not (
-            rows[table[1, at]].target == target and rows[table[1, at]].endpoint == rows[i].endpoint
+            rows[table[1, at]].target == target
+            and rows[table[1, at]].endpoint == endpoint
+            and rows[table[1, at]].method == method
         ):
             at = (at + 1) & mask
         if table[1, at] < 0:
@@ -100,31 +121,44 @@ def survey(
 
 
 @entry
-def take(t: Tables, c: CallRecord, nowhere: Int, lateness: Int, received: Int, limit: Int, first: Int) -> Int:
+def take(t: Tables, c: CallRecord, lateness: Int, received: Int, limit: Int, first: Int) -> Int:
     """Take calls of a record from `first` on; the next one, less than n where `out` or `naming` is full.
 
     `lateness` (ns) of their source; `limit` is the largest time that is not `future`.
     """
     environment = t.number[ENVIRONMENT_SLOT]
+    step = t.number[STEP]
     for i in range(first, len(c.rows)):
         if t.number[NAMED] == len(t.naming):
             return i
         e = np.int64(c.service[c.rows[i].target])
         when = np.int64(c.rows[i].time_unix_nano)
-        refused = _refuse(t, c, i, e, when, received, limit)
+        # Coarse clocks give different calls the same time, and so does a sender that gives none.
+        h = _hash_of(c, i) if when % _MILLISECOND != 0 and when != received else np.uint64(0)
+        refused = _refuse(t, e, when, h, limit)
         if refused >= 0:
             t.counts[refused] += 1
             continue
-        edge = np.int64(c.edge[c.edge_of[i]]) if c.edge_of[i] >= 0 else np.int64(-1)
+        n = c.edge_of[i]
+        edge = np.int64(c.edge[n]) if n >= 0 else np.int64(-1)
         if not _advance_to(t, e, when, lateness):
             return i
         if edge >= 0 and not _advance_to(t, edge, when, lateness):
             return i
         if environment >= 0 and not _advance_to(t, environment, when, lateness):
             return i
-        if c.edge_of[i] >= 0 and edge < 0 and c.edge[c.edge_of[i]] == -1:
+        if n >= 0 and edge == NO_ROOM:
             t.counts[EDGE_LIMIT] += 1
-        _add(t, c, i, e, edge, environment, when)
+        if h != 0:
+            _note(t.service[t.entity[e].service], h)
+        seconds = c.rows[i].duration_seconds
+        status = c.rows[i].status // 100
+        number = when // step
+        one = Call(
+            when, number * step, number % t.number[OPEN], status if 0 < status < CLASSES else 0,
+            bucket_of(seconds) if seconds >= 0.0 and seconds < np.inf else -1,
+        )  # fmt: skip
+        _add(t, c, i, one, e, edge, environment)
     return len(c.rows)
 
 
@@ -141,8 +175,8 @@ def advance(t: Tables, watermark: Int, first: Int) -> Int:
 
 
 @inner
-def _refuse(t: Tables, c: CallRecord, i: Int, e: Int, when: Int, received: Int, limit: Int) -> Int:
-    """Why a call is not taken, or -1."""
+def _refuse(t: Tables, e: Int, when: Int, h: Int, limit: Int) -> Int:
+    """Why a call is not taken, or -1; `h` is its hash if it can be told from others, else 0."""
     if when > limit:
         return FUTURE
     if when < -TIME_LIMIT:
@@ -152,7 +186,7 @@ def _refuse(t: Tables, c: CallRecord, i: Int, e: Int, when: Int, received: Int, 
     r = t.entity[e]
     if r.closed_end != NEVER and when < r.closed_end:
         return LATE
-    if when % _MILLISECOND != 0 and when != received and _is_repeated(t.service[r.service], _hash_of(c, i)):
+    if h != 0 and _is_repeated(t.service[r.service], h):
         return DUPLICATE
     return -1
 
@@ -202,18 +236,17 @@ def _advance_to(t: Tables, e: Int, when: Int, lateness: Int) -> Flag:
 
 
 @inner
-def _window(t: Tables, e: Int, when: Int) -> Int:
-    """The open window of a time, made ready, or -1 if it has been closed."""
+def _window(t: Tables, e: Int, one: Call) -> Int:
+    """The row of the open window of a call, made ready, or -1 if it has been closed."""
     r = t.entity[e]
-    start = when - when % t.number[STEP]
-    if start < r.closed_end:
+    if one.start < r.closed_end:
         return -1
-    if when < t.number[WATERMARK]:
+    if one.time < t.number[WATERMARK]:
         r.hold = t.number[WATERMARK] + t.number[HOLD]
-    at = window_of(t, e, start)
-    w = t.window[at]
-    if w.start != start:
-        w.start = start
+    at = e * t.number[OPEN] + one.ring
+    if t.window[at].start != one.start:
+        w = t.window[at]
+        w.start = one.start
         w.count, w.timed, w.mixed, w.new_endpoints, w.new_edges, w.active = 0, 0, 0, 0, 0, 0
         for k in range(CLASSES):
             w.calls[k] = 0
@@ -226,43 +259,39 @@ def _window(t: Tables, e: Int, when: Int) -> Int:
 
 
 @inner
-def _add(t: Tables, c: CallRecord, i: Int, e: Int, edge: Int, environment: Int, when: Int) -> None:
+def _add(t: Tables, c: CallRecord, i: Int, one: Call, e: Int, edge: Int, environment: Int) -> None:
     """Count a call for its service, its edge and the environment."""
-    row = c.rows[i]
+    n = c.edge_of[i]
     s = t.service[t.entity[e].service]
-    if when % _MILLISECOND != 0:
-        _note(s, _hash_of(c, i))
-    seconds = row.duration_seconds
-    bucket = bucket_of(seconds) if seconds >= 0.0 and seconds < np.inf else -1
-    status = row.status // 100
-    status = status if 0 < status < CLASSES else 0
-    key = _template(t, c, i, s, when, e)
-    w = t.window[_window(t, e, when)]
-    _count(w, status, bucket)
+    w = t.window[_window(t, e, one)]
+    _count(w, one)
+    key = np.uint64(UNTOLD)
     if _has_endpoint(c, i):
-        _count_endpoint(t, c, i, e, w, key, when)
-    caller = c.hash[row.source]
-    if c.edge_of[i] >= 0 and remember(s.known, joined(caller, _CALLER)) == NEW:
-        w.new_edges += when >= t.entity[e].quiet_until
+        key = _template(t, c, i, one, e)
+        _count_endpoint(t, c, i, one, e, w, key)
+    if n >= 0 and not c.edge_seen[n]:
+        new = remember(s.known, joined(c.hash[c.rows[i].source], _CALLER))
+        if new == NEW:
+            w.new_edges += one.time >= t.entity[e].quiet_until
     first_of_edge = False
     if edge >= 0:
-        at = _window(t, edge, when)
+        at = _window(t, edge, one)
         if at >= 0:
-            _count(t.window[at], status, bucket)
+            _count(t.window[at], one)
             first_of_edge = t.window[at].count == 1
         else:
             t.counts[LATE_EDGE] += 1
     if environment >= 0:
-        _add_to_environment(t, c, i, environment, key, status, bucket, first_of_edge, when)
+        _add_to_environment(t, c, i, one, environment, key, first_of_edge)
 
 
 @inner
-def _count(w: Any, status: Int, bucket: Int) -> None:
+def _count(w: Any, one: Call) -> None:
     w.count += 1
-    w.calls[status] += 1
-    if bucket >= 0:
+    w.calls[one.status] += 1
+    if one.bucket >= 0:
         w.timed += 1
-        w.buckets[bucket] += 1
+        w.buckets[one.bucket] += 1
 
 
 @inner
@@ -272,39 +301,41 @@ def _has_endpoint(c: CallRecord, i: Int) -> Flag:
 
 
 @inner
-def _template(t: Tables, c: CallRecord, i: Int, s: Any, when: Int, e: Int) -> Int:
+def _template(t: Tables, c: CallRecord, i: Int, one: Call, e: Int) -> Int:
     """The template of a call's endpoint, with its method; found once a record while the service's do not change."""
     p = c.path_of[i]
-    row = c.rows[i]
-    if not _has_endpoint(c, i):
-        return np.uint64(UNTOLD)
+    s = t.service[t.entity[e].service]
     if c.collapses[p] != s.collapses:
+        row = c.rows[i]
         before = s.collapses
-        c.template[p], c.ids[p] = template_of(s, c.data, c.start[row.endpoint], c.start[row.endpoint + 1], t.prefixes)
-        c.collapses[p] = s.collapses
+        key, c.ids[p] = template_of(s, c.data, c.start[row.endpoint], c.start[row.endpoint + 1], t.prefixes)
+        c.template[p] = joined(key, c.hash[row.method]) if key != UNTOLD else key
+        c.collapses[p], c.path_seen[p] = s.collapses, 0
         if s.collapses != before:
             # Templates have changed by our own doing: what looks new for that is not.
-            quiet = when + t.number[LEARN]
+            quiet = one.time + t.number[LEARN]
             t.entity[e].quiet_until = max(t.entity[e].quiet_until, quiet)
             if t.number[ENVIRONMENT_SLOT] >= 0:
                 environment = t.entity[t.number[ENVIRONMENT_SLOT]]
                 environment.quiet_until = max(environment.quiet_until, quiet)
     if c.template[p] == UNTOLD:
         t.counts[ENDPOINT_LIMIT] += 1
-        return np.uint64(UNTOLD)
-    return joined(c.template[p], c.hash[row.method])
+    return c.template[p]
 
 
 @inner
-def _count_endpoint(t: Tables, c: CallRecord, i: Int, e: Int, w: Any, key: Int, when: Int) -> None:
+def _count_endpoint(t: Tables, c: CallRecord, i: Int, one: Call, e: Int, w: Any, key: Int) -> None:
     s = t.service[t.entity[e].service]
     place = PLACES
     if key != UNTOLD:
-        seen = remember(s.known, key)
-        if seen == NEW:
-            w.new_endpoints += when >= t.entity[e].quiet_until
-        elif seen == FULL:
-            t.counts[ENDPOINT_LIMIT] += 1
+        if not c.path_seen[c.path_of[i]] & IN_SERVICE:
+            seen = remember(s.known, key)
+            if seen == NEW:
+                w.new_endpoints += one.time >= t.entity[e].quiet_until
+            if seen == FULL:
+                t.counts[ENDPOINT_LIMIT] += 1
+            else:
+                c.path_seen[c.path_of[i]] |= IN_SERVICE
         place = _place_of(t, c, i, e, key)
     w.mix[place] += 1
     w.mixed += 1
@@ -314,11 +345,12 @@ def _count_endpoint(t: Tables, c: CallRecord, i: Int, e: Int, w: Any, key: Int, 
 def _place_of(t: Tables, c: CallRecord, i: Int, e: Int, key: Int) -> Int:
     """The place of an endpoint among those counted by themselves, else `PLACES`; a frequent one is given a place."""
     s = t.service[t.entity[e].service]
-    least = 0
     for k in range(PLACES):
         if s.place_key[k] == key:
             s.place_count[k] += 1
             return k
+    least = 0
+    for k in range(PLACES):
         if s.place_count[k] < s.place_count[least] or (s.place_key[k] == 0 and s.place_key[least] != 0):
             least = k
     often = count_key(s.frequency, key)
@@ -351,23 +383,29 @@ def _vacate(t: Tables, e: Int, place: Int) -> None:
 
 @inner
 def _add_to_environment(
-    t: Tables, c: CallRecord, i: Int, environment: Int, key: Int, status: Int, bucket: Int, first_of_edge: Flag, when: Int
+    t: Tables, c: CallRecord, i: Int, one: Call, environment: Int, key: Int, first_of_edge: Flag
 ) -> None:
-    row = c.rows[i]
-    at = _window(t, environment, when)
+    at = _window(t, environment, one)
     if at < 0:
         t.counts[LATE_ENVIRONMENT] += 1
         return
     w = t.window[at]
-    target = c.hash[row.target]
-    quiet = when < t.entity[environment].quiet_until
-    _count(w, status, bucket)
-    if key != UNTOLD and remember(t.known[0].cells, joined(target, key)) == NEW:
-        w.new_endpoints += not quiet
-    if c.edge_of[i] >= 0:
-        edge = joined(c.hash[row.source], target)
+    target = c.hash[c.rows[i].target]
+    told = one.time >= t.entity[environment].quiet_until
+    _count(w, one)
+    p, n = c.path_of[i], c.edge_of[i]
+    if key != UNTOLD and not c.path_seen[p] & IN_ENVIRONMENT:
+        c.path_seen[p] |= IN_ENVIRONMENT
+        if remember(t.known[0].cells, joined(target, key)) == NEW:
+            w.new_endpoints += told
+    if n < 0:
+        return
+    if not c.edge_seen[n]:
+        c.edge_seen[n] = 1
+        edge = joined(c.hash[c.rows[i].source], target)
+        c.share[n] = np.int64(edge >> np.uint64(1)) % SHARES
         if remember(t.known[0].cells, joined(edge, _CALLER)) == NEW:
-            w.new_edges += not quiet
-        w.mix[np.int64(edge >> np.uint64(1)) % SHARES] += 1
-        w.mixed += 1
-        w.active += first_of_edge
+            w.new_edges += told
+    w.mix[c.share[n]] += 1
+    w.mixed += 1
+    w.active += first_of_edge

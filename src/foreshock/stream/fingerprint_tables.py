@@ -183,8 +183,14 @@ class CallRecord(NamedTuple):
     """int32[n]: which distinct edge, or -1."""
     edge: Any
     """int32[edges]: its entity slot, or -1."""
+    edge_seen: Any
+    """uint8[edges]: whether it is remembered by now."""
+    share: Any
+    """int64[edges]: its part of the environment's mix, once it is seen."""
     path_of: Any
-    """int32[n]: which distinct (target, endpoint)."""
+    """int32[n]: which distinct (target, endpoint, method)."""
+    path_seen: Any
+    """uint8[paths]: by whom its template is remembered by now."""
     template: Any
     """uint64[paths]: its template, while `collapses` holds."""
     ids: Any
