@@ -24,9 +24,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "zscore": "foreshock.detect.zscore:ZScore",
     },
     "source": {
+        "calls": "foreshock.adapters.http:CallsSource",
         "files": "foreshock.adapters.files:FilesSource",
         "host": "foreshock.adapters.host:HostSource",
         "http": "foreshock.adapters.http:HttpSource",
+        "shop": "foreshock.shop.source:ShopSource",
     },
     "sink": {
         "jsonl": "foreshock.adapters.sinks.jsonl:Jsonl",
