@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import config, log, replay, run, tools
+from foreshock.cli import config, demo, log, replay, run, tools
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("check")(config.check)
 app.add_typer(config.app, name="config")

@@ -12,7 +12,7 @@ from foreshock.adapters.calls import encode_calls
 from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.errors import ConfigError, RetryableError
 from foreshock.ports import Clock, Submit
-from foreshock.shop.faults import Fault, FaultKind, Magnitude, Truth, check, schedule
+from foreshock.shop.faults import KINDS, Fault, FaultKind, Magnitude, Truth, check, schedule
 from foreshock.shop.output import Telemetry
 from foreshock.shop.shop import NANO, Settings, Shop
 from foreshock.types import Record
@@ -22,7 +22,6 @@ from foreshock.types.units import Options, Seconds
 _LONGEST_SLEEP = 0.5
 _RETRY_SECONDS = 0.05
 _READING_SECONDS = 5
-_TOUR_GAP_SECONDS = 120.0
 
 
 class FaultOptions(Options):
@@ -46,7 +45,10 @@ class ShopOptions(Options):
     rate: float = Field(default=10.0, gt=0, le=1000, description="Requests of its customers a second, on average.")
     history: Seconds = Field(default=0.0, ge=0, le=30 * 86_400, description="Past, without faults, brought at the start.")
     faults: tuple[FaultOptions, ...] = Field(default=(), max_length=1000, description="What breaks, and when.")
-    tour: bool = Field(default=False, description="All kinds of faults break in turn, the first after 20 s.")
+    tour: bool = Field(default=False, description="Kinds of faults break in turn, in an order that the seed chooses.")
+    kinds: tuple[FaultKind, ...] = Field(default=(), description="Those of the tour; default: all.")
+    first: Seconds = Field(default=20.0, ge=0, le=86_400, description="How long after the start the tour begins.")
+    gap: Seconds = Field(default=60.0, ge=0, le=86_400, description="Time between the faults of the tour.")
     bursts: bool = Field(default=True, description="Bursts of customers, as on any day.")
     deploys: bool = Field(default=True, description="Deploys with nothing wrong in them, as on any day.")
     batch: bool = Field(default=True, description="A batch job in the night.")
@@ -85,6 +87,8 @@ class ShopSource:
         self._environment = environment
         self._lock = threading.Lock()
         self._shop: Shop | None = None
+        self.live_unix_nano = 0
+        """When the past was brought and the present began; 0 before."""
         self._stopped = threading.Event()
 
     def run(self, submit: Submit, clock: Clock) -> None:
@@ -96,6 +100,7 @@ class ShopSource:
             # Calls end before the reading of the same seconds: what is brought later is not older.
             whole = _READING_SECONDS - shop.now_unix_nano // NANO % _READING_SECONDS
             self._bring(submit, clock, self._advance(shop, min(whole, (start - shop.now_unix_nano) // NANO)))
+        self.live_unix_nano = start
         while not self._stopped.is_set():
             left = shop.now_unix_nano + NANO - clock.now_unix_nano()
             if left > 0:
@@ -131,16 +136,17 @@ class ShopSource:
         faults = [one.fault() for one in options.faults]
         shop = Shop(settings, since, (_later(fault, history) for fault in faults))
         if options.tour:
-            shop.at(since + history * NANO, partial(self._tour, shop, 0))
+            shop.at(since + history * NANO, partial(self._tour, shop, 0, options.first))
         with self._lock:
             self._shop = shop
         return shop
 
-    def _tour(self, shop: Shop, number: int) -> None:
+    def _tour(self, shop: Shop, number: int, first: float) -> None:
         """All kinds once, and then again in another order."""
-        faults = schedule(self._options.seed + number, gap_seconds=_TOUR_GAP_SECONDS)
+        gap, kinds = self._options.gap, self._options.kinds or KINDS
+        faults = schedule(self._options.seed + number, first_seconds=first, gap_seconds=gap, kinds=kinds)
         ends = [shop.inject(fault).until_unix_nano for fault in faults]
-        shop.at(ends[-1] + round(_TOUR_GAP_SECONDS) * NANO, partial(self._tour, shop, number + 1))
+        shop.at(ends[-1], partial(self._tour, shop, number + 1, gap))
 
     def _advance(self, shop: Shop, seconds: int) -> Telemetry:
         with self._lock:

@@ -1,0 +1,1 @@
+"""What `foreshock bench` measures: worth, not speed."""

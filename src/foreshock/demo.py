@@ -1,0 +1,198 @@
+"""The demo: the simulated shop and this machine, watched by an app of their own; what breaks, and whether it is caught."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from foreshock.app import App
+from foreshock.config import Config, load
+from foreshock.errors import ConfigError
+from foreshock.incident import words
+from foreshock.runtime.clock import FastClock, SystemClock
+from foreshock.runtime.warm import warm
+from foreshock.shop.faults import KINDS
+from foreshock.shop.judge import Finding, about_shop, judge
+from foreshock.shop.source import ShopSource
+from foreshock.types import Alert, AlertKind, rfc3339
+
+FIRST_FAULT_SECONDS = 20.0
+LEAST_QUIET_SECONDS = 5.0
+"""The first fault comes so long after the start; on a machine that still had to compile, so long after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What is shown: `faults` = kinds that break in turn (all, if none is named); `speed` = how fast time goes.
+
+    `data_dir` None = a folder of its own, which goes with the demo.
+    """
+
+    seed: int = 0
+    speed: float = 1.0
+    faults: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    listen: str | None = None
+
+    def __post_init__(self) -> None:
+        for kind in self.faults:
+            if kind not in KINDS:
+                raise ConfigError(f"there is no fault {kind!r}; there are {', '.join(KINDS)}")
+        if not 0.1 <= self.speed <= 100:
+            raise ConfigError(f"speed is {self.speed:g}: it must lie between 0.1 and 100")
+
+
+class Demo:
+    """An app that watches the shop, and the truth about it.
+
+    `say` is told what takes time, `change` may change the config. Raises what App raises. `close` cleans up.
+    """
+
+    def __init__(
+        self,
+        options: DemoOptions,
+        say: Callable[[str], None] = lambda sentence: None,
+        change: Callable[[Config], Config] = lambda config: config,
+    ) -> None:
+        self.options = options
+        began = perf_counter()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        data_dir = options.data_dir
+        if data_dir is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="foreshock-demo-", ignore_cleanup_errors=True)
+            data_dir = Path(self._folder.name)
+        try:
+            compile_ahead(config_of(options, data_dir, FIRST_FAULT_SECONDS), say)
+            first = max(LEAST_QUIET_SECONDS, FIRST_FAULT_SECONDS - (perf_counter() - began))
+            config = change(config_of(options, data_dir, first))
+            self.app = App(config, FastClock(options.speed) if options.speed != 1.0 else SystemClock())
+        except BaseException:
+            self.close()
+            raise
+        self.shop = next(source for source in self.app.sources if isinstance(source, ShopSource))
+
+    def close(self) -> None:
+        """Remove what was only made for the demo."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def findings(self) -> tuple[list[Finding], list[Alert]]:
+        """What became of each fault so far, and the alerts about the shop since it is live that belong to none."""
+        now, began = self.app.clock.now_unix_nano(), self.shop.live_unix_nano
+        truths = [truth for truth in self.shop.truth() if truth.since_unix_nano <= now]
+        alerts = [one for one in list(self.app.engine.said.values()) if one.kind is not AlertKind.WATCHDOG]
+        found, rest = judge(truths, alerts)
+        return found, [one for one in rest if about_shop(one) and 0 < began <= one.starts_unix_nano]
+
+    def report(self) -> dict[str, Any]:
+        """What a headless demo ends with, after the app has stopped."""
+        found, rest = self.findings()
+        report = self.app.final
+        return {
+            "seed": self.options.seed,
+            "faults": [fault_report(one) for one in found],
+            "false_alarms": len(rest),
+            "alerts": report["alerts"],
+            "components": components(self.app),
+            "status": report["status"],
+        }
+
+
+def config_of(options: DemoOptions, data_dir: Path, first_fault_seconds: float) -> Config:
+    """The preset `demo` with what the options say."""
+    overrides: dict[str, Any] = {"data_dir": str(data_dir)}
+    if options.listen is not None:
+        overrides["http"] = {"listen": options.listen}
+    config = load([], preset="demo", overrides=overrides)
+    sources = []
+    for source in config.sources:
+        own: dict[str, Any] = {}
+        if source.type == "shop":
+            own = {"seed": options.seed, "first": first_fault_seconds, "kinds": options.faults}
+        elif options.speed != 1.0:
+            # This machine does not go faster.
+            continue
+        sources.append(source.model_copy(update={"options": source.options.model_copy(update=own)}))
+    return config.model_copy(update={"sources": sources})
+
+
+def compile_ahead(config: Config, say: Callable[[str], None]) -> None:
+    """Compile what the demo needs, the shop's part in a process beside: from the second start on it is on disk."""
+    shop = subprocess.Popen([sys.executable, "-m", "foreshock.shop"], stdin=subprocess.DEVNULL)
+    try:
+        began = perf_counter()
+        say("getting ready …")
+        warm(config)
+        shop.wait()
+        if perf_counter() - began > LEAST_QUIET_SECONDS:
+            say("what was compiled is kept: the next start is quicker")
+    finally:
+        if shop.poll() is None:
+            shop.kill()
+            shop.wait()
+
+
+def fault_report(finding: Finding) -> dict[str, Any]:
+    """A fault and what became of it, for programs; `found_service` and `found_feature` are null where nothing was found."""
+    truth = finding.truth
+    return {
+        "kind": truth.kind,
+        "service": truth.service,
+        "magnitude": truth.magnitude,
+        "start": rfc3339(truth.since_unix_nano),
+        "end": rfc3339(truth.until_unix_nano),
+        "found": finding.found,
+        "found_service": finding.service or None,
+        "found_feature": finding.feature or None,
+        "right_service": finding.right_service,
+        "right_feature": finding.right_feature,
+        "delay_seconds": finding.delay_seconds if finding.found else None,
+        "summary": dict(finding.alerts[0].annotations).get("summary") if finding.found else None,
+    }
+
+
+def components(app: App) -> dict[str, str]:
+    """How each part of the app stood, in words: `ok`, or what was wrong with it."""
+    failed = app.engine.failed
+    out = {
+        "pipeline": failed or ("ok" if app.engine.ready.is_set() else "starting"),
+        "store": app.engine.writer.trouble or "ok",
+        "http": f"ok at http://{app.server.host}:{app.server.port}" if app.server else "off",
+    }
+    brought = {source.source: source.records for source in app.views.sources()}
+    for source in app.sources:
+        state = app.ended.get(source.name) or f"ok: {brought.get(source.name, 0)} records"
+        out[f"source {source.name}"] = state
+    for part in app.config.detectors:
+        out[f"detector {part.name}"] = part.role
+    for sink in app.outboxes:
+        out[f"sink {sink.name}"] = "ok"
+    return out
+
+
+def sentence(finding: Finding) -> str:
+    """How a fault was caught, in words; "" while it was not.
+
+    >>> from foreshock.shop.faults import Truth
+    >>> sentence(Finding(Truth("crash", "cart", "availability", "large", 0, 1, ())))
+    ''
+    """
+    if not finding.found:
+        return ""
+    seconds = words.duration(max(0.0, finding.delay_seconds))
+    return f"noticed after {seconds}" + ("" if finding.right_service else f", at {finding.service or 'the shop'}")
+
+
+def told(findings: Sequence[Finding]) -> list[str]:
+    """The faults of a demo in words, a line each."""
+    out = []
+    for one in findings:
+        mark = "✓" if one.right_service else "◇" if one.found else "✗"
+        out.append(f"{mark} {one.truth.kind} in {one.truth.service}: {sentence(one) or 'not noticed'}")
+    return out
