@@ -70,6 +70,7 @@ REPLICA = np.dtype(
         ("core_area", "f8"),
         ("leaked", "f8"),
         ("garbage", "f8"),
+        ("using", "f8"),  # cores that those who compute use
         ("stolen", "f8"),  # share of its cores that somebody else takes
         ("busy", "i4"),  # workers
         ("computing", "i4"),  # workers that do work of their own rather than wait
@@ -133,6 +134,7 @@ REQUEST = np.dtype(
         ("seed", "u8"),  # all its chances are drawn from it
         ("trace", "u8"),  # the seed of the request from outside that it belongs to
         ("parent_span", "u8"),
+        ("using", "f8"),  # cores, while it computes
         ("started", "i8"),  # when the caller made it
         ("arrived", "i8"),
         ("life", "i8"),  # tells this use of the slot from earlier ones
