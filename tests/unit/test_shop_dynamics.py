@@ -12,7 +12,8 @@ import pytest
 from foreshock.shop.dynamics_chance import lognormal, normal, uniform
 from foreshock.shop.dynamics_second import wave
 from foreshock.shop.dynamics_tables import EVENTS, LIVE, RATE, TURNED_AWAY
-from foreshock.shop.faults import CATALOGUE, KINDS, Fault
+from foreshock.shop.faults import CATALOGUE, KINDS, Fault, FaultKind
+from foreshock.shop.output import Telemetry
 from foreshock.shop.settings import Settings
 from foreshock.shop.shop import Shop
 from foreshock.shop.topology import SHOP, WEB
@@ -147,18 +148,18 @@ def test_cores_are_shared_when_more_compute_than_there_are() -> None:
 # -- nobody is lost --------------------------------------------------------------------------------------------------
 
 
-def drained(faults: tuple[Fault, ...], seconds: int) -> tuple[Shop, list[object]]:
+def drained(faults: tuple[Fault, ...], seconds: int) -> tuple[Shop, list[Telemetry]]:
     """A shop played with faults, then without customers until everybody has left."""
     shop = Shop(replace(QUIET, trace_ratio=1.0), START, faults)
     parts = [shop.advance(seconds)]
     shop.tables.real[RATE] = 0.0
     parts.append(shop.advance(60))
-    return shop, parts  # type: ignore[return-value]
+    return shop, parts
 
 
 def test_what_callers_send_is_what_callees_get() -> None:
     shop, parts = drained((), 300)
-    everything = columns(parts)  # type: ignore[arg-type]
+    everything = columns(parts)
     for service in SHOP.names:
         calls = everything["target"].count(service)
         spans = [span for span in everything["spans"] if span.service == service]
@@ -175,10 +176,9 @@ def test_what_callers_send_is_what_callees_get() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_when_all_is_over_nobody_is_left(kind: str) -> None:
+def test_when_all_is_over_nobody_is_left(kind: FaultKind) -> None:
     faults = tuple(
-        Fault(kind, service, "large", 20 + 10 * at, 40)
-        for at, service in enumerate(CATALOGUE[kind].targets)  # type: ignore[arg-type, index]
+        Fault(kind, service, "large", 20 + 10 * at, 40) for at, service in enumerate(CATALOGUE[kind].targets)
     )
     shop, _ = drained(faults, 300)
     t = shop.tables

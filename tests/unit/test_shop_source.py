@@ -199,7 +199,7 @@ def test_it_is_a_source_by_name_and_its_options_are_checked() -> None:
     assert plugins.find("source", "shop") is ShopSource
     assert plugins.options_model(ShopSource) is ShopOptions
     assert ShopSource.default_lateness_seconds == 0.0
-    fault = ShopOptions(history="2h", faults=[{"kind": "latency", "service": "cart", "after": "1m"}]).faults[0]  # type: ignore[list-item, arg-type]
+    fault = ShopOptions(history="2h", faults=[{"kind": "latency", "service": "cart", "after": "1m"}]).faults[0]  # type: ignore[arg-type]
     assert fault.fault() == Fault("latency", "cart", "large", 60.0)
     for wrong in (
         {"rate": 0}, {"history": -1}, {"tours": True}, {"faults": [{"kind": "flood", "service": "cart"}]},
@@ -207,4 +207,4 @@ def test_it_is_a_source_by_name_and_its_options_are_checked() -> None:
         {"faults": [{"kind": "pool_exhaustion", "service": "search"}]},
     ):  # fmt: skip
         with pytest.raises(ValidationError):
-            ShopOptions(**wrong)  # type: ignore[arg-type]
+            ShopOptions(**wrong)
