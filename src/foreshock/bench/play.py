@@ -11,7 +11,8 @@ from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.config import Config, load
 from foreshock.runtime.task import Outputs, Task, Watermark, encode_json
 from foreshock.shop.faults import Fault, Truth
-from foreshock.shop.shop import Settings, Shop
+from foreshock.shop.settings import Settings
+from foreshock.shop.shop import Shop
 from foreshock.types import Alert, Record
 from foreshock.types.record import CALLS, WATERMARK
 

@@ -205,20 +205,25 @@ def _begin(t: Tables, slot: Int, s: Int, replica: Int, now: Int) -> None:
     one.busy += 1
     one.computing += 1
     r.state, r.replica = WORKING, replica
-    push(t, now + np.int64(_work_seconds(t, slot, s, replica, now) * NANO), WORKED, slot)
+    # Cores are shared evenly among those who compute, as they were when this one began; what is stolen, of each core.
+    ratio = t.service[s].cpu_ratio
+    speed = (1.0 - one.stolen) * min(1.0, t.service[s].cores / (one.computing * ratio))
+    stretch = 1.0 - ratio + ratio / speed
+    r.using = ratio / stretch
+    one.using += r.using
+    push(t, now + np.int64(_work_seconds(t, slot, s, replica, now) * stretch * NANO), WORKED, slot)
 
 
 @inner
 def _work_seconds(t: Tables, slot: Int, s: Int, replica: Int, now: Int) -> Real:
+    """How long a request's work takes with a core of its own."""
     r, service, one = t.request[slot], t.service[s], t.replica[s * MAX_REPLICAS + replica]
     work = t.endpoint[r.endpoint].work * service.work * lognormal(r.seed, _WORK, service.spread)
     work *= 1.0 + COLD_FACTOR * np.exp((one.up_since - now) / (COLD_SECONDS * NANO))
     pressure = memory_of(t, s, replica) / service.memory_limit - GC_FROM
     if pressure > 0.0:
         work *= 1.0 + GC_FACTOR * pressure / (1.0 - GC_FROM)
-    # Cores are shared evenly among those who compute, as they were when this one began.
-    speed = min(1.0, service.cores * (1.0 - one.stolen) / (one.computing * service.cpu_ratio))
-    return work * (1.0 - service.cpu_ratio + service.cpu_ratio / speed)
+    return work
 
 
 @inner
@@ -229,7 +234,9 @@ def worked(t: Tables, slot: Int, now: Int) -> None:
     service, endpoint = t.service[s], t.endpoint[r.endpoint]
     if r.state == WORKING:
         count_replica(t, s, r.replica, now)
-        t.replica[s * MAX_REPLICAS + r.replica].computing -= 1
+        one = t.replica[s * MAX_REPLICAS + r.replica]
+        one.computing -= 1
+        one.using = one.using - r.using if one.computing > 0 else 0.0
         if service.wait > 0.0:
             r.state = IDLING
             wait = endpoint.work * service.wait * exponential(r.seed, _WAIT)
@@ -414,7 +421,7 @@ def kill(t: Tables, s: Int, replica: Int, now: Int) -> None:
     count_service(t, s, now)
     count_replica(t, s, replica, now)
     service, one = t.service[s], t.replica[s * MAX_REPLICAS + replica]
-    one.state, one.busy, one.computing = DOWN, 0, 0
+    one.state, one.busy, one.computing, one.using = DOWN, 0, 0, 0.0
     one.back = now + service.start
     service.restarts += 1
     high = t.number[HIGH]

@@ -103,7 +103,7 @@ def take_slot(t: Tables, seed: Int, edge: Int, endpoint: Int) -> Int:
     r.parent, r.replica, r.next, r.previous = -1, -1, -1, -1
     r.step, r.turn, r.tries, r.children = 0, 0, 0, 0
     r.id, r.status, r.state, r.abandoned, r.connected, r.sampled = 0, 0, FREE, 0, 0, 0
-    r.started, r.arrived, r.parent_span, r.trace = 0, 0, 0, 0
+    r.started, r.arrived, r.parent_span, r.trace, r.using = 0, 0, 0, 0, 0.0
     return slot
 
 
@@ -160,8 +160,7 @@ def count_replica(t: Tables, s: Int, r: Int, now: Int) -> None:
     service, replica = t.service[s], t.replica[s * MAX_REPLICAS + r]
     seconds = (now - replica.since) / NANO
     if replica.state == UP:
-        free = service.cores * (1.0 - replica.stolen)
-        replica.cpu_area += seconds * (min(replica.computing * service.cpu_ratio, free) + service.cores - free)
+        replica.cpu_area += seconds * (replica.using + service.cores * replica.stolen)
         replica.core_area += seconds * service.cores
     replica.since = now
 

@@ -12,9 +12,10 @@ from foreshock.adapters.calls import encode_calls
 from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.errors import ConfigError, RetryableError
 from foreshock.ports import Clock, Submit
-from foreshock.shop.faults import KINDS, Fault, FaultKind, Magnitude, Truth, check, schedule
+from foreshock.shop.faults import KINDS, NANO, Fault, FaultKind, Magnitude, Truth, check, schedule
 from foreshock.shop.output import Telemetry
-from foreshock.shop.shop import NANO, Settings, Shop
+from foreshock.shop.settings import Settings
+from foreshock.shop.shop import Shop
 from foreshock.types import Record
 from foreshock.types.record import CALLS
 from foreshock.types.units import Options, Seconds
@@ -41,9 +42,11 @@ class FaultOptions(Options):
 class ShopOptions(Options):
     """A simulated shop of twelve services, in which things break."""
 
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Equal seeds give equal shops.")
+    seed: int = Field(default=0, ge=0, lt=1_000_000_000, description="Equal seeds give equal shops.")
     rate: float = Field(default=10.0, gt=0, le=1000, description="Requests of its customers a second, on average.")
-    history: Seconds = Field(default=0.0, ge=0, le=30 * 86_400, description="Past, without faults, brought at the start.")
+    history: Seconds = Field(
+        default=0.0, ge=0, le=30 * 86_400, description="Past, without faults, brought at the start."
+    )
     faults: tuple[FaultOptions, ...] = Field(default=(), max_length=1000, description="What breaks, and when.")
     tour: bool = Field(default=False, description="Kinds of faults break in turn, in an order that the seed chooses.")
     kinds: tuple[FaultKind, ...] = Field(default=(), description="Those of the tour; default: all.")
