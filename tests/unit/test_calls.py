@@ -216,7 +216,8 @@ def test_what_was_read_and_what_was_not_is_noted() -> None:
 
 
 def test_a_call_without_target_is_dropped() -> None:
-    for target in (None, "", "  ", [], {"name": "b"}):
+    targets: list[Any] = [None, "", "  ", [], {"name": "b"}]
+    for target in targets:
         assert read([CHARGE, CHARGE | {"target": target}]).dropped == {"no_target": 1}
     assert refused({"source": "a", "status": 200}) == "no_target"
     assert refused({}) == "no_target"
