@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import httpx
 import pytest
 import requests as requests_
-import uvicorn
 from requests.adapters import HTTPAdapter
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -38,9 +35,9 @@ from foreshock.instrument import Recorder, asgi, requests, wsgi
 from foreshock.instrument import httpx as httpx_
 from foreshock.instrument.names import HEADER
 from tests.unit.receivers import dead_port, rude
+from tests.unit.serve import WAIT, served, wsgi_served
 
 Recorded = tuple[str, str, str, str, int]
-WAIT = 10.0
 
 
 class Notes(Recorder):
@@ -160,24 +157,6 @@ async def item_of_name(request: Request) -> Response:
 
 async def raw(scope: Any, receive: Any, send: Any) -> None:
     await PlainTextResponse("raw")(scope, receive, send)
-
-
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The URL of an ASGI application that uvicorn serves."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="auto", ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        until = time.monotonic() + WAIT
-        while not server.started:
-            assert time.monotonic() < until
-            time.sleep(0.002)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(WAIT)
 
 
 @pytest.fixture
@@ -353,30 +332,6 @@ def answered(app: Any, notes: Notes, **more: Any) -> Any:
         return lambda data: None
 
     return wsgi.CallMiddleware(app, notes)(environ(**more), start_response), started
-
-
-@contextmanager
-def wsgi_served(app: Any) -> Iterator[str]:
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def get_stderr(self) -> Any:
-            return io.StringIO()
-
-    class Server(WSGIServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    server = make_server("127.0.0.1", 0, app, Server, Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(WAIT)
 
 
 def wsgi_application(env: dict[str, Any], start_response: Any) -> Iterable[bytes]:
