@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_the_columns_of_the_reference() -> None:
 
 
 def test_the_limits_are_as_the_page_says() -> None:
-    defaults = Recorder.__init__.__kwdefaults__
+    defaults = {name: one.default for name, one in inspect.signature(Recorder).parameters.items()}
     page = " ".join(PAGE.split())
     for said in (
         f"`capacity` calls ({defaults['capacity']:,})", f"`batch` ({defaults['batch']}) calls",
