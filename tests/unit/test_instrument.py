@@ -7,7 +7,7 @@ import io
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from wsgiref.util import FileWrapper
@@ -618,6 +618,24 @@ def test_httpx_a_stream_that_is_left_is_no_failure(bare: str, notes: Notes) -> N
 
     asyncio.run(leave())
     assert [call[4] for call in notes.calls] == [200, 200]
+
+
+def test_httpx_a_body_that_is_left_before_it_is_closed(notes: Notes) -> None:
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b"x"
+
+    async def leave() -> None:
+        transport = httpx_.AsyncTransport(notes, httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless())))
+        answer = await transport.handle_async_request(httpx.Request("GET", "http://payment/x"))
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        async with aclosing(answer.stream.__aiter__()) as parts:  # type: ignore[type-var]
+            assert await anext(parts) == b"x"
+        await answer.aclose()
+
+    asyncio.run(leave())
+    assert notes.calls == [("shop", "payment", "GET", "/x", 200)]
 
 
 def test_httpx_a_call_that_is_cancelled_had_no_answer(notes: Notes) -> None:
