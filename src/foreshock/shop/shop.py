@@ -78,6 +78,7 @@ class Shop:
         self._scaled: dict[str, int] = {}
         self._changes: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
+        run(self.tables, self.start_unix_nano)  # plays nothing, but compiles: once made, a shop keeps up
         self._set_batch_places()
         self._plan_day(self.start_unix_nano // NANO // DAY)
         if self.settings.autoscale:
