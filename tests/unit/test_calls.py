@@ -216,7 +216,8 @@ def test_what_was_read_and_what_was_not_is_noted() -> None:
 
 
 def test_a_call_without_target_is_dropped() -> None:
-    for target in (None, "", "  ", [], {"name": "b"}):
+    targets: list[Any] = [None, "", "  ", [], {"name": "b"}]
+    for target in targets:
         assert read([CHARGE, CHARGE | {"target": target}]).dropped == {"no_target": 1}
     assert refused({"source": "a", "status": 200}) == "no_target"
     assert refused({}) == "no_target"
@@ -284,6 +285,22 @@ def test_too_many_names_in_one_body(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(calls), calls.dropped) == (7, {"too_many_names": 13})
     assert len(read([*rows, *rows[:7]])) == 14, "known names go on counting"
     assert refused({"names": [str(at) for at in range(11)], "target": [0]}) == "too_many_names"
+
+
+def test_too_many_calls_in_one_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CALLS", 10)
+    assert len(read([CHARGE] * 10)) == 10
+    assert refused([CHARGE] * 11) == "too_many_calls"
+    assert refused(b"\n".join([json.dumps(CHARGE).encode()] * 11)) == "too_many_calls"
+    assert refused({"names": ["a"], "target": [0] * 11}) == "too_many_calls"
+
+
+def test_what_is_mostly_broken_is_not_read_to_the_end() -> None:
+    good = json.dumps(CHARGE).encode() + b"\n"
+    with pytest.raises(BadInputError, match="bad_json: 1001 dropped"):
+        read(b"x\n" * 1_000_000)
+    assert len(read(good * 1500 + b"x\n" * 1400)) == 1500
+    assert refused(good * 1500 + b"x\n" * 1600) == "bad_json"
 
 
 # -- columns -----------------------------------------------------------------------------------------------------

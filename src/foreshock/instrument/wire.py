@@ -57,7 +57,7 @@ def encode(calls: Iterable[Call]) -> tuple[bytes, int]:
         places[3].append(paths[endpoint])
     columns = {
         # Half a surrogate pair, which a path may hold, has no place in UTF-8.
-        "names": [name.encode("utf-8", "replace").decode() for name in names],
+        "names": [name.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for name in names],
         "time_unix_nano": times,
         "duration_seconds": durations,
         **dict(zip(("source", "target", "method", "endpoint"), places, strict=True)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from foreshock.shop.dynamics_chance import exponential, mixed, normal, uniform
-from foreshock.shop.dynamics_flow import begin_next, choose_id, connect_next, kill
+from foreshock.shop.dynamics_flow import abandon, answer, begin_next, choose_id, connect_next, free_replica
 from foreshock.shop.dynamics_parts import (
     count_edge,
     count_replica,
@@ -14,15 +14,18 @@ from foreshock.shop.dynamics_parts import (
     log,
     memory_of,
     push,
+    remove,
     take_slot,
 )
 from foreshock.shop.dynamics_tables import (
+    BACKING_OFF,
     BATCH,
     BATCH_EDGE,
     BATCH_ENDPOINT,
     BURST,
     BURST_FROM,
     BURST_UNTIL,
+    CALLING,
     COME,
     CPU,
     CRASHED,
@@ -34,8 +37,12 @@ from foreshock.shop.dynamics_tables import (
     ENTRY_FIRST,
     EVERY,
     FLIGHT,
+    FREE,
     GAUGES,
     GONE,
+    HIGH,
+    IDLING,
+    KILLED,
     LEAVE,
     MAX_REPLICAS,
     MEMORY,
@@ -61,6 +68,7 @@ from foreshock.shop.dynamics_tables import (
     TURNED_AWAY,
     UP,
     WAVES,
+    WORKING,
     Int,
     Real,
     Tables,
@@ -123,7 +131,7 @@ def _look_after(t: Tables, s: Int, r: Int, now: Int) -> None:
         one.leaked += service.leak * (1.0 - _LEAK_APART * r)  # so that they do not all die at once
         if service.memory + one.leaked + one.garbage >= service.memory_limit:
             log(t, now, s, OUT_OF_MEMORY, -1, r)
-            kill(t, s, r, now)
+            _kill(t, s, r, now)
     elif one.state == DOWN and now >= one.back:
         count_replica(t, s, r, now)
         count_service(t, s, now)
@@ -133,12 +141,45 @@ def _look_after(t: Tables, s: Int, r: Int, now: Int) -> None:
 
 
 @inner
+def _kill(t: Tables, s: Int, replica: Int, now: Int) -> None:
+    """A replica dies: what it worked on is lost, and those it called for work for nobody."""
+    count_service(t, s, now)
+    count_replica(t, s, replica, now)
+    service, one = t.service[s], t.replica[s * MAX_REPLICAS + replica]
+    one.state, one.busy, one.computing, one.using = DOWN, 0, 0, 0.0
+    one.back = now + service.start
+    service.restarts += 1
+    high = t.number[HIGH]
+    for slot in range(high):
+        r = t.request[slot]
+        here = r.state in (WORKING, IDLING, CALLING, BACKING_OFF) and t.edge[r.edge].callee == s
+        if here and r.replica == replica:
+            r.state = KILLED
+    for slot in range(high):
+        r = t.request[slot]
+        if r.state != FREE and r.parent >= 0 and t.request[r.parent].state == KILLED:
+            abandon(t, slot, now)
+    for slot in range(high):
+        if t.request[slot].state == KILLED:
+            service.flight -= 1
+            answer(t, slot, 0, now)
+    if free_replica(t, s) == -2:
+        while service.queued > 0:
+            slot = service.head
+            remove(t, service, slot)
+            service.queued -= 1
+            service.flight -= 1
+            answer(t, slot, 0, now)
+
+
+@inner
 def _obey(t: Tables, s: Int, r: Int, now: Int) -> None:
     service, one = t.service[s], t.replica[s * MAX_REPLICAS + r]
-    count_replica(t, s, r, now)
-    one.state, one.back = GONE if one.order == LEAVE else DOWN, now + service.start
+    if one.state != GONE:
+        count_replica(t, s, r, now)
+        one.state, one.back = GONE if one.order == LEAVE else DOWN, now + service.start
+        log(t, now, s, STOPPED, -1, r)
     one.order = NO_ORDER
-    log(t, now, s, STOPPED, -1, r)
 
 
 @inner
@@ -147,7 +188,7 @@ def _fall_over(t: Tables, s: Int, r: Int, now: Int) -> None:
     service, one = t.service[s], t.replica[s * MAX_REPLICAS + r]
     if one.state == UP:
         log(t, now, s, CRASHED, -1, r)
-        kill(t, s, r, now)
+        _kill(t, s, r, now)
     elif one.state == DOWN and now >= one.back:
         log(t, now, s, CRASHED, -1, r)
         service.restarts += 1
