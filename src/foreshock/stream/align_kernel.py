@@ -175,9 +175,7 @@ def _has_room(t: Tables, e: Int) -> Flag:
 
 
 @inner
-def _accept(
-    t: Tables, e: Int, s: Int, when: Int, value: Real, event: Int, source: Int, is_old: Flag
-) -> Flag:
+def _accept(t: Tables, e: Int, s: Int, when: Int, value: Real, event: Int, source: Int, is_old: Flag) -> Flag:
     """Put a sample among the pending ones; whether something may close for it before its time.
 
     Where this one was wanting, the step is found. `is_old`: it is behind the watermark.

@@ -20,7 +20,16 @@ from foreshock.stream import fingerprint_kernel as kernel
 from foreshock.stream import fingerprint_tables as tables
 from foreshock.stream.align import SourceTime
 from foreshock.stream.endpoints import PREFIXES, endpoint_text
-from foreshock.stream.fingerprint_tables import EDGE, ENVIRONMENT, FOREVER, REASONS, SERVICE, TIME_LIMIT, CallRecord, Tables
+from foreshock.stream.fingerprint_tables import (
+    EDGE,
+    ENVIRONMENT,
+    FOREVER,
+    REASONS,
+    SERVICE,
+    TIME_LIMIT,
+    CallRecord,
+    Tables,
+)
 from foreshock.stream.sketch import BUCKETS
 from foreshock.telemetry import DROPPED
 from foreshock.types import Calls, Columns, Intake, Labels, Samples, Series
@@ -251,9 +260,7 @@ class Fingerprint:
         used, hashes = np.zeros(len(names), np.uint8), np.zeros(len(names), np.uint64)
         table = np.full((2, max(2, 1 << (2 * n - 1).bit_length())), -1, np.int64)
         edge_of, path_of, firsts = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int64)
-        edges, paths = kernel.survey(
-            rows, data, start, used, hashes, nowhere, table, edge_of, firsts, path_of
-        )
+        edges, paths = kernel.survey(rows, data, start, used, hashes, nowhere, table, edge_of, firsts, path_of)
         if self.options.environment and self._number[tables.ENVIRONMENT_SLOT] < 0:
             self._number[tables.ENVIRONMENT_SLOT] = self._add(self._all, ENVIRONMENT)
         service = np.full(len(names), kernel.NO_ROOM, np.int32)
@@ -350,9 +357,7 @@ class Fingerprint:
         if len(self._series) > len(self._told_series):
             self._told_series = tuple(self._series)
             index = self._place[entity, feature]
-        samples = Samples(
-            self._told_series, index, out["time"].copy(), out["value"].copy(), np.zeros(n, np.uint64), {}
-        )
+        samples = Samples(self._told_series, index, out["time"].copy(), out["value"].copy(), np.zeros(n, np.uint64), {})
         return (Intake(SOURCE, received, samples),)
 
     def _make(self, slot: int, feature: int) -> Series:

@@ -56,7 +56,6 @@ _RECENT_CALLS = 512
 ENTITY = np.dtype(
     [
         ("newest", "i8"),  # largest event time
-        ("first", "i8"),  # time of the first call
         ("lateness", "i8"),  # the longest of its sources, nanoseconds
         ("hold", "i8"),  # watermarks below this close nothing
         ("closed_end", "i8"),  # end of the last closed window: calls before it are late
@@ -79,7 +78,7 @@ ENTITY = np.dtype(
     align=True,
 )
 NEW_ENTITY = {
-    "newest": NEVER, "first": NEVER, "hold": NEVER, "closed_end": NEVER, "quiet_until": FOREVER, "service": -1,
+    "newest": NEVER, "hold": NEVER, "closed_end": NEVER, "quiet_until": FOREVER, "service": -1,
 }  # fmt: skip
 
 WINDOW = np.dtype(
@@ -184,7 +183,7 @@ class CallRecord(NamedTuple):
     edge: Any
     """int32[edges]: its entity slot, or -1."""
     edge_seen: Any
-    """uint8[edges]: whether it is remembered by now."""
+    """uint8[edges]: by whom it is remembered by now."""
     share: Any
     """int64[edges]: its part of the environment's mix, once it is seen."""
     path_of: Any
