@@ -203,19 +203,16 @@ def take(t: Tables, c: CallRecord, lateness: Int, received: Int, limit: Int, fir
             c.edge_seen[n] |= IN_SERVICE
             if remember(s.known, joined(c.hash[row.source], _CALLER)) == NEW:
                 w.new_edges += when >= r.quiet_until
-        first_of_edge = False
-        if edge >= 0:
-            of_edge = t.window[edge * open_ + ring]
-            if _count(of_edge, t.entity[edge], one):
-                first_of_edge = of_edge.count == 1
-            else:
-                t.counts[LATE_EDGE] += 1
+        if edge >= 0 and not _count(t.window[edge * open_ + ring], t.entity[edge], one):
+            t.counts[LATE_EDGE] += 1
         elif edge == NO_ROOM:
             t.counts[EDGE_LIMIT] += 1
         if environment >= 0:
             of_all = t.window[environment * open_ + ring]
             if _count(of_all, t.entity[environment], one):
-                of_all.active += first_of_edge
+                if edge >= 0 and t.window[edge * open_ + ring].active_in != one.start:
+                    t.window[edge * open_ + ring].active_in = one.start
+                    of_all.active += 1
                 if key != UNTOLD and not c.path_seen[c.path_of[i]] & IN_ENVIRONMENT:
                     _remember_endpoint_of_all(t, c, i, when, environment, of_all)
                 if n >= 0:

@@ -93,10 +93,11 @@ WINDOW = np.dtype(
         ("new_endpoints", "i4"),
         ("new_edges", "i4"),
         ("active", "i4"),  # edges, of the environment
+        ("active_in", "i8"),  # of an edge: the window of the environment that has counted it
     ],
     align=True,
 )
-NEW_WINDOW = {"start": NEVER}
+NEW_WINDOW = {"start": NEVER, "active_in": NEVER}
 
 SERVICE_ROW = np.dtype(
     [
