@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,10 @@ class Entity:
     known: set[str] = field(default_factory=set)
     seen: set[Any] = field(default_factory=set)
     calls: set[Call] = field(default_factory=set)
-    places: dict[int, tuple[str, int]] = field(default_factory=dict)
+    places: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    before: dict[int, str] = field(default_factory=dict)
+    moving: set[int] = field(default_factory=set)
+    age: int = 0
     often: Frequencies = field(default_factory=Frequencies)
     names: int = 0
 
@@ -163,7 +166,7 @@ class Twin:
         endpoint = f"{call.method} {call.endpoint}".strip()
         if e.kind == "service" and call.endpoint:
             w.new_endpoints += self.is_new(e, call, endpoint)
-            place = self.place(e, endpoint, template_key(call.method, call.endpoint))
+            place = self.place(e, endpoint, template_key(call.method, call.endpoint), start)
             w.shares.append(place)
         if e.kind == "service" and call.source:
             w.new_edges += self.is_new(e, call, (call.source,))
@@ -182,25 +185,35 @@ class Twin:
         e.seen.add(what)
         return new and call.time >= e.quiet
 
-    def place(self, e: Entity, endpoint: str, key: int) -> int:
-        for k, (name, n) in e.places.items():
+    def place(self, e: Entity, endpoint: str, key: int, start: int) -> int:
+        for k, (name, n, since) in e.places.items():
             if name == endpoint:
-                e.places[k] = (name, n + 1)
+                e.places[k] = (name, n + 1, since)
+                return k if start >= since else 16
+        for k, name in e.before.items():
+            if name == endpoint and start < e.places[k][2]:
                 return k
+        age = e.newest // (120 * self.step)
+        while 0 < e.age < age:
+            e.age += 1
+            e.often.halve()
+            e.places = {k: (name, n // 2, since) for k, (name, n, since) in e.places.items()}
+        e.age = age
         often = e.often.add(key)
         if often < 5 or e.names == 64:
             return 16
-        if len(e.places) < 16:
-            k = len(e.places)
-        else:
+        k = len(e.places)
+        if k == 16:
             k = min(e.places, key=lambda place: e.places[place][1])
-            if often <= 2 * e.places[k][1]:
+            _, n, since = e.places[k]
+            if often <= 2 * n or e.newest - e.lateness < since + self.step:
                 return 16
-            for w in e.open.values():
-                w.shares = [16 if share == k else share for share in w.shares]
-            for mix in (e.usual, e.now):
-                mix[16], mix[k] = mix[16] + mix[k], 0.0
-        e.places[k] = (endpoint, often)
+            for at, w in e.open.items():
+                if at >= start:
+                    w.shares = [16 if share == k else share for share in w.shares]
+            e.before[k] = e.places[k][0]
+            e.moving.add(k)
+        e.places[k] = (endpoint, often, start)
         e.names += 1
         return k
 
@@ -253,9 +266,6 @@ class Twin:
         if e.kind != "edge":
             self.give_mix(e, w)
         assert e.end is not None
-        if e.end // self.step % 120 == 119:
-            e.often.halve()
-            e.places = {k: (name, n // 2) for k, (name, n) in e.places.items()}
         e.end += self.step
 
     def last(self, e: Entity, wanted: int, *, timed: bool) -> list[Call]:
@@ -288,8 +298,15 @@ class Twin:
         others = w.shares.count(16)
         self.put(e, 'calls.endpoint.rate{endpoint="others"}',
                  others / (self.step / 1e9) if others or 'calls.endpoint.rate{endpoint="others"}' in e.known else NAN)  # fmt: skip
-        for k, (name, _) in sorted(e.places.items()):
-            self.put(e, f'calls.endpoint.rate{{endpoint="{name}"}}', w.shares.count(k) / (self.step / 1e9))
+        for k, (name, _, since) in sorted(e.places.items()):
+            assert e.end is not None
+            shown = name if e.end >= since else e.before.get(k)
+            if shown:
+                self.put(e, f'calls.endpoint.rate{{endpoint="{shown}"}}', w.shares.count(k) / (self.step / 1e9))
+            if e.end >= since and k in e.moving:
+                e.moving.remove(k)
+                for mix in (e.usual, e.now):
+                    mix[16], mix[k] = mix[16] + mix[k], 0.0
 
     def give_mix(self, e: Entity, w: Window) -> None:
         value = NAN
@@ -353,14 +370,8 @@ def setting(seed: int) -> tuple[np.random.Generator, Prints]:
     return rng, Prints(float(rng.choice([0, 1, 5])), **options)
 
 
-def nan_free(one: Call) -> Call:
-    return replace(one, seconds=-1.0) if math.isnan(one.seconds) else one
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_fingerprints_are_those_of_the_twin(seed: int) -> None:
-    rng, prints = setting(seed)
-    twin = Twin(prints)
+def drive(prints: Prints, twin: Twin | None, rng: np.random.Generator) -> None:
+    """Random calls, cut at random, with watermarks and restarts between them."""
     waiting: list[Call] = []
     before: tuple[str, float] = ("s", 0.0)
     for one, source, received in stream(rng, 500, tidy=False):
@@ -373,14 +384,24 @@ def test_fingerprints_are_those_of_the_twin(seed: int) -> None:
             waiting = []
             mark = one.at + float(rng.choice([-20, -5, 0, 30]))
             prints.tick(mark)
-            twin.on_watermark(T0 + round(mark * S))
+            if twin is not None:
+                twin.on_watermark(T0 + round(mark * S))
             if rng.random() < 0.3:
                 prints.restart()
         waiting.append(one)
-        twin.take(one, source, received)
+        if twin is not None:
+            twin.take(one, source, received)
     prints.take(*waiting, source=before[0], received=before[1])
     prints.finish()
-    twin.on_watermark(math.inf)
+    if twin is not None:
+        twin.on_watermark(math.inf)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_fingerprints_are_those_of_the_twin(seed: int) -> None:
+    rng, prints = setting(seed)
+    twin = Twin(prints)
+    drive(prints, twin, rng)
     assert plain(prints.out) == plain(twin.out)
     assert prints.operator.counts == twin.counts
 
@@ -388,25 +409,20 @@ def test_fingerprints_are_those_of_the_twin(seed: int) -> None:
 def test_the_random_calls_reach_every_case() -> None:
     features: set[str] = set()
     counts: Counter[str] = Counter()
+    replaced = 0
     for seed in range(0, 40, 2):
         rng, prints = setting(seed)
-        sent: list[Call] = []
-        before = ("", 0.0)
-        for one, source, received in stream(rng, 500, tidy=False):
-            sent.append(one)
-            if (source, received) != before or rng.random() < 0.03:
-                prints.take(*sent, source=source, received=received)
-                prints.tick(one.at + float(rng.choice([-20, -5, -5, 0, 30])))
-                sent = []
-            before = (source, received)
+        drive(prints, None, rng)
         features |= {feature.split("{")[0] for _, feature, _, value in prints.out if value > 0}
         counts.update(prints.operator.counts)
+        replaced += len({row[:2] for row in prints.out if row[1].startswith("calls.endpoint.rate")}) > 17
     assert features == {
         "calls.rate", "calls.error_ratio", "calls.no_answer_ratio", "calls.status_ratio", "calls.duration.p50",
         "calls.duration.p95", "calls.duration.p99", "calls.new_endpoints", "calls.new_callers", "calls.new_edges",
         "calls.active_edges", "calls.endpoint_mix.distance", "calls.edge_mix.distance", "calls.endpoint.rate",
     }  # fmt: skip
-    assert {"late", "future", "duplicate", "late_environment"} <= set(counts)
+    assert set(counts) == {"late", "future", "duplicate", "late_edge", "late_environment"}
+    assert replaced > 3
 
 
 @pytest.mark.parametrize("seed", range(20))

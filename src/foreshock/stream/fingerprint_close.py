@@ -9,7 +9,6 @@ import numpy as np
 from foreshock.state.jit import inner
 from foreshock.stream.fingerprint_tables import (
     ACTIVE,
-    AGE,
     CLASSES,
     CLIENT,
     EDGE,
@@ -54,7 +53,7 @@ from foreshock.stream.fingerprint_tables import (
     Int,
     Tables,
 )
-from foreshock.stream.sketch import BUCKETS, halve, mix_distance, quantile_of
+from foreshock.stream.sketch import BUCKETS, mix_distance, quantile_of
 
 _TIMED = CLASSES
 
@@ -127,7 +126,7 @@ def _close(t: Tables, e: Int, w: Any) -> None:
         _give_mix(t, e, w)
     r.waiting -= 1
     w.start = NEVER
-    _end_window(t, e)
+    r.closed_end += t.number[STEP]
 
 
 @inner
@@ -144,16 +143,6 @@ def _close_empty(t: Tables, e: Int) -> None:
         _give(t, e, MIX, np.nan)
     if r.kind == SERVICE:
         _give_endpoints(t, e, t.window[0], False)
-    _end_window(t, e)
-
-
-@inner
-def _end_window(t: Tables, e: Int) -> None:
-    r = t.entity[e]
-    if r.kind == SERVICE and r.closed_end // t.number[STEP] % AGE == AGE - 1:
-        s = t.service[r.service]
-        halve(s.frequency)
-        halve(s.place_count)
     r.closed_end += t.number[STEP]
 
 
@@ -289,11 +278,21 @@ def _give_mix(t: Tables, e: Int, w: Any) -> None:
 @inner
 def _give_endpoints(t: Tables, e: Int, w: Any, has_calls: Flag) -> None:
     """Rates of the endpoints that have a place, and of all others together once there were any."""
-    s = t.service[t.entity[e].service]
+    r = t.entity[e]
+    s = t.service[r.service]
     seconds = t.number[STEP] / 1e9
     others = w.mix[PLACES] if has_calls else 0
-    _give(t, e, OTHERS, others / seconds if others > 0 or (t.entity[e].known >> np.uint64(OTHERS)) & np.uint64(1)
-          else np.nan)  # fmt: skip
+    had_others = (r.known >> np.uint64(OTHERS)) & np.uint64(1)
+    _give(t, e, OTHERS, others / seconds if others > 0 or had_others else np.nan)
     for k in range(PLACES):
-        if s.place_key[k] != 0:
-            _put(t, e, ENDPOINTS + s.place_name[k], (w.mix[k] if has_calls else 0) / seconds)
+        rate = (w.mix[k] if has_calls else 0) / seconds
+        if r.closed_end >= s.place_since[k]:
+            if s.place_key[k] != 0:
+                _put(t, e, ENDPOINTS + s.place_name[k], rate)
+            if s.moving[k]:
+                s.moving[k] = 0
+                r.mix_usual[PLACES] += r.mix_usual[k]
+                r.mix_now[PLACES] += r.mix_now[k]
+                r.mix_usual[k], r.mix_now[k] = 0.0, 0.0
+        elif s.before_key[k] != 0:
+            _put(t, e, ENDPOINTS + s.before_name[k], rate)

@@ -14,6 +14,7 @@ from foreshock.state.jit import entry, inner
 from foreshock.stream.endpoints import UNTOLD, template_of
 from foreshock.stream.fingerprint_close import close_until
 from foreshock.stream.fingerprint_tables import (
+    AGE,
     CLASSES,
     DUPLICATE,
     EDGE_LIMIT,
@@ -49,6 +50,7 @@ from foreshock.stream.sketch import (
     WAYS,
     bucket_of,
     count_key,
+    halve,
     joined,
     mixed,
     remember,
@@ -194,9 +196,9 @@ def take(t: Tables, c: CallRecord, lateness: Int, received: Int, limit: Int, fir
             key = c.template[p]
             if not c.path_seen[p] & IN_SERVICE:
                 _remember_endpoint(t, c, i, when, e, w)
-            place = _place_of(s, key)
-            if place == PLACES and key != UNTOLD:
-                place = _promoted(t, c, i, e, key)
+            place = _place_of(s, key, one.start) if key != UNTOLD else PLACES
+            if place < 0:
+                place = _promoted(t, c, i, e, key, one.start)
             w.mix[place] += 1
             w.mixed += 1
         if n >= 0 and not c.edge_seen[n] & IN_SERVICE:
@@ -350,19 +352,27 @@ def _remember_edge_of_all(t: Tables, c: CallRecord, i: Int, when: Int, e: Int, w
 
 
 @inner
-def _place_of(s: Any, key: Int) -> Int:
-    """The place of an endpoint among those counted by themselves, else `PLACES`."""
+def _place_of(s: Any, key: Int, start: Int) -> Int:
+    """The place of an endpoint in the window that begins at `start`; `PLACES` if it has one only later, -1 if none."""
     for k in range(PLACES):
         if s.place_key[k] == key:
             s.place_count[k] += 1
+            return k if start >= s.place_since[k] else PLACES
+    for k in range(PLACES):
+        if s.before_key[k] == key and start < s.place_since[k]:
             return k
-    return PLACES
+    return -1
 
 
 @inner
-def _promoted(t: Tables, c: CallRecord, i: Int, e: Int, key: Int) -> Int:
-    """The place that an endpoint without one is given for being frequent, else `PLACES`."""
-    s = t.service[t.entity[e].service]
+def _promoted(t: Tables, c: CallRecord, i: Int, e: Int, key: Int, start: Int) -> Int:
+    """The place that an endpoint without one is given for being frequent, from this window on; else `PLACES`.
+
+    What decides hangs on the service's calls alone, not on what watermarks have closed meanwhile.
+    """
+    r = t.entity[e]
+    s = t.service[r.service]
+    _grow_old(s, r.newest // (AGE * t.number[STEP]))
     often = count_key(s.frequency, key)
     if often < PROMOTED or s.names == NAMES:
         return PLACES
@@ -372,10 +382,14 @@ def _promoted(t: Tables, c: CallRecord, i: Int, e: Int, key: Int) -> Int:
         if not free and (is_free or s.place_count[k] < s.place_count[least]):
             least = k
     if s.place_key[least] != 0:
-        if often <= 2 * np.int64(s.place_count[least]):
+        settled = r.newest - r.lateness - t.number[STEP] >= s.place_since[least]
+        if often <= 2 * np.int64(s.place_count[least]) or not settled:
             return PLACES
-        _vacate(t, e, least)
+        _vacate(t, e, least, start)
+        s.moving[least] = 1
+    s.before_key[least], s.before_name[least] = s.place_key[least], s.place_name[least]
     s.place_key[least], s.place_count[least], s.place_name[least] = key, often, s.names
+    s.place_since[least] = start
     naming = t.naming[t.number[NAMED]]
     naming.row, naming.entity, naming.name, naming.ids = i, e, s.names, c.ids[c.path_of[i]]
     t.number[NAMED] += 1
@@ -384,13 +398,21 @@ def _promoted(t: Tables, c: CallRecord, i: Int, e: Int, key: Int) -> Int:
 
 
 @inner
-def _vacate(t: Tables, e: Int, place: Int) -> None:
-    """Count what an endpoint has among all others."""
-    r = t.entity[e]
+def _grow_old(s: Any, age: Int) -> None:
+    """Let frequencies fade with the time of calls."""
+    if s.age == 0:
+        s.age = age
+    for _ in range(min(age - s.age, 32)):
+        halve(s.frequency)
+        halve(s.place_count)
+    s.age = max(s.age, age)
+
+
+@inner
+def _vacate(t: Tables, e: Int, place: Int, start: Int) -> None:
+    """Count what an endpoint has among all others, from the window that begins at `start` on."""
     for k in range(t.number[OPEN]):
         w = t.window[np.int64(e) * t.number[OPEN] + k]
-        w.mix[PLACES] += w.mix[place]
-        w.mix[place] = 0
-    r.mix_usual[PLACES] += r.mix_usual[place]
-    r.mix_now[PLACES] += r.mix_now[place]
-    r.mix_usual[place], r.mix_now[place] = 0.0, 0.0
+        if w.start >= start:
+            w.mix[PLACES] += w.mix[place]
+            w.mix[place] = 0

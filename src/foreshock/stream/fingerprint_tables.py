@@ -103,10 +103,15 @@ SERVICE_ROW = np.dtype(
     [
         ("seen", "u8", (_RECENT_CALLS, WAYS)),  # hashes of the last calls
         ("place_key", "u8", (PLACES,)),  # template, 0 = free
+        ("place_since", "i8", (PLACES,)),  # start of the first window it counts in
+        ("before_key", "u8", (PLACES,)),  # whose place it was in the windows before
+        ("age", "i8"),  # how often frequencies were halved, by the time of calls
         *PREFIX_FIELDS,
         ("frequency", "u4", (CELLS,)),  # of endpoints without a place
         ("place_count", "u4", (PLACES,)),
         ("place_name", "i4", (PLACES,)),
+        ("before_name", "i4", (PLACES,)),
+        ("moving", "i4", (PLACES,)),  # whether what is known of the mix still has it under the one before
         ("names", "i4"),  # names given so far
         ("spare", "i4"),
         ("known", "u2", (filter_cells(512),)),  # endpoints and callers ever seen
