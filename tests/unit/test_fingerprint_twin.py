@@ -415,14 +415,15 @@ def test_the_random_calls_reach_every_case() -> None:
         drive(prints, None, rng)
         features |= {feature.split("{")[0] for _, feature, _, value in prints.out if value > 0}
         counts.update(prints.operator.counts)
-        replaced += len({row[:2] for row in prints.out if row[1].startswith("calls.endpoint.rate")}) > 17
+        named = Counter(entity for entity, name in {row[:2] for row in prints.out} if "endpoint.rate" in name)
+        replaced += any(n > 17 for n in named.values())
     assert features == {
         "calls.rate", "calls.error_ratio", "calls.no_answer_ratio", "calls.status_ratio", "calls.duration.p50",
         "calls.duration.p95", "calls.duration.p99", "calls.new_endpoints", "calls.new_callers", "calls.new_edges",
         "calls.active_edges", "calls.endpoint_mix.distance", "calls.edge_mix.distance", "calls.endpoint.rate",
     }  # fmt: skip
     assert {"late", "future", "duplicate", "late_environment"} <= set(counts)
-    assert replaced > 3
+    assert replaced
 
 
 @pytest.mark.parametrize("seed", range(20))
