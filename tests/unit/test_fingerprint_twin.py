@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -268,20 +269,24 @@ class Twin:
         assert e.end is not None
         e.end += self.step
 
-    def last(self, e: Entity, wanted: int, *, timed: bool) -> list[Call]:
-        """Calls of the shortest whole number of windows that holds so many."""
+    def last(self, e: Entity, enough: Callable[[list[Call]], bool]) -> list[Call]:
+        """Calls of the shortest whole number of windows that holds enough."""
         out: list[Call] = []
         for w in reversed(e.past[-self.lookback :]):
-            out += [c for c in w.calls if not (timed and math.isnan(c.seconds))]
-            if len(out) >= wanted:
+            out += w.calls
+            if enough(out):
                 break
         return out
 
     def give_ratios(self, e: Entity) -> None:
-        calls = self.last(e, 20, timed=False)
+        def failed(calls: list[Call]) -> int:
+            return sum(c.status // 100 not in (1, 2, 3, 4) for c in calls)
+
+        calls = self.last(e, lambda some: len(some) >= 100 or (len(some) >= 20 and failed(some) >= 3))
+        judged = len(calls) >= 100 or (len(calls) >= self.least and failed(calls) != 1)
         of = Counter(c.status // 100 if c.status // 100 < 6 else 0 for c in calls)
-        ratio = {k: of[k] / len(calls) if len(calls) >= self.least else NAN for k in range(6)}
-        self.put(e, "calls.error_ratio", (of[0] + of[5]) / len(calls) if len(calls) >= self.least else NAN)
+        ratio = {k: of[k] / len(calls) if judged else NAN for k in range(6)}
+        self.put(e, "calls.error_ratio", failed(calls) / len(calls) if judged else NAN)
         if e.kind != "environment":
             self.put(e, "calls.no_answer_ratio", ratio[0])
         if e.kind == "service":
@@ -290,7 +295,8 @@ class Twin:
 
     def give_quantiles(self, e: Entity) -> None:
         for name, q, wanted, least in (("p50", 0.5, 20, self.least), ("p95", 0.95, 20, 20), ("p99", 0.99, 100, 100)):
-            seconds = [c.seconds for c in self.last(e, wanted, timed=True)]
+            calls = self.last(e, lambda some, least=wanted: len(timed(some)) >= least)
+            seconds = timed(calls)
             if e.kind != "environment" or name == "p95":
                 self.put(e, f"calls.duration.{name}", quantile(seconds, q) if len(seconds) >= least else NAN)
 
@@ -321,6 +327,10 @@ class Twin:
         self.put(e, "calls.endpoint_mix.distance" if e.kind == "service" else "calls.edge_mix.distance", value)
 
 
+def timed(calls: list[Call]) -> list[float]:
+    return [c.seconds for c in calls if not math.isnan(c.seconds)]
+
+
 def plain(rows: list[Row]) -> dict[tuple[str, str], list[tuple[float, Any]]]:
     """Rows by series, comparable: NaN as text, distances (which are compared nearly) to nine digits."""
     out: dict[tuple[str, str], list[tuple[float, Any]]] = defaultdict(list)
@@ -333,7 +343,7 @@ def plain(rows: list[Row]) -> dict[tuple[str, str], list[tuple[float, Any]]]:
 def stream(rng: np.random.Generator, n: int, *, tidy: bool) -> list[tuple[Call, str, float]]:
     """Calls, their sources and when they were received, in the order of arrival."""
     services = ["payment", "cart", "ads"][: int(rng.integers(1, 4))]
-    endpoints = ["", "/a", "/b/c", "/b", "/d/e/f"] + [f"/x{chr(97 + k)}" for k in range(int(rng.choice([1, 20])))]
+    endpoints = ["", "/a", "/b/c", "/b", "/d/e/f"] + [f"/x{chr(97 + k)}" for k in range(int(rng.choice([1, 24])))]
     weights = rng.dirichlet(np.full(len(endpoints), 0.5))
     rate = float(rng.choice([0.5, 2, 20, 100]))
     at, sent = 0.0, []
@@ -341,13 +351,13 @@ def stream(rng: np.random.Generator, n: int, *, tidy: bool) -> list[tuple[Call, 
         at += rng.exponential(1 / rate)
         if rng.random() < 0.006:
             at += float(rng.choice([8, 20, 60, 60 if tidy else 300]))
-        if rng.random() < 0.01:
-            weights = rng.dirichlet(np.full(len(endpoints), 0.3))
+        if rng.random() < 0.02:
+            weights = rng.dirichlet(np.full(len(endpoints), 0.05))
         one = Call(
             math.floor(at * 1000) / 1000, str(rng.choice(services)), str(rng.choice(["", "web", "app", "cron"])),
             str(rng.choice(endpoints, p=weights)), int(rng.choice([200, 200, 201, 302, 404, 503, 0, 100, 700])),
             float(rng.choice([rng.lognormal(-3, 1), 0.0, 1e-7, 1e5, NAN], p=[0.9, 0.03, 0.03, 0.02, 0.02])),
-            str(rng.choice(["GET", "POST", ""], p=[0.7, 0.2, 0.1])), int(rng.integers(0, 1_000_000)),
+            str(rng.choice(["GET", "POST", ""], p=[0.9, 0.06, 0.04])), int(rng.integers(0, 1_000_000)),
         )  # fmt: skip
         delay = rng.random() * (0.5 if tidy else 3)
         sent.append((at + delay, one))

@@ -64,6 +64,14 @@ _NAMES: dict[int, tuple[str, str, Labels]] = {
 
 _EDGE_MIX = ("calls.edge_mix.distance", "1", ())
 
+LEAST_CHANGES = {
+    "calls.*_ratio*": 0.05,
+    "calls.*.distance": 0.1,
+    "calls.new_endpoints": 5.0,
+    "calls.new_*": 2.0,
+}
+"""Changes of features that are worth an alert at the least, where the settings (`min_change`) say nothing else."""
+
 
 class CallOptions(Options):
     """How calls between services become fingerprints."""
@@ -75,11 +83,10 @@ class CallOptions(Options):
         5,
         ge=1,
         le=20,
-        description="Ratios and medians of fewer calls are missing. They are taken over the shortest whole number of "
-        "windows that holds 20 calls, up to `lookback`.",
+        description="Ratios and medians of fewer calls than this within `lookback` are missing.",
     )
     lookback: Annotated[Seconds, Field(gt=0)] = Field(
-        60.0, description="How far back ratios and quantiles look for enough calls; 60 windows at most."
+        300.0, description="How far back ratios and quantiles look for enough calls; 60 windows at most."
     )
     learn: Annotated[Seconds, Field(ge=0)] = Field(
         600.0, description="For so long from an entity's first call on, no endpoint, caller or edge counts as new."
@@ -347,6 +354,10 @@ class Fingerprint:
             return ()
         self._number[tables.EMITTED] = 0
         out = self._out[:n]
+        if out["first"].any():
+            # Alignment closes a row once all features that it waits for are there: new ones have to come before.
+            window = np.cumsum(np.r_[0, (np.diff(out["entity"]) != 0) | (np.diff(out["time"]) != 0)])
+            out = out[np.lexsort((out["first"] == 0, window))]
         entity, feature = out["entity"], out["feature"]
         index = self._place[entity, feature]
         for at in np.flatnonzero(index < 0).tolist():

@@ -16,6 +16,7 @@ from foreshock.stream.fingerprint_tables import (
     ENDPOINTS,
     ENVIRONMENT,
     ERRORS,
+    FAILED,
     FOREVER,
     FULL,
     HISTORY,
@@ -165,24 +166,27 @@ def _keep_durations(r: Any, w: Any) -> None:
 def _give(t: Tables, e: Int, feature: Int, value: float) -> None:
     """Give a feature; one that never had a value is left out while it has none."""
     r = t.entity[e]
-    if np.isnan(value):
-        if not (r.known >> np.uint64(feature)) & np.uint64(1):
-            return
-    else:
-        r.known |= np.uint64(1) << np.uint64(feature)
-    _put(t, e, feature, value)
+    bit = np.uint64(1) << np.uint64(feature)
+    is_known = r.known & bit != 0
+    if is_known or not np.isnan(value):
+        r.known |= bit
+        _put(t, e, feature, value, not is_known)
 
 
 @inner
-def _put(t: Tables, e: Int, feature: Int, value: float) -> None:
+def _put(t: Tables, e: Int, feature: Int, value: float, is_first: Flag) -> None:
     o = t.out[t.number[EMITTED]]
-    o.time, o.value, o.entity, o.feature = t.entity[e].closed_end, value, e, feature
+    o.time, o.value, o.entity, o.feature, o.first = t.entity[e].closed_end, value, e, feature, is_first
     t.number[EMITTED] += 1
 
 
 @inner
 def _give_calls(t: Tables, e: Int, count: Int) -> None:
-    """Rate, ratios and quantiles. The last two over the shortest whole number of windows with enough calls."""
+    """Rate, ratios and quantiles; the last two over the shortest whole number of windows with enough calls.
+
+    For ratios enough are `FULL`, or `JUDGED` of which `FAILED` have failed: a few bad calls among many are weighed by
+    many, a burst shows at once. One bad call among fewer than `FULL` says nothing.
+    """
     r = t.entity[e]
     _give(t, e, RATE, count / (t.number[STEP] / 1e9))
     calls = np.int64(0)
@@ -193,10 +197,10 @@ def _give_calls(t: Tables, e: Int, count: Int) -> None:
             calls += past[c]
         unanswered, ok, redirected = unanswered + past[0], ok + past[2], redirected + past[3]
         client, server = client + past[4], server + past[5]
-        if calls >= JUDGED:
+        errors = unanswered + server
+        if calls >= FULL or (calls >= JUDGED and errors >= FAILED):
             break
-    errors = unanswered + server
-    judged = calls >= t.number[LEAST]
+    judged = calls >= FULL or (calls >= t.number[LEAST] and errors != 1)
     _give(t, e, ERRORS, errors / calls if judged else np.nan)
     if r.kind != ENVIRONMENT:
         _give(t, e, UNANSWERED, unanswered / calls if judged else np.nan)
@@ -288,11 +292,11 @@ def _give_endpoints(t: Tables, e: Int, w: Any, has_calls: Flag) -> None:
         rate = (w.mix[k] if has_calls else 0) / seconds
         if r.closed_end >= s.place_since[k]:
             if s.place_key[k] != 0:
-                _put(t, e, ENDPOINTS + s.place_name[k], rate)
+                _put(t, e, ENDPOINTS + s.place_name[k], rate, r.closed_end == s.place_since[k])
             if s.moving[k]:
                 s.moving[k] = 0
                 r.mix_usual[PLACES] += r.mix_usual[k]
                 r.mix_now[PLACES] += r.mix_now[k]
                 r.mix_usual[k], r.mix_now[k] = 0.0, 0.0
         elif s.before_key[k] != 0:
-            _put(t, e, ENDPOINTS + s.before_name[k], rate)
+            _put(t, e, ENDPOINTS + s.before_name[k], rate, False)

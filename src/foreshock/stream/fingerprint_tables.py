@@ -19,10 +19,10 @@ CLASSES = 6
 """Calls by the first digit of their status, 0 = no answer."""
 
 FULL = 100
-"""A window with so many timed calls is judged alone; only the last such window of an entity is kept."""
+"""So many calls are enough for anything; of windows that have them, only the last is kept of an entity."""
 
-JUDGED = 20
-"""So many calls are enough for ratios and for quantiles up to the 95th; p99 takes `FULL`."""
+JUDGED, FAILED = 20, 3
+"""So many calls are enough for quantiles up to the 95th, and for ratios if so many have failed."""
 
 HISTORY = 60
 """Closed windows that are remembered."""
@@ -142,7 +142,7 @@ REASONS = (
 LATE, FUTURE, DUPLICATE, ENTITY_LIMIT, EDGE_LIMIT, ENDPOINT_LIMIT, LATE_EDGE, LATE_ENVIRONMENT = range(8)
 """Places in `Tables.counts`."""
 
-OUT = np.dtype([("time", "i8"), ("value", "f8"), ("entity", "i4"), ("feature", "i4")], align=True)
+OUT = np.dtype([("time", "i8"), ("value", "f8"), ("entity", "i4"), ("feature", "i2"), ("first", "i2")], align=True)
 NAMING = np.dtype([("row", "i8"), ("entity", "i4"), ("name", "i4"), ("ids", "i4"), ("spare", "i4")], align=True)
 
 
