@@ -93,6 +93,7 @@ class Entity:
     quiet: float = math.inf
     open: dict[int, Window] = field(default_factory=dict)
     past: list[Window] = field(default_factory=list)
+    began: bool = False
     empty: int = 0
     gap: int = 0
     usual: list[float] = field(default_factory=lambda: [0.0] * 64)
@@ -230,19 +231,19 @@ class Twin:
     def close(self, e: Entity, clock: float) -> None:
         assert e.end is not None
         while e.open if clock == math.inf else e.end + self.step <= clock:
-            least = max(12, self.lookback)
-            limit = min(max(least, e.gap // 16), max(720, least))
+            limit = min(max(12, e.gap // 16), 720)
             if e.end in e.open:
                 w = e.open.pop(e.end)
-                if e.past:
+                if e.began:
                     gap = 64 * (e.empty + 1)
                     e.gap = gap if gap > e.gap else e.gap - ((e.gap - gap) >> 6)
-                e.empty = 0
+                e.began, e.empty = True, 0
                 self.give(e, w)
-            elif e.past and e.empty < limit:
+            elif e.began and e.empty < limit:
                 e.empty += 1
                 self.give(e, Window())
             else:
+                e.past = []
                 e.end = int(min([clock // self.step * self.step if clock < math.inf else math.inf, *e.open]))
 
     def put(self, e: Entity, feature: str, value: float) -> None:
@@ -419,21 +420,42 @@ def test_fingerprints_are_those_of_the_twin(seed: int) -> None:
 def test_the_random_calls_reach_every_case() -> None:
     features: set[str] = set()
     counts: Counter[str] = Counter()
-    replaced = 0
     for seed in range(0, 40, 2):
         rng, prints = setting(seed)
         drive(prints, None, rng)
         features |= {feature.split("{")[0] for _, feature, _, value in prints.out if value > 0}
         counts.update(prints.operator.counts)
-        named = Counter(entity for entity, name in {row[:2] for row in prints.out} if "endpoint.rate" in name)
-        replaced += any(n > 17 for n in named.values())
     assert features == {
         "calls.rate", "calls.error_ratio", "calls.no_answer_ratio", "calls.status_ratio", "calls.duration.p50",
         "calls.duration.p95", "calls.duration.p99", "calls.new_endpoints", "calls.new_callers", "calls.new_edges",
         "calls.active_edges", "calls.endpoint_mix.distance", "calls.edge_mix.distance", "calls.endpoint.rate",
     }  # fmt: skip
     assert {"late", "future", "duplicate", "late_environment"} <= set(counts)
-    assert replaced
+
+
+@pytest.mark.parametrize("lateness", [0.0, 5.0, 12.0])
+@pytest.mark.parametrize("ticks", [False, True])
+def test_what_becomes_frequent_takes_the_place_of_what_was(lateness: float, ticks: bool) -> None:
+    """Many endpoints, each frequent for a while, some calls late: places change hands while windows are open."""
+    rng = np.random.default_rng(round(lateness))
+    prints = Prints(lateness)
+    twin = Twin(prints)
+    for k in range(1600):
+        phase = k // 50 if rng.random() < 0.8 else int(rng.integers(0, 33))
+        one = Call(k / 20 - round(rng.random() * lateness, 3) * 0.9 + 20, endpoint=f"/x{chr(97 + phase)}", nanos=k)
+        prints.take(one)
+        twin.take(one, "s", 1e6)
+        if ticks and k % 20 == 0:
+            prints.tick(k / 20 + 20 - lateness)
+            twin.on_watermark(T0 + round((k / 20 + 20 - lateness) * S))
+    prints.finish()
+    twin.on_watermark(math.inf)
+    assert plain(prints.out) == plain(twin.out)
+    named = {feature for entity, feature, *_ in prints.out if entity == "payment" and "endpoint.rate" in feature}
+    assert len(named) > 17
+    assert sum(value for _, feature, _, value in prints.out if feature in named) * 5 == pytest.approx(
+        1600 - prints.operator.counts.get("late", 0)
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -140,10 +140,8 @@ class Fingerprint:
         longest = max((one.lateness_seconds for one in (*self._times.values(), self._default)), default=0.0)
         windows = min(-(-_nano(longest) // step) + 2, _MOST_OPEN)
         lookback = min(max(round(own.lookback / own.window), 1), tables.HISTORY)
-        least_empty = max(12, lookback)
         return np.array(
-            [0, 0, tables.NEVER, step, windows, own.least, lookback, _nano(own.learn), _nano(hold), least_empty,
-             max(720, least_empty), -1], np.int64
+            [0, 0, tables.NEVER, step, windows, own.least, lookback, _nano(own.learn), _nano(hold), -1], np.int64
         )  # fmt: skip
 
     @property

@@ -81,18 +81,19 @@ def close_until(t: Tables, e: Int, clock: Int) -> Flag:
         w = t.window[window_of(t, e, r.closed_end)]
         if w.start == r.closed_end:
             _close(t, e, w)
-        elif r.began == 1 and r.empty < most_empty(t, r):
+        elif r.began == 1 and r.empty < _most_empty(r):
             r.empty += 1
             _close_empty(t, e)
         else:
             r.closed_end = _next_start(t, e, clock)
+            r.closed = 0
     return True
 
 
 @inner
-def most_empty(t: Tables, r: Any) -> Int:
+def _most_empty(r: Any) -> Int:
     """So many windows without calls are explained by the entity's usual gaps."""
-    return min(max(t.number[LEAST_EMPTY], 4 * np.int64(r.gap) // 64), t.number[MOST_EMPTY])
+    return min(max(LEAST_EMPTY, 4 * np.int64(r.gap) // 64), MOST_EMPTY)
 
 
 @inner

@@ -164,18 +164,12 @@ def take(t: Tables, c: CallRecord, lateness: Int, received: Int, limit: Int, fir
             continue
         edge = np.int64(c.edge[n]) if n >= 0 else np.int64(NOT_ASKED)
         # Kernels pass arrays by all their numbers, one by one: only what is rare is a function of all tables.
-        if _move_clock(r, when, lateness, step, t.number[LEARN]) and not close_until(t, e, r.newest - r.lateness):
-            return i
-        if edge >= 0:
-            q = t.entity[edge]
-            moved = _move_clock(q, when, lateness, step, t.number[LEARN])
-            if moved and not close_until(t, edge, q.newest - q.lateness):
-                return i
-        if environment >= 0:
-            q = t.entity[environment]
-            moved = _move_clock(q, when, lateness, step, t.number[LEARN])
-            if moved and not close_until(t, environment, q.newest - q.lateness):
-                return i
+        for who in (e, edge, environment):
+            if who >= 0:
+                q = t.entity[who]
+                moved = _move_clock(q, when, lateness, step, t.number[LEARN])
+                if moved and not close_until(t, who, q.newest - q.lateness):
+                    return i
         if h != 0:
             _note(s, h)
         seconds = row.duration_seconds

@@ -45,6 +45,9 @@ PROMOTED = 5
 AGE = 120
 """Windows after which endpoint frequencies count half."""
 
+LEAST_EMPTY, MOST_EMPTY = 12, 720
+"""Windows without calls that are given before an entity counts as silent, whatever its usual gaps."""
+
 MIX_KEPT, MIX_LEAST, MIX_KNOWN = 50.0, 20.0, 100.0
 """Calls that a mix is made of: a window and what it takes of those before it; the fewest; those of the usual mix."""
 
@@ -132,8 +135,8 @@ FEATURES = ENDPOINTS + NAMES
 MOST_EMITTED = ENDPOINTS + PLACES
 
 (
-    EMITTED, NAMED, WATERMARK, STEP, OPEN, LEAST, LOOKBACK, LEARN, HOLD, LEAST_EMPTY, MOST_EMPTY, ENVIRONMENT_SLOT,
-) = range(12)  # fmt: skip
+    EMITTED, NAMED, WATERMARK, STEP, OPEN, LEAST, LOOKBACK, LEARN, HOLD, ENVIRONMENT_SLOT,
+) = range(10)  # fmt: skip
 """Places in `Tables.number`; from STEP on they are settings."""
 
 REASONS = (
