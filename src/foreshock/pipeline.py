@@ -16,7 +16,7 @@ from foreshock.ports import Operator
 from foreshock.state import Registry, State
 from foreshock.stream.align import Align, SourceTime
 from foreshock.stream.features import Features
-from foreshock.stream.fingerprint import SOURCE, Fingerprint
+from foreshock.stream.fingerprint import LEAST_CHANGES, SOURCE, Fingerprint
 from foreshock.types import Alert, Columns, Control, ControlKind, Intake, Rows
 
 END_OF_TIME = np.iinfo(np.int64).max
@@ -63,7 +63,7 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
         registry,
         plugins.build_detectors(config.detectors),
         config.budget.entity,
-        min_change=config.min_change,
+        min_change=config.min_change | {k: v for k, v in LEAST_CHANGES.items() if k not in config.min_change},
         watch=config.watch,
         ignore=config.ignore,
         bands=bands,

@@ -93,18 +93,17 @@ def template_of(s: Any, data: Any, start: Int, end: Int, scratch: Any) -> tuple[
 def _follow(s: Any, prefix: Int, segment: Int, is_value: Any, scratch: Any) -> tuple[Int, Any]:
     """The prefix with one more segment, and whether that is an id; `UNTOLD` if there is no room for it."""
     at = _find(s, prefix)
-    if not is_value:
-        if s.children[at] != _COLLAPSED:
-            longer = joined(prefix, segment)
-            if _find(s, longer) >= 0:
-                return longer, False
-            if s.children[at] < VALUES:
-                if s.prefixes >= _MOST:
-                    return np.uint64(UNTOLD), False
-                s.children[at] += 1
-                _insert(s, longer, prefix, 0)
-                return longer, False
-            _collapse(s, prefix, scratch)
+    if not is_value and s.children[at] != _COLLAPSED:
+        longer = joined(prefix, segment)
+        if _find(s, longer) >= 0:
+            return longer, False
+        if s.children[at] < VALUES:
+            if s.prefixes >= _MOST:
+                return np.uint64(UNTOLD), False
+            s.children[at] += 1
+            _insert(s, longer, prefix, 0)
+            return longer, False
+        _collapse(s, prefix, scratch)
     longer = joined(prefix, _ID)
     if _find(s, longer) < 0:
         if s.prefixes >= _MOST:

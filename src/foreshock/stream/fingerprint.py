@@ -20,7 +20,16 @@ from foreshock.stream import fingerprint_kernel as kernel
 from foreshock.stream import fingerprint_tables as tables
 from foreshock.stream.align import SourceTime
 from foreshock.stream.endpoints import PREFIXES, endpoint_text
-from foreshock.stream.fingerprint_tables import EDGE, ENVIRONMENT, FOREVER, REASONS, SERVICE, TIME_LIMIT, CallRecord, Tables
+from foreshock.stream.fingerprint_tables import (
+    EDGE,
+    ENVIRONMENT,
+    FOREVER,
+    REASONS,
+    SERVICE,
+    TIME_LIMIT,
+    CallRecord,
+    Tables,
+)
 from foreshock.stream.sketch import BUCKETS
 from foreshock.telemetry import DROPPED
 from foreshock.types import Calls, Columns, Intake, Labels, Samples, Series
@@ -55,6 +64,14 @@ _NAMES: dict[int, tuple[str, str, Labels]] = {
 
 _EDGE_MIX = ("calls.edge_mix.distance", "1", ())
 
+LEAST_CHANGES = {
+    "calls.*_ratio*": 0.05,
+    "calls.*.distance": 0.1,
+    "calls.new_endpoints": 5.0,
+    "calls.new_*": 2.0,
+}
+"""Changes of features that are worth an alert at the least, where the settings (`min_change`) say nothing else."""
+
 
 class CallOptions(Options):
     """How calls between services become fingerprints."""
@@ -66,11 +83,10 @@ class CallOptions(Options):
         5,
         ge=1,
         le=20,
-        description="Ratios and medians of fewer calls are missing. They are taken over the shortest whole number of "
-        "windows that holds 20 calls, up to `lookback`.",
+        description="Ratios and medians of fewer calls than this within `lookback` are missing.",
     )
     lookback: Annotated[Seconds, Field(gt=0)] = Field(
-        60.0, description="How far back ratios and quantiles look for enough calls; 60 windows at most."
+        300.0, description="How far back ratios and quantiles look for enough calls; 60 windows at most."
     )
     learn: Annotated[Seconds, Field(ge=0)] = Field(
         600.0, description="For so long from an entity's first call on, no endpoint, caller or edge counts as new."
@@ -124,10 +140,8 @@ class Fingerprint:
         longest = max((one.lateness_seconds for one in (*self._times.values(), self._default)), default=0.0)
         windows = min(-(-_nano(longest) // step) + 2, _MOST_OPEN)
         lookback = min(max(round(own.lookback / own.window), 1), tables.HISTORY)
-        least_empty = max(12, lookback)
         return np.array(
-            [0, 0, tables.NEVER, step, windows, own.least, lookback, _nano(own.learn), _nano(hold), least_empty,
-             max(720, least_empty), -1], np.int64
+            [0, 0, tables.NEVER, step, windows, own.least, lookback, _nano(own.learn), _nano(hold), -1], np.int64
         )  # fmt: skip
 
     @property
@@ -251,9 +265,7 @@ class Fingerprint:
         used, hashes = np.zeros(len(names), np.uint8), np.zeros(len(names), np.uint64)
         table = np.full((2, max(2, 1 << (2 * n - 1).bit_length())), -1, np.int64)
         edge_of, path_of, firsts = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int64)
-        edges, paths = kernel.survey(
-            rows, data, start, used, hashes, nowhere, table, edge_of, firsts, path_of
-        )
+        edges, paths = kernel.survey(rows, data, start, used, hashes, nowhere, table, edge_of, firsts, path_of)
         if self.options.environment and self._number[tables.ENVIRONMENT_SLOT] < 0:
             self._number[tables.ENVIRONMENT_SLOT] = self._add(self._all, ENVIRONMENT)
         service = np.full(len(names), kernel.NO_ROOM, np.int32)
@@ -340,6 +352,10 @@ class Fingerprint:
             return ()
         self._number[tables.EMITTED] = 0
         out = self._out[:n]
+        if out["first"].any():
+            # Alignment closes a row once all features that it waits for are there: new ones have to come before.
+            window = np.cumsum(np.r_[0, (np.diff(out["entity"]) != 0) | (np.diff(out["time"]) != 0)])
+            out = out[np.lexsort((out["first"] == 0, window))]
         entity, feature = out["entity"], out["feature"]
         index = self._place[entity, feature]
         for at in np.flatnonzero(index < 0).tolist():
@@ -350,9 +366,7 @@ class Fingerprint:
         if len(self._series) > len(self._told_series):
             self._told_series = tuple(self._series)
             index = self._place[entity, feature]
-        samples = Samples(
-            self._told_series, index, out["time"].copy(), out["value"].copy(), np.zeros(n, np.uint64), {}
-        )
+        samples = Samples(self._told_series, index, out["time"].copy(), out["value"].copy(), np.zeros(n, np.uint64), {})
         return (Intake(SOURCE, received, samples),)
 
     def _make(self, slot: int, feature: int) -> Series:

@@ -9,7 +9,6 @@ import numpy as np
 from foreshock.state.jit import inner
 from foreshock.stream.fingerprint_tables import (
     ACTIVE,
-    AGE,
     CLASSES,
     CLIENT,
     EDGE,
@@ -17,6 +16,7 @@ from foreshock.stream.fingerprint_tables import (
     ENDPOINTS,
     ENVIRONMENT,
     ERRORS,
+    FAILED,
     FOREVER,
     FULL,
     HISTORY,
@@ -54,7 +54,7 @@ from foreshock.stream.fingerprint_tables import (
     Int,
     Tables,
 )
-from foreshock.stream.sketch import BUCKETS, halve, mix_distance, quantile_of
+from foreshock.stream.sketch import BUCKETS, mix_distance, quantile_of
 
 _TIMED = CLASSES
 
@@ -81,18 +81,19 @@ def close_until(t: Tables, e: Int, clock: Int) -> Flag:
         w = t.window[window_of(t, e, r.closed_end)]
         if w.start == r.closed_end:
             _close(t, e, w)
-        elif r.began == 1 and r.empty < most_empty(t, r):
+        elif r.began == 1 and r.empty < _most_empty(r):
             r.empty += 1
             _close_empty(t, e)
         else:
             r.closed_end = _next_start(t, e, clock)
+            r.closed = 0
     return True
 
 
 @inner
-def most_empty(t: Tables, r: Any) -> Int:
+def _most_empty(r: Any) -> Int:
     """So many windows without calls are explained by the entity's usual gaps."""
-    return min(max(t.number[LEAST_EMPTY], 4 * np.int64(r.gap) // 64), t.number[MOST_EMPTY])
+    return min(max(LEAST_EMPTY, 4 * np.int64(r.gap) // 64), MOST_EMPTY)
 
 
 @inner
@@ -127,7 +128,7 @@ def _close(t: Tables, e: Int, w: Any) -> None:
         _give_mix(t, e, w)
     r.waiting -= 1
     w.start = NEVER
-    _end_window(t, e)
+    r.closed_end += t.number[STEP]
 
 
 @inner
@@ -144,16 +145,6 @@ def _close_empty(t: Tables, e: Int) -> None:
         _give(t, e, MIX, np.nan)
     if r.kind == SERVICE:
         _give_endpoints(t, e, t.window[0], False)
-    _end_window(t, e)
-
-
-@inner
-def _end_window(t: Tables, e: Int) -> None:
-    r = t.entity[e]
-    if r.kind == SERVICE and r.closed_end // t.number[STEP] % AGE == AGE - 1:
-        s = t.service[r.service]
-        halve(s.frequency)
-        halve(s.place_count)
     r.closed_end += t.number[STEP]
 
 
@@ -176,24 +167,27 @@ def _keep_durations(r: Any, w: Any) -> None:
 def _give(t: Tables, e: Int, feature: Int, value: float) -> None:
     """Give a feature; one that never had a value is left out while it has none."""
     r = t.entity[e]
-    if np.isnan(value):
-        if not (r.known >> np.uint64(feature)) & np.uint64(1):
-            return
-    else:
-        r.known |= np.uint64(1) << np.uint64(feature)
-    _put(t, e, feature, value)
+    bit = np.uint64(1) << np.uint64(feature)
+    is_known = r.known & bit != 0
+    if is_known or not np.isnan(value):
+        r.known |= bit
+        _put(t, e, feature, value, not is_known)
 
 
 @inner
-def _put(t: Tables, e: Int, feature: Int, value: float) -> None:
+def _put(t: Tables, e: Int, feature: Int, value: float, is_first: Flag) -> None:
     o = t.out[t.number[EMITTED]]
-    o.time, o.value, o.entity, o.feature = t.entity[e].closed_end, value, e, feature
+    o.time, o.value, o.entity, o.feature, o.first = t.entity[e].closed_end, value, e, feature, is_first
     t.number[EMITTED] += 1
 
 
 @inner
 def _give_calls(t: Tables, e: Int, count: Int) -> None:
-    """Rate, ratios and quantiles. The last two over the shortest whole number of windows with enough calls."""
+    """Rate, ratios and quantiles; the last two over the shortest whole number of windows with enough calls.
+
+    For ratios enough are `FULL`, or `JUDGED` of which `FAILED` have failed: a few bad calls among many are weighed by
+    many, a burst shows at once. One bad call among fewer than `FULL` says nothing.
+    """
     r = t.entity[e]
     _give(t, e, RATE, count / (t.number[STEP] / 1e9))
     calls = np.int64(0)
@@ -204,10 +198,10 @@ def _give_calls(t: Tables, e: Int, count: Int) -> None:
             calls += past[c]
         unanswered, ok, redirected = unanswered + past[0], ok + past[2], redirected + past[3]
         client, server = client + past[4], server + past[5]
-        if calls >= JUDGED:
+        errors = unanswered + server
+        if calls >= FULL or (calls >= JUDGED and errors >= FAILED):
             break
-    errors = unanswered + server
-    judged = calls >= t.number[LEAST]
+    judged = calls >= FULL or (calls >= t.number[LEAST] and errors != 1)
     _give(t, e, ERRORS, errors / calls if judged else np.nan)
     if r.kind != ENVIRONMENT:
         _give(t, e, UNANSWERED, unanswered / calls if judged else np.nan)
@@ -289,11 +283,21 @@ def _give_mix(t: Tables, e: Int, w: Any) -> None:
 @inner
 def _give_endpoints(t: Tables, e: Int, w: Any, has_calls: Flag) -> None:
     """Rates of the endpoints that have a place, and of all others together once there were any."""
-    s = t.service[t.entity[e].service]
+    r = t.entity[e]
+    s = t.service[r.service]
     seconds = t.number[STEP] / 1e9
     others = w.mix[PLACES] if has_calls else 0
-    _give(t, e, OTHERS, others / seconds if others > 0 or (t.entity[e].known >> np.uint64(OTHERS)) & np.uint64(1)
-          else np.nan)  # fmt: skip
+    had_others = (r.known >> np.uint64(OTHERS)) & np.uint64(1)
+    _give(t, e, OTHERS, others / seconds if others > 0 or had_others else np.nan)
     for k in range(PLACES):
-        if s.place_key[k] != 0:
-            _put(t, e, ENDPOINTS + s.place_name[k], (w.mix[k] if has_calls else 0) / seconds)
+        rate = (w.mix[k] if has_calls else 0) / seconds
+        if r.closed_end >= s.place_since[k]:
+            if s.place_key[k] != 0:
+                _put(t, e, ENDPOINTS + s.place_name[k], rate, r.closed_end == s.place_since[k])
+            if s.moving[k]:
+                s.moving[k] = 0
+                r.mix_usual[PLACES] += r.mix_usual[k]
+                r.mix_now[PLACES] += r.mix_now[k]
+                r.mix_usual[k], r.mix_now[k] = 0.0, 0.0
+        elif s.before_key[k] != 0:
+            _put(t, e, ENDPOINTS + s.before_name[k], rate, False)

@@ -14,6 +14,7 @@ from foreshock.state.jit import entry, inner
 from foreshock.stream.endpoints import UNTOLD, template_of
 from foreshock.stream.fingerprint_close import close_until
 from foreshock.stream.fingerprint_tables import (
+    AGE,
     CLASSES,
     DUPLICATE,
     EDGE_LIMIT,
@@ -37,12 +38,24 @@ from foreshock.stream.fingerprint_tables import (
     STEP,
     TIME_LIMIT,
     WATERMARK,
+    CallRecord,
     Flag,
     Int,
-    CallRecord,
     Tables,
 )
-from foreshock.stream.sketch import BUCKETS, FULL, NEW, WAYS, bucket_of, count_key, joined, mixed, remember, text_hash
+from foreshock.stream.sketch import (
+    BUCKETS,
+    FULL,
+    NEW,
+    WAYS,
+    bucket_of,
+    count_key,
+    halve,
+    joined,
+    mixed,
+    remember,
+    text_hash,
+)
 
 _MILLISECOND = 1_000_000
 _CALLER = 7
@@ -51,7 +64,7 @@ TARGET, SOURCE = 1, 2
 """Marks of names: what they are used as."""
 
 IN_SERVICE, IN_ENVIRONMENT = 1, 2
-"""Marks of endpoints that are remembered."""
+"""Marks of endpoints and edges: who has them remembered."""
 
 NO_ROOM, NOT_ASKED = -1, -2
 """In place of the slot of a service or edge."""
@@ -63,12 +76,12 @@ class Call(NamedTuple):
     time: Int
     start: Int
     """Of its window."""
-    ring: Int
-    """Which of an entity's open windows that is."""
     status: Int
     """Its class, 0 = no answer."""
     bucket: Int
     """Of its duration, -1 = not known."""
+    watermark: Int
+    hold: Int
 
 
 @entry
@@ -94,7 +107,7 @@ def survey(
             used[source] |= SOURCE
             at = np.int64(mixed(source << 32 | target)) & mask
             # A place holds the first call of its edge or path.
-            while table[0, at] >= 0 and not (rows[table[0, at]].source == source and rows[table[0, at]].target == target):
+            while table[0, at] >= 0 and (rows[table[0, at]].source != source or rows[table[0, at]].target != target):
                 at = (at + 1) & mask
             if table[0, at] < 0:
                 table[0, at] = i
@@ -126,39 +139,85 @@ def take(t: Tables, c: CallRecord, lateness: Int, received: Int, limit: Int, fir
 
     `lateness` (ns) of their source; `limit` is the largest time that is not `future`.
     """
-    environment = t.number[ENVIRONMENT_SLOT]
-    step = t.number[STEP]
+    environment, step, open_ = t.number[ENVIRONMENT_SLOT], t.number[STEP], t.number[OPEN]
+    # Beyond what its windows hold, an entity waits for nothing.
+    lateness = min(lateness, (open_ - 2) * step)
     for i in range(first, len(c.rows)):
         if t.number[NAMED] == len(t.naming):
             return i
-        e = np.int64(c.service[c.rows[i].target])
-        when = np.int64(c.rows[i].time_unix_nano)
-        # Coarse clocks give different calls the same time, and so does a sender that gives none.
-        h = _hash_of(c, i) if when % _MILLISECOND != 0 and when != received else np.uint64(0)
-        refused = _refuse(t, e, when, h, limit)
-        if refused >= 0:
-            t.counts[refused] += 1
+        row, n = c.rows[i], c.edge_of[i]
+        e, when = np.int64(c.service[row.target]), np.int64(row.time_unix_nano)
+        if when > limit or when < -TIME_LIMIT or e < 0:
+            t.counts[FUTURE if when > limit else ENTITY_LIMIT if e < 0 else LATE] += 1
             continue
-        n = c.edge_of[i]
-        edge = np.int64(c.edge[n]) if n >= 0 else np.int64(-1)
-        if not _advance_to(t, e, when, lateness):
-            return i
-        if edge >= 0 and not _advance_to(t, edge, when, lateness):
-            return i
-        if environment >= 0 and not _advance_to(t, environment, when, lateness):
-            return i
-        if n >= 0 and edge == NO_ROOM:
-            t.counts[EDGE_LIMIT] += 1
+        r = t.entity[e]
+        s = t.service[r.service]
+        # Coarse clocks give different calls the same time, and so does a sender that gives none.
+        h = np.uint64(0)
+        if when % _MILLISECOND != 0 and when != received:
+            h = _hash_of(row, c.hash[row.source], c.hash[row.endpoint], c.hash[row.method])
+        if when < r.closed_end:
+            t.counts[LATE] += 1
+            continue
+        if h != 0 and _is_repeated(s, h):
+            t.counts[DUPLICATE] += 1
+            continue
+        edge = np.int64(c.edge[n]) if n >= 0 else np.int64(NOT_ASKED)
+        # Kernels pass arrays by all their numbers, one by one: only what is rare is a function of all tables.
+        for who in (e, edge, environment):
+            if who >= 0:
+                q = t.entity[who]
+                moved = _move_clock(q, when, lateness, step, t.number[LEARN])
+                if moved and not close_until(t, who, q.newest - q.lateness):
+                    return i
         if h != 0:
-            _note(t.service[t.entity[e].service], h)
-        seconds = c.rows[i].duration_seconds
-        status = c.rows[i].status // 100
+            _note(s, h)
+        seconds = row.duration_seconds
+        status = row.status // 100
         number = when // step
         one = Call(
-            when, number * step, number % t.number[OPEN], status if 0 < status < CLASSES else 0,
-            bucket_of(seconds) if seconds >= 0.0 and seconds < np.inf else -1,
+            when, number * step, status if 0 < status < CLASSES else 0,
+            bucket_of(seconds) if seconds >= 0.0 and seconds < np.inf else -1, t.number[WATERMARK], t.number[HOLD],
         )  # fmt: skip
-        _add(t, c, i, one, e, edge, environment)
+        ring = number % open_
+        w = t.window[e * open_ + ring]
+        _count(w, r, one)
+        key = np.uint64(UNTOLD)
+        if c.start[row.endpoint + 1] > c.start[row.endpoint]:
+            p = c.path_of[i]
+            if c.collapses[p] != s.collapses:
+                _find_template(t, c, i, when, e)
+            key = c.template[p]
+            if not c.path_seen[p] & IN_SERVICE:
+                _remember_endpoint(t, c, i, when, e, w)
+            place = _place_of(s, key, one.start) if key != UNTOLD else PLACES
+            if place < 0:
+                place = _promoted(t, c, i, e, key, one.start)
+            w.mix[place] += 1
+            w.mixed += 1
+        if n >= 0 and not c.edge_seen[n] & IN_SERVICE:
+            c.edge_seen[n] |= IN_SERVICE
+            if remember(s.known, joined(c.hash[row.source], _CALLER)) == NEW:
+                w.new_edges += when >= r.quiet_until
+        if edge >= 0 and not _count(t.window[edge * open_ + ring], t.entity[edge], one):
+            t.counts[LATE_EDGE] += 1
+        elif edge == NO_ROOM:
+            t.counts[EDGE_LIMIT] += 1
+        if environment >= 0:
+            of_all = t.window[environment * open_ + ring]
+            if _count(of_all, t.entity[environment], one):
+                if edge >= 0 and t.window[edge * open_ + ring].active_in != one.start:
+                    t.window[edge * open_ + ring].active_in = one.start
+                    of_all.active += 1
+                if key != UNTOLD and not c.path_seen[c.path_of[i]] & IN_ENVIRONMENT:
+                    _remember_endpoint_of_all(t, c, i, when, environment, of_all)
+                if n >= 0:
+                    if not c.edge_seen[n] & IN_ENVIRONMENT:
+                        _remember_edge_of_all(t, c, i, when, environment, of_all)
+                    of_all.mix[c.share[n]] += 1
+                    of_all.mixed += 1
+            else:
+                t.counts[LATE_ENVIRONMENT] += 1
     return len(c.rows)
 
 
@@ -175,40 +234,20 @@ def advance(t: Tables, watermark: Int, first: Int) -> Int:
 
 
 @inner
-def _refuse(t: Tables, e: Int, when: Int, h: Int, limit: Int) -> Int:
-    """Why a call is not taken, or -1; `h` is its hash if it can be told from others, else 0."""
-    if when > limit:
-        return FUTURE
-    if when < -TIME_LIMIT:
-        return LATE
-    if e < 0:
-        return ENTITY_LIMIT
-    r = t.entity[e]
-    if r.closed_end != NEVER and when < r.closed_end:
-        return LATE
-    if h != 0 and _is_repeated(t.service[r.service], h):
-        return DUPLICATE
-    return -1
-
-
-@inner
-def _hash_of(c: CallRecord, i: Int) -> Int:
-    """A hash of all fields of a call."""
-    row = c.rows[i]
+def _hash_of(row: Any, source: Int, endpoint: Int, method: Int) -> Int:
+    """A hash of all fields of a call but its target; of texts their hashes are given."""
     seconds = row.duration_seconds
     h = joined(row.time_unix_nano, np.int64(seconds * 1e9) if seconds >= 0.0 and seconds < 1e9 else np.int64(-1))
-    h = joined(h, c.hash[row.source])
-    h = joined(h, c.hash[row.endpoint])
-    return joined(joined(h, c.hash[row.method]), np.int64(row.status))
+    return joined(joined(joined(h, source), endpoint), method + np.uint64(row.status))
 
 
 @inner
 def _is_repeated(s: Any, h: Int) -> Flag:
     at = np.int64(h >> np.uint64(1)) & (len(s.seen) - 1)
+    found = False
     for k in range(WAYS):
-        if s.seen[at, k] == h:
-            return True
-    return False
+        found = found or s.seen[at, k] == h
+    return found
 
 
 @inner
@@ -220,32 +259,23 @@ def _note(s: Any, h: Int) -> None:
 
 
 @inner
-def _advance_to(t: Tables, e: Int, when: Int, lateness: Int) -> Flag:
-    """Let an entity's clock follow a call, and close what it passes; False where `out` is full."""
-    r = t.entity[e]
-    step = t.number[STEP]
-    # Beyond what its windows hold, nothing is waited for.
-    r.lateness = max(r.lateness, min(lateness, (t.number[OPEN] - 2) * step))
+def _move_clock(r: Any, when: Int, lateness: Int, step: Int, learn: Int) -> Flag:
+    """Let an entity's clock follow a call; whether it passes the end of a window."""
+    r.lateness = max(r.lateness, lateness)
     if r.closed_end == NEVER:
         start = when - r.lateness
         r.closed_end = start - start % step
-        r.first, r.newest = when, when
-        r.quiet_until = when + t.number[LEARN]
+        r.newest, r.quiet_until = when, when + learn
     r.newest = max(r.newest, when)
-    return close_until(t, e, r.newest - r.lateness)
+    return r.closed_end + step <= r.newest - r.lateness
 
 
 @inner
-def _window(t: Tables, e: Int, one: Call) -> Int:
-    """The row of the open window of a call, made ready, or -1 if it has been closed."""
-    r = t.entity[e]
-    if one.start < r.closed_end:
-        return -1
-    if one.time < t.number[WATERMARK]:
-        r.hold = t.number[WATERMARK] + t.number[HOLD]
-    at = e * t.number[OPEN] + one.ring
-    if t.window[at].start != one.start:
-        w = t.window[at]
+def _count(w: Any, r: Any, one: Call) -> Flag:
+    """Count a call in its window, which is made ready for it; False if the window has been closed."""
+    if w.start != one.start:
+        if one.start < r.closed_end:
+            return False
         w.start = one.start
         w.count, w.timed, w.mixed, w.new_endpoints, w.new_edges, w.active = 0, 0, 0, 0, 0, 0
         for k in range(CLASSES):
@@ -255,112 +285,105 @@ def _window(t: Tables, e: Int, one: Call) -> Int:
         for k in range(SHARES):
             w.mix[k] = 0
         r.waiting += 1
-    return at
-
-
-@inner
-def _add(t: Tables, c: CallRecord, i: Int, one: Call, e: Int, edge: Int, environment: Int) -> None:
-    """Count a call for its service, its edge and the environment."""
-    n = c.edge_of[i]
-    s = t.service[t.entity[e].service]
-    w = t.window[_window(t, e, one)]
-    _count(w, one)
-    key = np.uint64(UNTOLD)
-    if _has_endpoint(c, i):
-        key = _template(t, c, i, one, e)
-        _count_endpoint(t, c, i, one, e, w, key)
-    if n >= 0 and not c.edge_seen[n]:
-        new = remember(s.known, joined(c.hash[c.rows[i].source], _CALLER))
-        if new == NEW:
-            w.new_edges += one.time >= t.entity[e].quiet_until
-    first_of_edge = False
-    if edge >= 0:
-        at = _window(t, edge, one)
-        if at >= 0:
-            _count(t.window[at], one)
-            first_of_edge = t.window[at].count == 1
-        else:
-            t.counts[LATE_EDGE] += 1
-    if environment >= 0:
-        _add_to_environment(t, c, i, one, environment, key, first_of_edge)
-
-
-@inner
-def _count(w: Any, one: Call) -> None:
+    if one.time < one.watermark:
+        r.hold = one.watermark + one.hold
     w.count += 1
     w.calls[one.status] += 1
     if one.bucket >= 0:
         w.timed += 1
         w.buckets[one.bucket] += 1
+    return True
 
 
 @inner
-def _has_endpoint(c: CallRecord, i: Int) -> Flag:
-    at = c.rows[i].endpoint
-    return c.start[at + 1] > c.start[at]
+def _find_template(t: Tables, c: CallRecord, i: Int, when: Int, e: Int) -> None:
+    """Find the template of a call's endpoint, with its method; it holds while the service's templates do not change."""
+    p, row = c.path_of[i], c.rows[i]
+    s = t.service[t.entity[e].service]
+    before = s.collapses
+    key, c.ids[p] = template_of(s, c.data, c.start[row.endpoint], c.start[row.endpoint + 1], t.prefixes)
+    c.template[p] = joined(key, c.hash[row.method]) if key != UNTOLD else key
+    c.collapses[p], c.path_seen[p] = s.collapses, 0
+    if s.collapses != before:
+        # Templates have changed by our own doing: what looks new for that is not.
+        quiet = when + t.number[LEARN]
+        t.entity[e].quiet_until = max(t.entity[e].quiet_until, quiet)
+        if t.number[ENVIRONMENT_SLOT] >= 0:
+            environment = t.entity[t.number[ENVIRONMENT_SLOT]]
+            environment.quiet_until = max(environment.quiet_until, quiet)
 
 
 @inner
-def _template(t: Tables, c: CallRecord, i: Int, one: Call, e: Int) -> Int:
-    """The template of a call's endpoint, with its method; found once a record while the service's do not change."""
+def _remember_endpoint(t: Tables, c: CallRecord, i: Int, when: Int, e: Int, w: Any) -> None:
+    """Note that a service has this endpoint; what cannot be told apart is counted, call by call."""
     p = c.path_of[i]
-    s = t.service[t.entity[e].service]
-    if c.collapses[p] != s.collapses:
-        row = c.rows[i]
-        before = s.collapses
-        key, c.ids[p] = template_of(s, c.data, c.start[row.endpoint], c.start[row.endpoint + 1], t.prefixes)
-        c.template[p] = joined(key, c.hash[row.method]) if key != UNTOLD else key
-        c.collapses[p], c.path_seen[p] = s.collapses, 0
-        if s.collapses != before:
-            # Templates have changed by our own doing: what looks new for that is not.
-            quiet = one.time + t.number[LEARN]
-            t.entity[e].quiet_until = max(t.entity[e].quiet_until, quiet)
-            if t.number[ENVIRONMENT_SLOT] >= 0:
-                environment = t.entity[t.number[ENVIRONMENT_SLOT]]
-                environment.quiet_until = max(environment.quiet_until, quiet)
-    if c.template[p] == UNTOLD:
+    r = t.entity[e]
+    seen = remember(t.service[r.service].known, c.template[p]) if c.template[p] != UNTOLD else FULL
+    if seen == FULL:
         t.counts[ENDPOINT_LIMIT] += 1
-    return c.template[p]
+        return
+    c.path_seen[p] |= IN_SERVICE
+    if seen == NEW:
+        w.new_endpoints += when >= r.quiet_until
 
 
 @inner
-def _count_endpoint(t: Tables, c: CallRecord, i: Int, one: Call, e: Int, w: Any, key: Int) -> None:
-    s = t.service[t.entity[e].service]
-    place = PLACES
-    if key != UNTOLD:
-        if not c.path_seen[c.path_of[i]] & IN_SERVICE:
-            seen = remember(s.known, key)
-            if seen == NEW:
-                w.new_endpoints += one.time >= t.entity[e].quiet_until
-            if seen == FULL:
-                t.counts[ENDPOINT_LIMIT] += 1
-            else:
-                c.path_seen[c.path_of[i]] |= IN_SERVICE
-        place = _place_of(t, c, i, e, key)
-    w.mix[place] += 1
-    w.mixed += 1
+def _remember_endpoint_of_all(t: Tables, c: CallRecord, i: Int, when: Int, e: Int, w: Any) -> None:
+    p = c.path_of[i]
+    c.path_seen[p] |= IN_ENVIRONMENT
+    if remember(t.known[0].cells, joined(c.hash[c.rows[i].target], c.template[p])) == NEW:
+        w.new_endpoints += when >= t.entity[e].quiet_until
 
 
 @inner
-def _place_of(t: Tables, c: CallRecord, i: Int, e: Int, key: Int) -> Int:
-    """The place of an endpoint among those counted by themselves, else `PLACES`; a frequent one is given a place."""
-    s = t.service[t.entity[e].service]
+def _remember_edge_of_all(t: Tables, c: CallRecord, i: Int, when: Int, e: Int, w: Any) -> None:
+    n, row = c.edge_of[i], c.rows[i]
+    c.edge_seen[n] |= IN_ENVIRONMENT
+    edge = joined(c.hash[row.source], c.hash[row.target])
+    c.share[n] = np.int64(edge >> np.uint64(1)) % SHARES
+    if remember(t.known[0].cells, joined(edge, _CALLER)) == NEW:
+        w.new_edges += when >= t.entity[e].quiet_until
+
+
+@inner
+def _place_of(s: Any, key: Int, start: Int) -> Int:
+    """The place of an endpoint in the window that begins at `start`; `PLACES` if it has one only later, -1 if none."""
     for k in range(PLACES):
         if s.place_key[k] == key:
             s.place_count[k] += 1
-            return k
-    least = 0
+            return k if start >= s.place_since[k] else PLACES
     for k in range(PLACES):
-        if s.place_count[k] < s.place_count[least] or (s.place_key[k] == 0 and s.place_key[least] != 0):
-            least = k
+        if s.before_key[k] == key and start < s.place_since[k]:
+            return k
+    return -1
+
+
+@inner
+def _promoted(t: Tables, c: CallRecord, i: Int, e: Int, key: Int, start: Int) -> Int:
+    """The place that an endpoint without one is given for being frequent, from this window on; else `PLACES`.
+
+    What decides hangs on the service's calls alone, not on what watermarks have closed meanwhile.
+    """
+    r = t.entity[e]
+    s = t.service[r.service]
+    _grow_old(s, r.newest // (AGE * t.number[STEP]))
     often = count_key(s.frequency, key)
     if often < PROMOTED or s.names == NAMES:
         return PLACES
+    least = 0
+    for k in range(1, PLACES):
+        is_free, free = s.place_key[k] == 0, s.place_key[least] == 0
+        if not free and (is_free or s.place_count[k] < s.place_count[least]):
+            least = k
     if s.place_key[least] != 0:
-        if often <= 2 * np.int64(s.place_count[least]):
+        settled = r.newest - r.lateness - t.number[STEP] >= s.place_since[least]
+        if often <= 2 * np.int64(s.place_count[least]) or not settled:
             return PLACES
-        _vacate(t, e, least)
+        _vacate(t, e, least, start)
+        s.moving[least] = 1
+    s.before_key[least], s.before_name[least] = s.place_key[least], s.place_name[least]
     s.place_key[least], s.place_count[least], s.place_name[least] = key, often, s.names
+    s.place_since[least] = start
     naming = t.naming[t.number[NAMED]]
     naming.row, naming.entity, naming.name, naming.ids = i, e, s.names, c.ids[c.path_of[i]]
     t.number[NAMED] += 1
@@ -369,43 +392,21 @@ def _place_of(t: Tables, c: CallRecord, i: Int, e: Int, key: Int) -> Int:
 
 
 @inner
-def _vacate(t: Tables, e: Int, place: Int) -> None:
-    """Count what an endpoint has among all others."""
-    r = t.entity[e]
-    for k in range(t.number[OPEN]):
-        w = t.window[np.int64(e) * t.number[OPEN] + k]
-        w.mix[PLACES] += w.mix[place]
-        w.mix[place] = 0
-    r.mix_usual[PLACES] += r.mix_usual[place]
-    r.mix_now[PLACES] += r.mix_now[place]
-    r.mix_usual[place], r.mix_now[place] = 0.0, 0.0
+def _grow_old(s: Any, age: Int) -> None:
+    """Let frequencies fade with the time of calls."""
+    if s.age == 0:
+        s.age = age
+    for _ in range(min(age - s.age, 32)):
+        halve(s.frequency)
+        halve(s.place_count)
+    s.age = max(s.age, age)
 
 
 @inner
-def _add_to_environment(
-    t: Tables, c: CallRecord, i: Int, one: Call, environment: Int, key: Int, first_of_edge: Flag
-) -> None:
-    at = _window(t, environment, one)
-    if at < 0:
-        t.counts[LATE_ENVIRONMENT] += 1
-        return
-    w = t.window[at]
-    target = c.hash[c.rows[i].target]
-    told = one.time >= t.entity[environment].quiet_until
-    _count(w, one)
-    p, n = c.path_of[i], c.edge_of[i]
-    if key != UNTOLD and not c.path_seen[p] & IN_ENVIRONMENT:
-        c.path_seen[p] |= IN_ENVIRONMENT
-        if remember(t.known[0].cells, joined(target, key)) == NEW:
-            w.new_endpoints += told
-    if n < 0:
-        return
-    if not c.edge_seen[n]:
-        c.edge_seen[n] = 1
-        edge = joined(c.hash[c.rows[i].source], target)
-        c.share[n] = np.int64(edge >> np.uint64(1)) % SHARES
-        if remember(t.known[0].cells, joined(edge, _CALLER)) == NEW:
-            w.new_edges += told
-    w.mix[c.share[n]] += 1
-    w.mixed += 1
-    w.active += first_of_edge
+def _vacate(t: Tables, e: Int, place: Int, start: Int) -> None:
+    """Count what an endpoint has among all others, from the window that begins at `start` on."""
+    for k in range(t.number[OPEN]):
+        w = t.window[np.int64(e) * t.number[OPEN] + k]
+        if w.start >= start:
+            w.mix[PLACES] += w.mix[place]
+            w.mix[place] = 0

@@ -19,10 +19,10 @@ CLASSES = 6
 """Calls by the first digit of their status, 0 = no answer."""
 
 FULL = 100
-"""A window with so many timed calls is judged alone; only the last such window of an entity is kept."""
+"""So many calls are enough for anything; of windows that have them, only the last is kept of an entity."""
 
-JUDGED = 20
-"""So many calls are enough for ratios and for quantiles up to the 95th; p99 takes `FULL`."""
+JUDGED, FAILED = 20, 3
+"""So many calls are enough for quantiles up to the 95th, and for ratios if so many have failed."""
 
 HISTORY = 60
 """Closed windows that are remembered."""
@@ -45,6 +45,9 @@ PROMOTED = 5
 AGE = 120
 """Windows after which endpoint frequencies count half."""
 
+LEAST_EMPTY, MOST_EMPTY = 12, 720
+"""Windows without calls that are given before an entity counts as silent, whatever its usual gaps."""
+
 MIX_KEPT, MIX_LEAST, MIX_KNOWN = 50.0, 20.0, 100.0
 """Calls that a mix is made of: a window and what it takes of those before it; the fewest; those of the usual mix."""
 
@@ -56,7 +59,6 @@ _RECENT_CALLS = 512
 ENTITY = np.dtype(
     [
         ("newest", "i8"),  # largest event time
-        ("first", "i8"),  # time of the first call
         ("lateness", "i8"),  # the longest of its sources, nanoseconds
         ("hold", "i8"),  # watermarks below this close nothing
         ("closed_end", "i8"),  # end of the last closed window: calls before it are late
@@ -79,7 +81,7 @@ ENTITY = np.dtype(
     align=True,
 )
 NEW_ENTITY = {
-    "newest": NEVER, "first": NEVER, "hold": NEVER, "closed_end": NEVER, "quiet_until": FOREVER, "service": -1,
+    "newest": NEVER, "hold": NEVER, "closed_end": NEVER, "quiet_until": FOREVER, "service": -1,
 }  # fmt: skip
 
 WINDOW = np.dtype(
@@ -94,19 +96,25 @@ WINDOW = np.dtype(
         ("new_endpoints", "i4"),
         ("new_edges", "i4"),
         ("active", "i4"),  # edges, of the environment
+        ("active_in", "i8"),  # of an edge: the window of the environment that has counted it
     ],
     align=True,
 )
-NEW_WINDOW = {"start": NEVER}
+NEW_WINDOW = {"start": NEVER, "active_in": NEVER}
 
 SERVICE_ROW = np.dtype(
     [
         ("seen", "u8", (_RECENT_CALLS, WAYS)),  # hashes of the last calls
         ("place_key", "u8", (PLACES,)),  # template, 0 = free
+        ("place_since", "i8", (PLACES,)),  # start of the first window it counts in
+        ("before_key", "u8", (PLACES,)),  # whose place it was in the windows before
+        ("age", "i8"),  # how often frequencies were halved, by the time of calls
         *PREFIX_FIELDS,
         ("frequency", "u4", (CELLS,)),  # of endpoints without a place
         ("place_count", "u4", (PLACES,)),
         ("place_name", "i4", (PLACES,)),
+        ("before_name", "i4", (PLACES,)),
+        ("moving", "i4", (PLACES,)),  # whether what is known of the mix still has it under the one before
         ("names", "i4"),  # names given so far
         ("spare", "i4"),
         ("known", "u2", (filter_cells(512),)),  # endpoints and callers ever seen
@@ -127,8 +135,8 @@ FEATURES = ENDPOINTS + NAMES
 MOST_EMITTED = ENDPOINTS + PLACES
 
 (
-    EMITTED, NAMED, WATERMARK, STEP, OPEN, LEAST, LOOKBACK, LEARN, HOLD, LEAST_EMPTY, MOST_EMPTY, ENVIRONMENT_SLOT,
-) = range(12)  # fmt: skip
+    EMITTED, NAMED, WATERMARK, STEP, OPEN, LEAST, LOOKBACK, LEARN, HOLD, ENVIRONMENT_SLOT,
+) = range(10)  # fmt: skip
 """Places in `Tables.number`; from STEP on they are settings."""
 
 REASONS = (
@@ -137,7 +145,7 @@ REASONS = (
 LATE, FUTURE, DUPLICATE, ENTITY_LIMIT, EDGE_LIMIT, ENDPOINT_LIMIT, LATE_EDGE, LATE_ENVIRONMENT = range(8)
 """Places in `Tables.counts`."""
 
-OUT = np.dtype([("time", "i8"), ("value", "f8"), ("entity", "i4"), ("feature", "i4")], align=True)
+OUT = np.dtype([("time", "i8"), ("value", "f8"), ("entity", "i4"), ("feature", "i2"), ("first", "i2")], align=True)
 NAMING = np.dtype([("row", "i8"), ("entity", "i4"), ("name", "i4"), ("ids", "i4"), ("spare", "i4")], align=True)
 
 
@@ -184,7 +192,7 @@ class CallRecord(NamedTuple):
     edge: Any
     """int32[edges]: its entity slot, or -1."""
     edge_seen: Any
-    """uint8[edges]: whether it is remembered by now."""
+    """uint8[edges]: by whom it is remembered by now."""
     share: Any
     """int64[edges]: its part of the environment's mix, once it is seen."""
     path_of: Any

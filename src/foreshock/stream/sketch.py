@@ -57,7 +57,7 @@ BOUNDS = np.multiply.accumulate(np.r_[LEAST_SECONDS, np.full(BUCKETS - 1, _GROWT
 """Upper ends of the buckets, float64[BUCKETS], seconds: each (1 + α) / (1 − α) times the one before."""
 
 LARGEST_SECONDS = float(BOUNDS[-1])
-"""13 minutes."""
+"""Nearly 13 minutes."""
 
 _MIDDLE = 2 / (1 + _GROWTH)
 
