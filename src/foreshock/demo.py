@@ -20,7 +20,7 @@ from foreshock.runtime.warm import warm
 from foreshock.shop.faults import KINDS
 from foreshock.shop.judge import Finding, about_shop, judge
 from foreshock.shop.source import ShopSource
-from foreshock.types import Alert, AlertKind, rfc3339
+from foreshock.types import Alert, rfc3339
 
 FIRST_FAULT_SECONDS = 20.0
 LEAST_QUIET_SECONDS = 5.0
@@ -86,8 +86,8 @@ class Demo:
         """What became of each fault so far, and the alerts about the shop since it is live that belong to none."""
         now, began = self.app.clock.now_unix_nano(), self.shop.live_unix_nano
         truths = [truth for truth in self.shop.truth() if truth.since_unix_nano <= now]
-        alerts = [one for one in list(self.app.engine.said.values()) if one.kind is not AlertKind.WATCHDOG]
-        found, rest = judge(truths, alerts)
+        alerts = list(self.app.engine.said.values())
+        found, rest = judge(truths, alerts, self.app.engine.decided)
         return found, [one for one in rest if about_shop(one) and 0 < began <= one.starts_unix_nano]
 
     def report(self) -> dict[str, Any]:

@@ -24,10 +24,14 @@ SOURCE = "shop"
 
 @dataclass(slots=True)
 class Played:
-    """What was said of a stretch of the shop's time: the latest state of each episode, by id; and what was true."""
+    """What was said of a stretch of the shop's time, and what was true.
+
+    `alerts` = the latest state of each episode, by id; `decided` = when each was first decided (Unix ns).
+    """
 
     truths: tuple[Truth, ...] = ()
     alerts: dict[str, Alert] = field(default_factory=dict)
+    decided: dict[str, int] = field(default_factory=dict)
     calls: int = 0
     rows: int = 0
 
@@ -75,4 +79,5 @@ def play(
 def _note(out: Played, outputs: Outputs) -> None:
     for alert in outputs.alerts:
         out.alerts[alert.episode] = alert
+        out.decided.setdefault(alert.episode, alert.decided_unix_nano)
     out.rows += sum(len(columns.rows) for columns in outputs.columns)

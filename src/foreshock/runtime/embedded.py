@@ -79,6 +79,8 @@ class Embedded:
         self.recovered_records = 0
         # The latest state of each episode that this process spoke of; the oldest go first.
         self.said: dict[str, Alert] = {}
+        # When each of them was first decided (Unix ns).
+        self.decided: dict[str, int] = {}
         self.ready = threading.Event()
         # When the watermark last rose, and when recovery was over, by the clock.
         self.advanced_unix_nano = self.ready_unix_nano = clock.now_unix_nano()
@@ -331,8 +333,10 @@ class Embedded:
         for alert in alerts:
             self.said.pop(alert.episode, None)
             self.said[alert.episode] = alert
+            self.decided.setdefault(alert.episode, alert.decided_unix_nano)
             if len(self.said) > MOST_SAID:
-                del self.said[next(iter(self.said))]
+                oldest = next(iter(self.said))
+                del self.said[oldest], self.decided[oldest]
 
     def _forget(self, control: Control, emit: bool) -> None:
         """Take what is shown and stored of the entities away.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -61,20 +61,22 @@ class Finding:
         return any(alert.notified for alert in self.alerts)
 
 
-def judge(truths: Sequence[Truth], alerts: Iterable[Alert]) -> tuple[list[Finding], list[Alert]]:
-    """The finding of each fault, and the alerts that belong to none.
+def judge(
+    truths: Sequence[Truth], alerts: Iterable[Alert], decided: Mapping[str, int]
+) -> tuple[list[Finding], list[Alert]]:
+    """The finding of each fault, and the alerts that belong to none; `decided` = episode → when it was first decided.
 
     An alert belongs to a fault if it starts between the fault's start and `RECOVERY_SECONDS` after its end, and is about
     the true service, one that can feel the fault, a call to or from one of these, or the shop as a whole. `alerts` hold
     each episode once.
     """
-    episodes = sorted(alerts, key=lambda alert: (alert.decided_unix_nano, alert.key))
+    episodes = sorted(alerts, key=lambda alert: (decided[alert.episode], alert.key))
     findings: list[Finding] = []
     taken: set[str] = set()
     for truth in truths:
-        mine = tuple(alert for alert in episodes if _belongs(alert, truth))
+        mine = tuple(alert for alert in episodes if _belongs(alert, decided[alert.episode], truth))
         taken |= {alert.episode for alert in mine}
-        findings.append(_finding(truth, mine))
+        findings.append(_finding(truth, mine, decided))
     return findings, [alert for alert in episodes if alert.episode not in taken]
 
 
@@ -89,17 +91,17 @@ def about_shop(alert: Alert) -> bool:
     return bool(services_of(alert)) or "deployment_environment_name" in dict(alert.labels)
 
 
-def _belongs(alert: Alert, truth: Truth) -> bool:
+def _belongs(alert: Alert, decided: int, truth: Truth) -> bool:
     until = truth.until_unix_nano + round(RECOVERY_SECONDS * NANO)
     # A window that holds the start of a fault begins before it.
-    if alert.decided_unix_nano <= truth.since_unix_nano or alert.starts_unix_nano >= until:
+    if decided <= truth.since_unix_nano or alert.starts_unix_nano >= until:
         return False
     named = services_of(alert)
     touched = (truth.service, *truth.suffers)
     return any(one in touched for one in named) if named else about_shop(alert)
 
 
-def _finding(truth: Truth, alerts: tuple[Alert, ...]) -> Finding:
+def _finding(truth: Truth, alerts: tuple[Alert, ...], decided: Mapping[str, int]) -> Finding:
     if not alerts:
         return Finding(truth)
     right = [alert for alert in alerts if truth.service in services_of(alert)]
@@ -108,7 +110,7 @@ def _finding(truth: Truth, alerts: tuple[Alert, ...]) -> Finding:
     return Finding(
         truth,
         alerts,
-        (alerts[0].decided_unix_nano - truth.since_unix_nano) / 1e9,
+        (decided[alerts[0].episode] - truth.since_unix_nano) / 1e9,
         truth.service if right else (named[0] if named else ""),
         _feature(shown),
         any(_names(alert, FEATURES[truth.feature]) for alert in right),
