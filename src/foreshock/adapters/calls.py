@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +20,9 @@ from foreshock.adapters.times import times_of_values
 from foreshock.errors import BadInputError
 from foreshock.types import CALL, Calls
 
+MAX_CALLS = 500_000
+"""Most calls of one body."""
+
 MAX_NAMES = 100_000
 """Most distinct services, methods and endpoints of one body."""
 
@@ -29,7 +34,7 @@ NO_ANSWER = frozenset({"", "timeout", "error", "refused", "reset", "cancelled"})
 
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_FIRST_ROW = 4096
+_FIRST_ROW, _FIRST_LINES = 4096, 1000
 _MOST_SHOWN = 12
 _TOO_LONG, _TOO_MANY = -1, -2
 
@@ -85,7 +90,6 @@ _KEYS = {one.name: one.encode_name for one in msgspec.structs.fields(_Row)}
 _DOCUMENT = msgspec.json.Decoder(_Document)
 _ROW = msgspec.json.Decoder(_Row)
 _ROWS = msgspec.json.Decoder(list[_Row])
-_PARTS = msgspec.json.Decoder(list[Raw])
 
 Names = dict[str, int]
 """Texts and their places, in the order of the places."""
@@ -96,7 +100,8 @@ def decode_calls(payload: bytes, received_unix_nano: int) -> Calls:
 
     A call without a time has `received_unix_nano`. What cannot be used is counted in `dropped`: `bad_json`, `not_utf8`,
     `not_an_object`, `no_target`, `name_too_long`, `too_many_names`, `bad_status`, `bad_duration`, `bad_time`. Raises
-    BadInputError if the body is broken as a whole (also `bad_columns`), or if not one call can be used.
+    BadInputError if the body is broken as a whole (also `bad_columns`, `too_many_calls`), or if not one call can be
+    used.
     """
     drops = Drops()
     body = payload.removeprefix(_BOM).strip()
@@ -110,9 +115,8 @@ def decode_calls(payload: bytes, received_unix_nano: int) -> Calls:
     else:
         rows, numbers = [document], np.ones(1, np.int64)
     names: Names = {}
-    places = {name: _places(_texts(_column(rows, _FIELDS[name])), clean, names) for name, clean in _CLEAN.items()}
-    given = {name: _column(rows, attributes) for name, attributes in _FIELDS.items() if name not in places}
-    return _calls(names, places, given, received_unix_nano, numbers, drops, _notes(body))
+    places = {name: _places(_texts(_column(rows, name)), clean, names) for name, clean in _CLEAN.items()}
+    return _calls(names, places, partial(_column, rows), received_unix_nano, numbers, drops, _notes(body))
 
 
 def encode_calls(calls: Calls) -> bytes:
@@ -139,23 +143,50 @@ def _document(body: bytes) -> _Document | None:
 def _rows(body: bytes, drops: Drops) -> tuple[Sequence[_Row], NDArray[np.int64]]:
     """The rows of an array or of lines, and their numbers, from 1; blank lines have none."""
     array = body[:1] == b"["
+    _bound(body.count(b"{"))
     try:
         rows = _ROWS.decode(body) if array else _ROW.decode_lines(body)
         return rows, np.arange(1, len(rows) + 1)
     except _BROKEN:
-        pass
+        return _objects(body, drops) if array else _lines(body, drops)
+
+
+def _objects(body: bytes, drops: Drops) -> tuple[Sequence[_Row], NDArray[np.int64]]:
+    """The objects of an array that holds other things too."""
     try:
-        parts = _PARTS.decode(body) if array else [line for line in body.split(b"\n") if line.strip()]
+        values = msgspec.json.decode(body)
     except _BROKEN as error:
         raise BadInputError(*_trouble(error)) from error
-    rows, numbers = [], []
-    for number, part in enumerate(parts, 1):
+    fine = np.fromiter((type(value) is dict for value in values), np.bool_, len(values))
+    numbers = np.arange(1, len(values) + 1)
+    drops.add_rows("not_an_object", numbers[~fine])
+    return msgspec.convert([value for value in values if type(value) is dict], list[_Row]), numbers[fine]
+
+
+def _lines(body: bytes, drops: Drops) -> tuple[Sequence[_Row], NDArray[np.int64]]:
+    """The rows of lines of which some are broken; BadInputError where most are: that is something else."""
+    rows: list[_Row] = []
+    numbers: list[int] = []
+    number = 0
+    for line in io.BytesIO(body):
+        if not line.strip():
+            continue
+        number += 1
         try:
-            rows.append(_ROW.decode(part))
+            rows.append(_ROW.decode(line))
             numbers.append(number)
         except _BROKEN as error:
             drops.add(_trouble(error)[0], 1, number)
+            if number > _FIRST_LINES and len(rows) < number / 2:
+                raise BadInputError(
+                    drops.worst(), f"most of its lines are broken ({'; '.join(drops.notes())})"
+                ) from error
     return rows, np.array(numbers, np.int64)
+
+
+def _bound(count: int) -> None:
+    if count > MAX_CALLS:
+        raise BadInputError("too_many_calls", f"a body may have {MAX_CALLS} calls: send several smaller ones")
 
 
 def _trouble(error: Exception) -> tuple[str, str]:
@@ -164,7 +195,7 @@ def _trouble(error: Exception) -> tuple[str, str]:
         return "not_utf8", f"the text is not UTF-8: {error.reason}"
     if isinstance(error, RecursionError):
         return "bad_json", "the JSON is nested too deeply"
-    if isinstance(error, msgspec.ValidationError):
+    if isinstance(error, msgspec.ValidationError) and "Expected" in str(error):
         return "not_an_object", f"a call is a JSON object: {error}"
     return "bad_json", f"the JSON is broken: {error}"
 
@@ -200,22 +231,22 @@ def _of_columns(document: _Document, received_unix_nano: int, drops: Drops) -> C
         raise BadInputError("bad_columns", "`names` is not an array of texts")
     if len(texts) > MAX_NAMES:
         raise BadInputError("too_many_names", f"a body may have {MAX_NAMES} names")
-    given = {name: _column([document], attributes)[0] for name, attributes in _FIELDS.items()}
+    given = {name: _column([document], name)[0] for name in _FIELDS}
     columns = {name: column for name, column in given.items() if column is not UNSET}
     if set(map(type, columns.values())) - {list} or len({*map(len, columns.values())}) != 1:
         raise BadInputError("bad_columns", "beside `names` stand arrays of one length, one a field")
     n = len(next(iter(columns.values())))
-    names: Names = {text: at for at, text in enumerate(texts)}
-    if len(names) < len(texts):
-        raise BadInputError("bad_columns", "a name stands in `names` more than once")
+    _bound(n)
+    names: Names = {}
+    for text in texts:
+        names.setdefault(text, len(names))
     places = {name: _moved(columns.get(name), n, texts, clean, names) for name, clean in _CLEAN.items()}
-    rest = {name: columns.get(name, [UNSET] * n) for name in given if name not in places}
-    return _calls(names, places, rest, received_unix_nano, np.arange(1, n + 1), drops, ())
+    return _calls(
+        names, places, lambda name: columns.get(name, [UNSET] * n), received_unix_nano, np.arange(1, n + 1), drops, ()
+    )
 
 
-def _moved(
-    column: Any, n: int, texts: Sequence[str], clean: Callable[[str], str], names: Names
-) -> NDArray[np.int32]:
+def _moved(column: Any, n: int, texts: Sequence[str], clean: Callable[[str], str], names: Names) -> NDArray[np.int32]:
     """Places of the cleaned texts that a column of places points to: int32[n]."""
     if column is None:
         return np.full(n, _places([""], clean, names)[0], np.int32)
@@ -228,10 +259,11 @@ def _moved(
     return to[at]
 
 
-def _column(rows: Sequence[_Row], attributes: Sequence[str]) -> list[Any]:
-    """The values of the first of these attributes that a row has; UNSET where it has none."""
-    column = list(map(attrgetter(attributes[0]), rows))
-    for other in attributes[1:]:
+def _column(rows: Sequence[_Row], name: str) -> list[Any]:
+    """The values of a field, by the first of its attributes that a row has; UNSET where it has none."""
+    first, *others = _FIELDS[name]
+    column = list(map(attrgetter(first), rows))
+    for other in others:
         if UnsetType not in set(map(type, column)):
             break
         column = [
@@ -280,16 +312,16 @@ def _path(text: str) -> str:
 
 
 def _calls(
-    names: Names, places: dict[str, NDArray[np.int32]], given: dict[str, list[Any]], received_unix_nano: int,
+    names: Names, places: dict[str, NDArray[np.int32]], given: Callable[[str], list[Any]], received_unix_nano: int,
     numbers: NDArray[np.int64], drops: Drops, notes: tuple[str, ...],
 ) -> Calls:  # fmt: skip
-    """The calls of columns: `places` point into `names`, `given` are values as they were decoded."""
+    """The calls of columns: `places` point into `names`, `given` gives the values of a field as they were decoded."""
     rows = np.zeros(len(numbers), CALL)
     for name, column in places.items():
         rows[name] = column
-    rows["status"], answered = _statuses(given["status"])
-    rows["duration_seconds"], lasted = _seconds(given["seconds"], given["milliseconds"])
-    rows["time_unix_nano"], timed = _times(given["time"], given["nanoseconds"], received_unix_nano)
+    rows["status"], answered = _statuses(given("status"))
+    rows["duration_seconds"], lasted = _seconds(given)
+    rows["time_unix_nano"], timed = _times(given, received_unix_nano)
     keep = np.ones(len(rows), np.bool_)
     least = np.minimum.reduce([*places.values()])
     for reason, wrong in (
@@ -322,34 +354,36 @@ def _status(value: Any) -> int:
         return 0
     if type(value) is str:
         text = value.strip().lower()
-        return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0 if text in NO_ANSWER else -1
+        return 0 if text in NO_ANSWER else int(text) if len(text) <= 3 and text.isascii() and text.isdigit() else -1
     if type(value) is float:
         return int(value) if value.is_integer() else -1
     return value if type(value) is int else -1
 
 
-def _seconds(seconds: list[Any], milliseconds: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _seconds(given: Callable[[str], list[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Durations float64[n] in seconds, NaN where there is none, and which of them can be believed."""
-    missing = _missing(seconds)
+    values = given("seconds")
+    missing = _missing(values)
     if missing is None:
-        out, fine = numbers_of(seconds)
+        out, fine = numbers_of(values)
     else:
-        out, fine = numbers_of([None if value is UNSET else value for value in seconds])
-        other, good = numbers_of([None if value is UNSET else value for value in milliseconds])
+        out, fine = numbers_of([None if value is UNSET else value for value in values])
+        other, good = numbers_of([None if value is UNSET else value for value in given("milliseconds")])
         out, fine = np.where(missing, other / 1e3, out), np.where(missing, good, fine)
     return out, fine & ~((out < 0) | (out > MAX_SECONDS))
 
 
-def _times(times: list[Any], nanos: list[Any], received_unix_nano: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _times(given: Callable[[str], list[Any]], received_unix_nano: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Times int64[n] in Unix ns, and which of them are some; those that were not given are when it was received."""
-    out, timed = np.full(len(times), received_unix_nano, np.int64), np.ones(len(times), np.bool_)
-    for values, unit in ((nanos, "ns"), (times, "auto")):
-        missing = _missing(values)
-        if missing is None:
-            return times_of_values(values, unit)
-        if not missing.all():
-            given, good = times_of_values(values, unit)
-            out, timed = np.where(missing, out, given), np.where(missing, timed, good)
+    out, timed = times_of_values(values := given("time"), "auto")
+    missing = _missing(values)
+    if missing is not None:
+        others, good = times_of_values(values := given("nanoseconds"), "ns")
+        out, timed = np.where(missing, others, out), np.where(missing, good, timed)
+        neither = _missing(values)
+        if neither is not None:
+            neither &= missing
+            out, timed = np.where(neither, received_unix_nano, out), timed | neither
     return out, timed
 
 
