@@ -1,0 +1,1 @@
+"""A shop of microservices that lives, and in which things break."""
