@@ -139,7 +139,7 @@ def compile_ahead(config: Config, say: Callable[[str], None]) -> None:
 
 
 def fault_report(finding: Finding) -> dict[str, Any]:
-    """A fault and what became of it, for programs; `found_service` and `found_feature` are null where nothing was found."""
+    """A fault and what became of it, for programs; where nothing was found, what was found is null."""
     truth = finding.truth
     return {
         "kind": truth.kind,

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import config, demo, log, replay, run, tools
+from foreshock.cli import bench, config, demo, log, replay, run, tools
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("replay")(replay.replay)
 app.command("check")(config.check)
 app.add_typer(config.app, name="config")
 app.add_typer(log.app, name="log")
+app.add_typer(bench.app, name="bench")
 app.command("plan")(tools.plan)
 app.command("doctor")(tools.doctor)
 app.command("version")(tools.version)

@@ -41,14 +41,15 @@ def counted(count: int, what: str) -> str:
 
 def emit_json(value: Any) -> None:
     """Print one JSON document; what is not finite is null."""
-    sys.stdout.write(json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(finite(value), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same data with null in place of numbers that are not finite."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and value - value != 0.0 else value
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
 from foreshock.shop.faults import Feature, Truth
+from foreshock.shop.topology import SHOP, Topology
 from foreshock.types import Alert
 
 NANO = 1_000_000_000
@@ -25,7 +27,7 @@ FEATURES: dict[Feature, tuple[str, ...]] = {
     "disk": ("container.filesystem.*",),
     "pool": ("db.client.connections.*",),
 }  # fmt: skip
-"""What a family of features is called in telemetry: an alert that names one of these names what the fault moves first."""
+"""What a family of features is called in telemetry: an alert that names one names what the fault moves first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ def judge(
 ) -> tuple[list[Finding], list[Alert]]:
     """The finding of each fault, and the alerts that belong to none; `decided` = episode → when it was first decided.
 
-    An alert belongs to a fault if it starts between the fault's start and `RECOVERY_SECONDS` after its end, and is about
-    the true service, one that can feel the fault, a call to or from one of these, or the shop as a whole. `alerts` hold
-    each episode once.
+    An alert belongs to a fault if it is decided after the fault's start and starts no later than `RECOVERY_SECONDS` after
+    its end, and is about one of `touched`, a call to or from one of them, or the shop as a whole. `alerts` hold each
+    episode once.
     """
     episodes = sorted(alerts, key=lambda alert: (decided[alert.episode], alert.key))
     findings: list[Finding] = []
@@ -78,6 +80,20 @@ def judge(
         taken |= {alert.episode for alert in mine}
         findings.append(_finding(truth, mine, decided))
     return findings, [alert for alert in episodes if alert.episode not in taken]
+
+
+@cache
+def touched(truth: Truth, topology: Topology = SHOP) -> frozenset[str]:
+    """Services that a fault reaches: its own, those that feel it, and those that get less to do, or more, because of it.
+
+    >>> from foreshock.shop.faults import Truth
+    >>> sorted(touched(Truth("crash", "payment", "availability", "large", 0, 1, SHOP.upstream("payment"))))
+    ['checkout', 'gateway', 'inventory', 'payment', 'postgres', 'shipping']
+    """
+    through = [truth.service, *(one for one in truth.suffers if one != topology.entry)]
+    return frozenset(
+        (truth.service, *truth.suffers, *(callee for one in through for callee in topology.downstream(one)))
+    )
 
 
 def services_of(alert: Alert) -> tuple[str, ...]:
@@ -97,8 +113,7 @@ def _belongs(alert: Alert, decided: int, truth: Truth) -> bool:
     if decided <= truth.since_unix_nano or alert.starts_unix_nano >= until:
         return False
     named = services_of(alert)
-    touched = (truth.service, *truth.suffers)
-    return any(one in touched for one in named) if named else about_shop(alert)
+    return not touched(truth).isdisjoint(named) if named else about_shop(alert)
 
 
 def _finding(truth: Truth, alerts: tuple[Alert, ...], decided: Mapping[str, int]) -> Finding:

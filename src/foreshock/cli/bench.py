@@ -1,0 +1,74 @@
+"""`foreshock bench`: how well it detects, measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foreshock.cli.output import all_imported, emit_json, errors, finite, lines
+from foreshock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foreshock.bench.shop import Quiet, Trial
+
+app = typer.Typer(help="Measure how well it detects.", no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure how well it detects."""
+
+
+@app.command("shop")
+def shop(
+    seeds: Annotated[int, typer.Option("--seeds", min=0, max=100, help="Shops for each kind and size of fault.")] = 5,
+    days: Annotated[int, typer.Option("--days", min=0, max=365, help="Days without faults.")] = 30,
+    fault: Annotated[
+        list[str] | None, typer.Option("--fault", help="Only this kind; may be given again (default: all).")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Processes at a time.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for shop.json, the result with every trial.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Break the simulated shop in every way and play quiet days: found, right service and feature, delay, budget."""
+    from foreshock.bench import shop as bench
+    from foreshock.shop.faults import KINDS
+
+    kinds = [kind for kind in KINDS if not fault or kind in fault]
+    if unknown := set(fault or ()) - set(KINDS):
+        raise ConfigError(f"there is no fault {sorted(unknown)[0]!r}; there are {', '.join(KINDS)}")
+    all_imported()
+    trials, quiet = _measure(seeds, days, jobs, kinds, show=not as_json and sys.stderr.isatty())
+    report = bench.report(trials, quiet)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "shop.json").write_text(json.dumps(finite(report), indent=1) + "\n")
+    if as_json:
+        emit_json(report)
+    else:
+        lines(*bench.table(trials, quiet))
+
+
+def _measure(seeds: int, days: int, jobs: int, kinds: list[str], show: bool) -> tuple[list[Trial], Quiet | None]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from foreshock.bench import shop as bench
+
+    trials: list[Trial] = []
+    quiet: Quiet | None = None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors(), transient=True, disable=not show) as progress:
+        bar = progress.add_task("breaking the shop", total=None)
+        for done, total, result in bench.run(seeds, days, jobs, kinds):
+            progress.update(bar, completed=done, total=total)
+            if isinstance(result, bench.Quiet):
+                quiet = result
+            else:
+                trials.append(result)
+    return trials, quiet
