@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from foreshock.errors import ConfigError
 
 if TYPE_CHECKING:
     from foreshock.bench.shop import Quiet, Trial
+    from foreshock.shop.faults import FaultKind
 
 app = typer.Typer(help="Measure how well it detects.", no_args_is_help=True)
 
@@ -55,7 +57,9 @@ def shop(
         lines(*bench.table(trials, quiet))
 
 
-def _measure(seeds: int, days: int, jobs: int, kinds: list[str], show: bool) -> tuple[list[Trial], Quiet | None]:
+def _measure(
+    seeds: int, days: int, jobs: int, kinds: Sequence[FaultKind], show: bool
+) -> tuple[list[Trial], Quiet | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from foreshock.bench import shop as bench

@@ -68,7 +68,7 @@ def judge(
 ) -> tuple[list[Finding], list[Alert]]:
     """The finding of each fault, and the alerts that belong to none; `decided` = episode → when it was first decided.
 
-    An alert belongs to a fault if it is decided after the fault's start and starts no later than `RECOVERY_SECONDS` after
+    An alert belongs to a fault if it is decided after the fault's start, starts no later than `RECOVERY_SECONDS` after
     its end, and is about one of `touched`, a call to or from one of them, or the shop as a whole. `alerts` hold each
     episode once.
     """
@@ -84,7 +84,7 @@ def judge(
 
 @cache
 def touched(truth: Truth, topology: Topology = SHOP) -> frozenset[str]:
-    """Services that a fault reaches: its own, those that feel it, and those that get less to do, or more, because of it.
+    """Services that a fault reaches: its own, those that feel it, and those that have less or more to do because of it.
 
     >>> from foreshock.shop.faults import Truth
     >>> sorted(touched(Truth("crash", "payment", "availability", "large", 0, 1, SHOP.upstream("payment"))))
