@@ -69,6 +69,7 @@ LEAST_CHANGES = {
     "calls.*.distance": 0.1,
     "calls.new_endpoints": 5.0,
     "calls.new_*": 2.0,
+    "calls.active_edges": 5.0,
 }
 """Changes of features that are worth an alert at the least, where the settings (`min_change`) say nothing else."""
 
