@@ -33,7 +33,7 @@ def run() -> list[dict[str, Any]]:
     peer = statistics.median(counts)
     rows = []
     for name, distinct in (("calls.fingerprint", False), ("calls.fingerprint.distinct", True)):
-        note = "every call with an endpoint of its own" if distinct else "20 services, 40 edges, 100 paths"
+        note = "every call with an endpoint of its own" if distinct else "20 services of 5 paths, 40 edges"
         value = statistics.median(_fingerprints(rng, distinct) for _ in range(ROUNDS))
         rows.append(_row(name, value, "ns/call", "Counter a window", peer, f"records of {RECORD:,}, {note}"))
     return [*rows, _durations(rng)]
@@ -50,7 +50,7 @@ def _record(rng: np.random.Generator, second: int, distinct: bool = False) -> In
     target = rng.integers(0, 20, RECORD)
     rows["target"], rows["source"] = 1 + target, 1 + (target + rng.integers(1, 3, RECORD)) % 20
     rows["method"] = 21
-    rows["endpoint"] = 22 + (np.arange(RECORD) if distinct else rng.integers(0, 100, RECORD))
+    rows["endpoint"] = 22 + (np.arange(RECORD) if distinct else 5 * target + rng.integers(0, 5, RECORD))
     rows["status"] = rng.choice([200, 200, 200, 200, 404, 500, 0], RECORD)
     return Intake("s", START + second * SECOND, Samples.empty(), Calls(names, rows, {}))
 
