@@ -274,9 +274,10 @@ class Fingerprint:
             service[at] = self._slot_of((("service.name", names[at]),), SERVICE)
         edge = np.full(edges, kernel.NOT_ASKED, np.int32)
         if self.options.edges:
-            for k, row in enumerate(rows[firsts[:edges]]):
-                if service[row["target"]] >= 0:
-                    edge[k] = self._slot_of((("client", names[row["source"]]), ("server", names[row["target"]])), EDGE)
+            distinct = rows[["source", "target"]][firsts[:edges]].tolist()
+            for k, (source, target) in enumerate(distinct):
+                if service[target] >= 0:
+                    edge[k] = self._slot_of((("client", names[source]), ("server", names[target])), EDGE)
         return CallRecord(
             rows, data, start, hashes, service, edge_of, edge, np.zeros(edges, np.uint8), np.zeros(edges, np.int64),
             path_of, np.zeros(paths, np.uint8), np.zeros(paths, np.uint64), np.zeros(paths, np.int64),
