@@ -57,7 +57,7 @@ def _record(rng: np.random.Generator, second: int, distinct: bool = False) -> In
 
 def _fingerprints(rng: np.random.Generator, distinct: bool) -> float:
     """Nanoseconds a call."""
-    operator = Fingerprint(Registry(), CallOptions(), {})
+    operator = Fingerprint(Registry(), CallOptions.model_validate({}), {})
     intakes = [_record(rng, second, distinct) for second in range(SECONDS)]
     operator.process(Columns(intakes=(intakes[0],)))
     started = time.perf_counter_ns()
