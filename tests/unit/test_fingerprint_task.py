@@ -224,3 +224,19 @@ def test_kernels_of_calls_are_compiled_beforehand_only_where_a_source_brings_cal
     assert brings_calls(config)
     warm(config, 12)
     assert taken == [1, 1]
+
+
+def test_calls_of_yesterday_are_judged_beside_those_of_now() -> None:
+    """They are older than the watermark, which closes their last windows only after `stream.hold`."""
+    task = Task(settings(calls={"environment": False}), bands=True)
+    task.process(mark(86_400))
+    old = [one for second in traffic(5.0, 60, 60) for one in second]
+    now = [Call(86_400 + one.at, "cart", "web") for one in old]
+    seen = row_times(task.process(brought(old[:400], 86_401)).columns)
+    seen |= row_times(task.process(brought(old[400:] + now, 86_460)).columns)
+    assert max(at for at in seen if at < 86_400) < 55
+    for second in range(86_402, 86_500):
+        seen |= row_times(task.process(mark(second)).columns)
+    assert {5.0 * k for k in range(12)} <= seen
+    assert {86_400 + 5.0 * k for k in range(12)} <= seen
+    assert task.pipeline.counts() == {}
