@@ -172,7 +172,9 @@ class Fingerprint:
             self._number[tables.WATERMARK] = time_unix_nano
         if not self._entity.used:
             return Columns()
-        self._touch(np.arange(self._entity.used), known=False)
+        closed = self._entity.rows["closed_end"][: self._entity.used]
+        due = (closed != tables.NEVER) & (closed <= time_unix_nano - self._number[tables.STEP])
+        self._touch(np.flatnonzero(due), known=False)
         first = kernel.advance(self._tables(), time_unix_nano, 0)
         while first < self._entity.used:
             self._grow()
