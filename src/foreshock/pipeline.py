@@ -16,6 +16,7 @@ from foreshock.ports import Operator
 from foreshock.state import Registry, State
 from foreshock.stream.align import Align, SourceTime
 from foreshock.stream.features import Features
+from foreshock.stream.fingerprint import LEAST_CHANGES, SOURCE, Fingerprint
 from foreshock.types import Alert, Columns, Control, ControlKind, Intake, Rows
 
 END_OF_TIME = np.iinfo(np.int64).max
@@ -29,6 +30,7 @@ class Pipeline:
     registry: Registry
     keyed: list[Operator]
     environment: list[Operator]
+    fingerprint: Fingerprint
     align: Align
     bank: Bank
     alarm: Alarm
@@ -38,6 +40,13 @@ class Pipeline:
         """All operators, in order."""
         return [*self.keyed, *self.environment]
 
+    def counts(self) -> dict[str, int]:
+        """How many samples and calls were not used, by reason."""
+        out = dict(self.align.counts)
+        for reason, n in self.fingerprint.counts.items():
+            out[reason] = out.get(reason, 0) + n
+        return out
+
 
 def build(config: Config, registry: Registry | None = None, *, bands: bool = False) -> Pipeline:
     """The pipeline of a config; `bands` asks detectors for the expected band of every row, not only of anomalous ones.
@@ -46,12 +55,15 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
     """
     registry = registry or Registry(config.limits.series)
     sources = {source.name: SourceTime(source.lateness_seconds, source.max_skew_seconds) for source in config.sources}
-    align = Align(registry, config.stream, sources)
+    fingerprint = Fingerprint(registry, config.calls, sources, config.environment, config.stream.hold)
+    # Fingerprints stand for whole windows, which have closed: alignment has nothing to wait for.
+    closed = SourceTime(0.0, None, covers_seconds=config.calls.window)
+    align = Align(registry, config.stream, sources | {SOURCE: closed})
     bank = Bank(
         registry,
         plugins.build_detectors(config.detectors),
         config.budget.entity,
-        min_change=config.min_change,
+        min_change=config.min_change | {k: v for k, v in LEAST_CHANGES.items() if k not in config.min_change},
         watch=config.watch,
         ignore=config.ignore,
         bands=bands,
@@ -66,8 +78,8 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
         primary=primary,
     )
     budget = Budget(config.budget, config.environment)
-    keyed: list[Operator] = [align, Features(registry, tuple(config.features)), bank, alarm]
-    return Pipeline(registry, keyed, [budget], align, bank, alarm, budget)
+    keyed: list[Operator] = [fingerprint, align, Features(registry, tuple(config.features)), bank, alarm]
+    return Pipeline(registry, keyed, [budget], fingerprint, align, bank, alarm, budget)
 
 
 def run(operators: Sequence[Operator], columns: Columns) -> Columns:
@@ -88,7 +100,9 @@ def watermark(operators: Sequence[Operator], time_unix_nano: int) -> Columns:
 def merge(first: Columns, second: Columns) -> Columns:
     """Two steps as one, `first` before `second`; verdicts must belong to only one of them."""
     if len(first.rows) and len(second.rows):
-        raise AssertionError("two operators gave rows at one watermark")
+        if first.verdicts or second.verdicts:
+            raise AssertionError("two operators gave verdicts at one watermark")
+        return replace(merge(replace(first, rows=Rows.empty()), second), rows=first.rows.then(second.rows))
     rows, verdicts = (first.rows, first.verdicts) if len(first.rows) else (second.rows, second.verdicts)
     return Columns(
         first.intakes + second.intakes,

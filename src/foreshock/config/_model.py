@@ -21,6 +21,7 @@ from foreshock.incident.alarm import AlarmOptions
 from foreshock.incident.budget import BudgetOptions
 from foreshock.stream.align import AlignOptions
 from foreshock.stream.features import FeatureOptions
+from foreshock.stream.fingerprint import CallOptions
 from foreshock.types import digest
 from foreshock.types.units import Options
 
@@ -46,6 +47,9 @@ class Config(Options):
         default_factory=_plain(MappingOptions), description="What columns and JSON paths of foreign data mean."
     )
     stream: AlignOptions = Field(default_factory=_plain(AlignOptions), description="How samples become rows in step.")
+    calls: CallOptions = Field(
+        default_factory=_plain(CallOptions), description="How calls between services become fingerprints."
+    )
     features: list[FeatureOptions] = Field(default=[], description="Features to compute from the series.")
     detectors: list[Detector] = Field(
         default_factory=lambda: [Detector(type="robust_z")], description="What judges the rows."

@@ -25,6 +25,7 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _PLAIN_PREFIX_FROM = 1e4
 _FEWEST_PLAIN = 1e-4
 _MOST_EXTRA = 4
+_CALLS = "calls "
 
 
 class Band(NamedTuple):
@@ -92,7 +93,11 @@ def entity(pairs: Labels) -> str:
 
     >>> entity((("host.name", "a1"),)), entity((("userId", "u-7"),)), entity((("entity", "x"),))
     ('host a1', 'user u-7', 'x')
+    >>> entity((("client", "checkout"), ("server", "payment")))
+    'calls from checkout to payment'
     """
+    if tuple(name for name, _ in pairs) == ("client", "server"):
+        return f"{_CALLS}from {pairs[0][1]} to {pairs[1][1]}"
     return ", ".join(_entity_part(name, value) for name, value in pairs) or "the system"
 
 
@@ -100,7 +105,7 @@ def _entity_part(name: str, value: str) -> str:
     words = [word.lower() for word in _SPLIT.split(name) if word]
     if words and words[-1] in ("name", "id", "uid"):
         words = words[:-1]
-    if words and words[0] in ("k8s", "entity"):
+    if words and (words[0] in ("k8s", "entity") or words == ["deployment", "environment"]):
         words = words[1:]
     return " ".join([*words, value])
 
@@ -110,8 +115,13 @@ def title(series: Series) -> str:
 
     >>> title(Series("latency", (("service.name", "cart"),)))
     'latency of service cart'
+    >>> title(Series("calls.rate", (("client", "cart"), ("server", "db"))))
+    'rate of calls from cart to db'
     """
-    return f"{metric(series)} of {entity(series.entity)}" if series.entity else metric(series)
+    what, who = metric(series), entity(series.entity)
+    if who.startswith(_CALLS):
+        what = what.removeprefix(_CALLS)
+    return f"{what} of {who}" if series.entity else what
 
 
 def quantity(value: float, unit: str = "", extra: int = 0) -> str:

@@ -224,7 +224,7 @@ class Embedded:
     def _run(self, origin: Origin) -> None:
         try:
             self._recover(origin)
-            self._complaints.begin(self.task.pipeline.align.counts)
+            self._complaints.begin(self.task.pipeline.counts())
             self.advanced_unix_nano = self.ready_unix_nano = self.clock.now_unix_nano()
             self.ready.set()
             self._follow()

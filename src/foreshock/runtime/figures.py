@@ -16,6 +16,8 @@ _SAYINGS = {
     "pending_full": "more samples wait for their row than stream.max_pending",
     "source_limit": "an entity is fed by too many sources",
     "not_finite": "their values are no finite numbers",
+    "entity_limit": "there are more services than calls.entities; known ones are judged as before",
+    "edge_limit": "there are more services and edges than calls.entities; the edge has no fingerprints",
     "control_limit": "too many intervals of maintenance and deploys are open; the first to end was let go",
 }
 
@@ -43,7 +45,7 @@ def figures(task: Task) -> Figures:
         "environment": achieved.environment_ratio,
     }
     budget = {level: ratio for level, ratio in levels.items() if ratio == ratio}
-    return Figures(len(pipeline.registry), budget, dict(pipeline.align.counts))
+    return Figures(len(pipeline.registry), budget, pipeline.counts())
 
 
 class Complaints:

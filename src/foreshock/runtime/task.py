@@ -243,7 +243,8 @@ def _place(error: Exception) -> str:
 
 
 _SETTINGS: dict[str, Sequence[str]] = {
-    "align": ("stream", "sources"),
+    "fingerprint": ("calls", "stream", "sources", "environment"),
+    "align": ("stream", "sources", "calls"),
     "features": ("features",),
     "bank": ("detectors", "budget", "min_change", "watch", "ignore"),
     "alarm": ("alarm", "budget", "detectors"),

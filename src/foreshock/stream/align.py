@@ -76,11 +76,13 @@ class SourceTime:
     """What may be said about the times of a source's samples.
 
     `lateness_seconds`: how long after newer samples an older one may still come; `max_skew_seconds`: how far ahead of
-    the time of receipt a sample's time may be (None = any).
+    the time of receipt a sample's time may be (None = any); `covers_seconds`: for how long from its time on a sample
+    stands, which makes it so much younger beside a watermark.
     """
 
     lateness_seconds: float = 5.0
     max_skew_seconds: float | None = 60.0
+    covers_seconds: float = 0.0
 
 
 class Align:
@@ -218,14 +220,15 @@ class Align:
         self._ensure()
         if self._series.copying or self._entity.copying:
             self._touch(np.unique(self.registry.series_entity[slots[slots >= 0]]), slots[slots >= 0])
-        skew = self._times.get(intake.source, self._default).max_skew_seconds
+        times = self._times.get(intake.source, self._default)
+        skew, covers = times.max_skew_seconds, _nano(times.covers_seconds)
         limit = TIME_LIMIT if skew is None else min(intake.received_unix_nano + _nano(skew), TIME_LIMIT)
         index, time = _column(samples.index, np.int32), _column(samples.time_unix_nano, np.int64)
         value, event = _column(samples.value, np.float64), _column(samples.event_id, np.uint64)
         first, stopped, why = 0, -1, kernel.DONE
         while True:
             first, stopped, why = kernel.take(
-                self._tables(), slots, index, time, value, event, source, limit, first, stopped, why
+                self._tables(), slots, index, time, value, event, source, limit, covers, first, stopped, why
             )
             if why == kernel.DONE:
                 return

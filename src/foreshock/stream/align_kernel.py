@@ -48,13 +48,14 @@ DONE, ROOM_BEFORE, ROOM_AFTER, POOL = range(4)
 
 @entry
 def take(
-    t: Tables, slots: Any, index: Any, time: Any, value: Any, event: Any, source: Int, limit: Int, first: Int,
-    stopped: Int, why: Int,
+    t: Tables, slots: Any, index: Any, time: Any, value: Any, event: Any, source: Int, limit: Int, covers: Int,
+    first: Int, stopped: Int, why: Int,
 ) -> tuple[Int, Int, Int]:  # fmt: skip
     """Take samples of one intake from `first` on; (next sample, entity stopped at, why).
 
     `slots int32[k]` series slots of the intake's dictionary (-1 = no room), `index int32[n]` into it; `limit` is the
-    largest time that is not `future`. `stopped`, `why` are what the last call returned.
+    largest time that is not `future`, `covers` how long a sample stands. `stopped`, `why` are what the last call
+    returned.
     """
     i, n = first, len(index)
     tried = first if why == ROOM_BEFORE else -1
@@ -90,7 +91,8 @@ def take(
             continue
         if t.number[USED] == len(t.pool):
             return i, -1, POOL
-        if _accept(t, e, s, time[i], value[i], event[i], source) or t.entity[e].clock >= t.entity[e].due:
+        accepted = _accept(t, e, s, time[i], value[i], event[i], source, time[i] + covers < t.number[WATERMARK])
+        if accepted or t.entity[e].clock >= t.entity[e].due:
             to_drain = e
         i += 1
 
@@ -204,17 +206,17 @@ def _has_room(t: Tables, e: Int) -> Flag:
 
 
 @inner
-def _accept(t: Tables, e: Int, s: Int, when: Int, value: Real, event: Int, source: Int) -> Flag:
+def _accept(t: Tables, e: Int, s: Int, when: Int, value: Real, event: Int, source: Int, is_old: Flag) -> Flag:
     """Put a sample among the pending ones; whether something may close for it before its time.
 
-    Where this one was wanting, the step is found.
+    Where this one was wanting, the step is found. `is_old`: it is behind the watermark.
     """
     r = t.entity[e]
     q = t.series[s]
     if np.isinf(value):
         t.counts[NOT_FINITE] += 1
         value = np.nan
-    if when < t.number[WATERMARK]:
+    if is_old:
         r.hold = t.number[WATERMARK] + t.number[HOLD]
         t.due[e] = max(r.due, r.hold)
     if when > q.max_time:

@@ -77,6 +77,19 @@ class Rows:
             np.zeros(0, np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float64),
         )  # fmt: skip
 
+    def then(self, later: Rows) -> Rows:
+        """These rows and, behind them, those of `later`."""
+        return Rows(
+            np.concatenate([self.entity, later.entity]),
+            np.concatenate([self.time_unix_nano, later.time_unix_nano]),
+            np.concatenate([self.end_unix_nano, later.end_unix_nano]),
+            np.concatenate([self.learn, later.learn]),
+            np.concatenate([self.status, later.status]),
+            np.concatenate([self.start, later.start[1:] + self.start[-1]]),
+            np.concatenate([self.series, later.series]),
+            np.concatenate([self.value, later.value]),
+        )
+
     def row_of_cell(self) -> NDArray[np.int64]:
         """For each cell the row it stands in: int64[m]."""
         return np.repeat(np.arange(len(self.entity)), np.diff(self.start))
