@@ -1,0 +1,414 @@
+"""The shop as its users meet it: real processes that call one another, break, die, come back and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from foreshock.shop.http.faults import KINDS
+from foreshock.shop.http.launch import Launched, launched
+
+SERVICES = ("gateway", "cart", "redis")
+WAIT = 15.0
+"""Seconds that something may take on a machine that is busy."""
+
+
+def eventually(holds: Callable[[], Any], what: str, seconds: float = WAIT) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return found
+
+
+class Collector:
+    """Stands where Foreshock would: takes what is posted to /collect."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}/collect"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(202)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    one = Collector()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def shop(collector: Collector) -> Iterator[Launched]:
+    with launched(SERVICES, rate=20, collect=collector.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=10, trust_env=False) as one:
+        yield one
+
+
+@pytest.fixture
+def ask(shop: Launched, client: httpx.Client) -> Callable[..., httpx.Response]:
+    def request(service: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        return client.request(method, shop.urls[service] + path, json=body)
+
+    return request
+
+
+Ask = Callable[..., httpx.Response]
+
+
+def total(ask: Ask, service: str, name: str, **labels: str) -> float:
+    """The sum of the samples of this name that have these labels."""
+    text = ask(service, "GET", "/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+# -- a shop that is well -------------------------------------------------------------------------------------------
+
+
+def test_all_services_answer_and_work(shop: Launched, ask: Ask) -> None:
+    assert set(shop.urls) == {*SERVICES, "web"}
+    for service, pid in shop.pids.items():
+        health = ask(service, "GET", "/health").json()
+        assert (health["service"], health["pid"], health["version"]) == (service, pid, "1.0.0")
+    assert ask("cart", "GET", "/cart/7").json() == {"service": "cart", "status": 200}
+    assert ask("cart", "GET", "/nothing").status_code == 404
+
+
+def test_the_error_route_always_fails_and_is_counted(ask: Ask) -> None:
+    labels = {"endpoint": "/api/error", "service": "redis"}
+    before = total(ask, "redis", "app_requests_errors_total", **labels)
+    assert [ask("redis", "GET", "/api/error").status_code for _ in range(3)] == [500, 500, 500]
+    assert total(ask, "redis", "app_requests_errors_total", **labels) == before + 3
+    assert total(ask, "redis", "app_requests_total", status="500", **labels) == before + 3
+
+
+def test_load_flows_through_the_edges(ask: Ask) -> None:
+    eventually(lambda: total(ask, "web", "app_load_requests_total", status="200") > 5, "no load")
+    for service in SERVICES:
+        eventually(lambda service=service: total(ask, service, "app_requests_total", status="200") > 5, service)
+    assert total(ask, "cart", "app_pool_size", target="redis") == 16
+    assert total(ask, "gateway", "http_request_duration_seconds_count") > 0
+
+
+def test_calls_are_recorded_once_by_the_caller(shop: Launched, ask: Ask, collector: Collector) -> None:
+    def edges() -> set[str]:
+        text = b"".join(collector.bodies).decode("utf-8", "replace")
+        return {name for name in ("web", "gateway", "cart", "redis", "unknown") if name in text}
+
+    ask("cart", "GET", "/cart/7")
+    eventually(lambda: edges() == {"web", "gateway", "cart", "redis", "unknown"}, f"seen: {edges()}")
+
+
+def test_without_load_every_edge_is_called_every_two_seconds(client: httpx.Client) -> None:
+    with launched(("cart", "redis"), collect="") as quiet:
+        assert set(quiet.urls) == {"cart", "redis"}
+        url = quiet.urls["redis"] + "/metrics"
+
+        def calls() -> float:
+            return sum(
+                sample.value
+                for family in text_string_to_metric_families(client.get(url).text)
+                for sample in family.samples
+                if sample.name == "app_requests_total" and sample.labels["endpoint"] == "/keys/{id}"
+            )
+
+        eventually(lambda: calls() >= 1, "no heartbeat", 3.0)
+        eventually(lambda: calls() >= 2, "no second heartbeat", 3.0)
+
+
+# -- faults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(ask: Ask) -> Iterator[Callable[..., None]]:
+    where: set[str] = set()
+
+    def begin(service: str, kind: str, **more: float) -> None:
+        where.add(service)
+        answer = ask(service, "POST", "/faults", {"kind": kind, **more})
+        assert answer.status_code == 201, answer.text
+        assert [one["kind"] for one in answer.json()["faults"]] == [kind]
+
+    yield begin
+    for service in where:
+        assert ask(service, "DELETE", "/faults").json()["faults"] == []
+
+
+def seconds_of(ask: Ask, service: str, path: str) -> float:
+    began = time.monotonic()
+    ask(service, "GET", path)
+    return time.monotonic() - began
+
+
+Broken = Callable[..., None]
+
+
+def over(ask: Ask, service: str) -> None:
+    eventually(lambda: not ask(service, "GET", "/faults").json()["faults"], "the fault does not end")
+
+
+def test_error_spike_answers_500_and_ends_by_itself(ask: Ask, broken: Broken) -> None:
+    broken("redis", "error_spike", magnitude=1, seconds=0.3)
+    assert ask("redis", "GET", "/keys/1").status_code == 500
+    over(ask, "redis")
+    assert ask("redis", "GET", "/keys/1").status_code == 200
+
+
+def test_what_a_callee_answers_wrongly_its_caller_answers_wrongly(ask: Ask, broken: Broken) -> None:
+    before = total(ask, "cart", "app_call_retries_total", target="redis")
+    broken("redis", "error_spike", magnitude=1)
+    assert ask("cart", "GET", "/cart/7").status_code == 502
+    assert total(ask, "cart", "app_call_retries_total", target="redis") > before
+
+
+def test_latency_is_added(ask: Ask, broken: Broken) -> None:
+    broken("redis", "latency", magnitude=0.3)
+    assert seconds_of(ask, "redis", "/keys/1") >= 0.3
+
+
+def test_a_slow_dependency_is_slow_and_its_caller_gives_up(ask: Ask, broken: Broken) -> None:
+    broken("redis", "latency", magnitude=2)
+    assert ask("cart", "GET", "/cart/7").status_code == 504
+    broken_again = ask("redis", "DELETE", "/faults")
+    assert broken_again.status_code == 200
+    broken("redis", "slow_dependency", magnitude=100)
+    assert max(seconds_of(ask, "redis", "/keys/1") for _ in range(5)) > 0.15
+
+
+def test_cpu_hog_burns_cpu(ask: Ask, broken: Broken) -> None:
+    before = total(ask, "redis", "process_cpu_seconds_total")
+    broken("redis", "cpu_hog", magnitude=0.9)
+    eventually(lambda: total(ask, "redis", "process_cpu_seconds_total") > before + 0.3, "no CPU is burnt")
+
+
+def test_memory_leak_takes_memory_and_gives_it_back(ask: Ask, broken: Broken) -> None:
+    before = total(ask, "redis", "process_resident_memory_bytes")
+    broken("redis", "memory_leak", magnitude=64, seconds=2)
+    grown = before + (24 << 20)
+    eventually(lambda: total(ask, "redis", "process_resident_memory_bytes") > grown, "no memory is taken")
+    over(ask, "redis")
+    eventually(lambda: total(ask, "redis", "process_resident_memory_bytes") < grown - (8 << 20), "it is not given back")
+
+
+def test_a_crashed_service_refuses_and_comes_back(ask: Ask, broken: Broken) -> None:
+    pid = ask("cart", "GET", "/health").json()["pid"]
+    broken("cart", "crash", seconds=1)
+    eventually(lambda: not alive(pid), "it does not die")
+    began = time.monotonic()
+    with pytest.raises(httpx.ConnectError):
+        ask("cart", "GET", "/health")
+    assert eventually(lambda: health_pid(ask, "cart"), "it does not come back") != pid
+    assert time.monotonic() - began > 0.7
+
+
+def health_pid(ask: Ask, service: str) -> int | None:
+    try:
+        return int(ask(service, "GET", "/health").json()["pid"])
+    except httpx.TransportError:
+        return None
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_traffic_surge_at_the_entry_multiplies_the_load(ask: Ask, broken: Broken) -> None:
+    broken("gateway", "traffic_surge", magnitude=10, seconds=30)
+    assert ask("web", "GET", "/faults").json()["faults"][0]["magnitude"] == 10
+    before, began = total(ask, "web", "app_load_requests_total"), time.monotonic()
+    time.sleep(0.7)
+    rate = (total(ask, "web", "app_load_requests_total") - before) / (time.monotonic() - began)
+    assert rate > 60, "20 a second is usual"
+    ask("gateway", "DELETE", "/faults")
+    assert ask("web", "GET", "/faults").json()["faults"] == []
+
+
+def test_a_retry_storm_gives_up_early_and_tries_often(ask: Ask, broken: Broken) -> None:
+    before = total(ask, "cart", "app_call_retries_total", target="redis")
+    broken("cart", "retry_storm", magnitude=1000)
+    assert ask("cart", "GET", "/cart/7").status_code == 504
+    assert total(ask, "cart", "app_call_retries_total", target="redis") >= before + 4
+
+
+def test_a_full_disk_fails_writes_alone(ask: Ask, broken: Broken) -> None:
+    broken("redis", "disk_fill", magnitude=64)
+    eventually(lambda: ask("redis", "PUT", "/keys/1").status_code == 500, "writes go on")
+    assert ask("redis", "GET", "/keys/1").status_code == 200
+    size = total(ask, "redis", "app_disk_size_bytes")
+    assert size - 200 < total(ask, "redis", "app_disk_used_bytes") <= size
+    ask("redis", "DELETE", "/faults")
+    assert ask("redis", "PUT", "/keys/1").status_code == 200
+
+
+def test_an_exhausted_pool_lets_no_call_through(ask: Ask, broken: Broken) -> None:
+    broken("cart", "pool_exhaustion")
+    eventually(lambda: total(ask, "cart", "app_pool_in_use", target="redis") == 16, "connections are free")
+    assert ask("cart", "GET", "/cart/7").status_code == 504
+    assert total(ask, "cart", "app_pool_timeouts_total", target="redis") > 0
+    ask("cart", "DELETE", "/faults")
+    assert ask("cart", "GET", "/cart/7").status_code == 200
+
+
+def test_a_bad_deploy_is_another_version_until_it_is_rolled_back(ask: Ask, broken: Broken) -> None:
+    broken("redis", "bad_deploy", magnitude=1)
+    assert total(ask, "redis", "app_build_info", version="1.1.0") == 1
+    assert ask("redis", "GET", "/keys/1").status_code == 500
+    ask("redis", "DELETE", "/faults")
+    assert total(ask, "redis", "app_build_info", version="1.0.0") == 1
+    assert ask("redis", "GET", "/keys/1").status_code == 200
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "web"])
+def test_a_bad_fault_is_answered_with_the_kinds_that_there_are(ask: Ask, service: str) -> None:
+    for body in ({"kind": "earthquake"}, {"kind": "error_spike", "magnitude": 7}, [], "x" * 5000):
+        answer = ask(service, "POST", "/faults", body)
+        assert answer.status_code == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+        kinds = set(answer.json()["kinds"])
+        assert kinds <= set(KINDS)
+        assert kinds == {"traffic_surge"} if service == "web" else {"error_spike", "crash"} <= kinds
+    assert ask(service, "GET", "/faults").json()["faults"] == []
+
+
+# -- trouble -------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_killed_under_load_is_brought_back_and_the_others_go_on(shop: Launched, ask: Ask) -> None:
+    pid = ask("redis", "GET", "/health").json()["pid"]
+    sent = total(ask, "web", "app_load_requests_total")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid), "it lives")
+    assert ask("cart", "GET", "/cart/7").status_code == 504, "the callee is gone: nobody answers"
+    assert ask("gateway", "GET", "/search").status_code == 200
+    found = eventually(lambda: health_pid(ask, "redis"), "it does not come back")
+    assert found != pid
+    eventually(lambda: ask("cart", "GET", "/cart/7").status_code == 200, "its caller does not recover")
+    assert total(ask, "web", "app_load_requests_total") > sent
+    assert total(ask, "web", "app_load_dropped_total") == 0
+
+
+def test_a_foreshock_that_never_answers_is_not_noticed(client: httpx.Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        collect = f"http://127.0.0.1:{deaf.getsockname()[1]}/collect"
+        with launched(("cart", "redis"), collect=collect) as running:
+            client.get(running.urls["cart"] + "/cart/7")
+            took = []
+            for number in range(15):
+                began = time.monotonic()
+                assert client.get(f"{running.urls['cart']}/cart/{number}").status_code in (200, 500)
+                took.append(time.monotonic() - began)
+            assert sorted(took)[7] < 0.3, "its own work and two calls take 40 ms"
+            began = time.monotonic()
+        assert time.monotonic() - began < 5.0
+
+
+# -- the end -------------------------------------------------------------------------------------------------------
+
+
+def all_gone(running: Launched) -> bool:
+    return not any(alive(pid) for pid in running.pids.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_end_that_is_asked_for_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with launched(("cart", "redis"), collect="") as running:
+        assert {one.name for one in tmp_path.glob("*/*")} == {"cart", "redis"}
+        running.process.send_signal(number)
+        assert running.process.wait(WAIT) == 0
+        assert all_gone(running)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_services_do_not_outlive_a_killed_supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with launched(("cart", "redis"), collect="") as running:
+        running.process.kill()
+        eventually(lambda: all_gone(running), "orphans")
+        eventually(lambda: not list(tmp_path.iterdir()), "a folder is left")
+
+
+def test_an_attached_shop_ends_with_its_standard_input() -> None:
+    with launched(("redis",), collect="") as running:
+        pass
+    assert running.process.returncode == 0
+    assert all_gone(running)
+
+
+def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "foreshock", "shop", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_people_get_a_table_and_programs_get_json() -> None:
+    table = serve("--services", "cart,redis", "--port", "0", "--seconds", "0", "--collect", "")
+    assert table.returncode == 0, table.stderr
+    assert "http://127.0.0.1:" in table.stdout
+    assert "calls are not recorded" in table.stderr
+    told = serve("--services", "cart,redis", "--port", "0", "--seconds", "0", "--json")
+    about = json.loads(told.stdout)
+    assert [one["name"] for one in about["services"]] == ["cart", "redis"]
+    assert [one["calls"] for one in about["services"]] == [["redis"], []]
+    assert about["collect"] == "http://127.0.0.1:8080/collect"
+
+
+def test_what_cannot_be_is_said_in_a_sentence() -> None:
+    unknown = serve("--services", "chekout")
+    assert unknown.returncode == 2
+    assert unknown.stderr == "foreshock: the shop has no service chekout: did you mean checkout?\n"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        in_use = serve("--services", "redis", "--port", str(taken.getsockname()[1]))
+    assert in_use.returncode == 3
+    assert "for redis" in in_use.stderr
