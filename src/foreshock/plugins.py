@@ -27,6 +27,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "files": "foreshock.adapters.files:FilesSource",
         "host": "foreshock.adapters.host:HostSource",
         "http": "foreshock.adapters.http:HttpSource",
+        "shop": "foreshock.shop.source:ShopSource",
     },
     "sink": {
         "jsonl": "foreshock.adapters.sinks.jsonl:Jsonl",

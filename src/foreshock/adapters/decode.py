@@ -1,4 +1,4 @@
-"""A record of the log → Samples: by content type, without a look at anything else.
+"""A record of the log → Samples or Calls: by content type, without a look at anything else.
 
 pyarrow is imported where Arrow is met: a process that never meets it starts a fifth of a second sooner.
 """
@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from foreshock.adapters.calls import decode_calls
 from foreshock.adapters.decode_json import decode_json
 from foreshock.adapters.mapping import MappingOptions, Plan
 from foreshock.adapters.metrics import METRICS, decode_metrics
 from foreshock.errors import BadInputError
 from foreshock.types import Decoded, Kind, Labels, Record, Samples, Series
-from foreshock.types.record import ARROW, JSON, NDJSON
+from foreshock.types.record import ARROW, CALLS, JSON, NDJSON
 
 _HEADER = b"foreshock"
 
@@ -30,7 +31,7 @@ class _Header(msgspec.Struct, omit_defaults=True):
 
 
 def decode(record: Record, mapping: MappingOptions) -> Decoded:
-    """The samples of a telemetry record; rows that name no entity belong to `entity=<source>`.
+    """The samples or calls of a telemetry record; rows that name no entity belong to `entity=<source>`.
 
     Raises BadInputError; `unknown_content_type` for a record that holds no telemetry.
     """
@@ -40,9 +41,11 @@ def decode(record: Record, mapping: MappingOptions) -> Decoded:
             return decode_json(record.payload, record.content_type, mapping, default)
         case _ if record.content_type == METRICS:
             return decode_metrics(record.payload)
+        case _ if record.content_type == CALLS:
+            return decode_calls(record.payload, record.received_unix_nano)
         case _ if record.content_type == ARROW:
             return decode_arrow(record.payload, mapping, default)
-    known = ", ".join((JSON, NDJSON, METRICS, ARROW))
+    known = ", ".join((JSON, NDJSON, METRICS, CALLS, ARROW))
     raise BadInputError("unknown_content_type", f"cannot read {record.content_type!r}; known are {known}")
 
 

@@ -6,7 +6,7 @@ that follows from the work it brings, the workers there are, and those who want 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 WEB = "web"
@@ -149,6 +149,27 @@ class Topology:
             found.update(dict.fromkeys(ring))
         return tuple(one for one in found if one != name)
 
+    def downstream(self, name: str) -> tuple[str, ...]:
+        """All services that this one reaches by calls, nearest first.
+
+        >>> SHOP.downstream("checkout")
+        ('inventory', 'payment', 'shipping', 'postgres')
+        """
+        found: dict[str, None] = {}
+        ring = [name]
+        while ring:
+            ring = list(dict.fromkeys(callee for one in ring for callee in self.callees(one) if callee not in found))
+            found.update(dict.fromkeys(ring))
+        return tuple(found)
+
+    def quiet_seconds(self, service: str, method: str, path: str) -> float:
+        """How long a request takes on average when nobody else is there, the calls that it makes included."""
+        endpoint = self.endpoint(service, method, path)
+        return endpoint.work_seconds + sum(
+            step.probability * step.times * self.quiet_seconds(step.service, step.method, step.path)
+            for step in endpoint.steps
+        )
+
     def rates(self, requests_per_second: float = REQUESTS_PER_SECOND) -> dict[tuple[str, str, str], float]:
         """Calls per second that each (service, method, path) gets when all goes well."""
         out = {(service.name, one.method, one.path): 0.0 for service in self.services for one in service.endpoints}
@@ -162,6 +183,20 @@ class Topology:
         for endpoint in self._by_name[self.entry].endpoints:
             add(self.entry, endpoint, requests_per_second * endpoint.share)
         return out
+
+    def scaled(self, factor: float) -> Topology:
+        """The same shop built for so many times the requests: more workers, cores, connections and room in queues."""
+        if factor == 1.0:
+            return self
+        services = tuple(
+            replace(
+                one, workers=round(one.workers * factor), cores=one.cores * factor,
+                queue_limit=round(one.queue_limit * factor),
+            )
+            for one in self.services
+        )  # fmt: skip
+        edges = tuple(replace(one, pool=round(one.pool * factor)) for one in self.edges)
+        return replace(self, services=services, edges=edges)
 
     @cached_property
     def _by_name(self) -> dict[str, Service]:
