@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -78,6 +78,18 @@ def collector() -> Iterator[Collector]:
 def shop(collector: Collector) -> Iterator[Launched]:
     with launched(SERVICES, rate=20, collect=collector.url) as running:
         yield running
+    assert running.process.returncode == 0, "it ends with the program that launched it"
+    assert all_gone(running)
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[Launched]:
+    """Two services without load, whose Foreshock takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        with launched(("cart", "redis"), collect=f"http://127.0.0.1:{deaf.getsockname()[1]}/collect") as running:
+            yield running
+            began = time.monotonic()
+        assert time.monotonic() - began < 5.0, "it does not wait for Foreshock to end"
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +109,12 @@ def ask(shop: Launched, client: httpx.Client) -> Callable[..., httpx.Response]:
 Ask = Callable[..., httpx.Response]
 
 
-def total(ask: Ask, service: str, name: str, **labels: str) -> float:
+def total(ask: Ask, service: str, name: str, /, **labels: str) -> float:
     """The sum of the samples of this name that have these labels."""
-    text = ask(service, "GET", "/metrics").text
+    return sum_of(ask(service, "GET", "/metrics").text, name, labels)
+
+
+def sum_of(text: str, name: str, labels: dict[str, str]) -> float:
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -133,6 +148,7 @@ def test_load_flows_through_the_edges(ask: Ask) -> None:
     for service in SERVICES:
         eventually(lambda service=service: total(ask, service, "app_requests_total", status="200") > 5, service)
     assert total(ask, "cart", "app_pool_size", target="redis") == 16
+    assert "_created" not in ask("cart", "GET", "/metrics").text
     assert total(ask, "gateway", "http_request_duration_seconds_count") > 0
 
 
@@ -145,21 +161,15 @@ def test_calls_are_recorded_once_by_the_caller(shop: Launched, ask: Ask, collect
     eventually(lambda: edges() == {"web", "gateway", "cart", "redis", "unknown"}, f"seen: {edges()}")
 
 
-def test_without_load_every_edge_is_called_every_two_seconds(client: httpx.Client) -> None:
-    with launched(("cart", "redis"), collect="") as quiet:
-        assert set(quiet.urls) == {"cart", "redis"}
-        url = quiet.urls["redis"] + "/metrics"
+def test_without_load_every_edge_is_called_every_two_seconds(quiet: Launched, client: httpx.Client) -> None:
+    assert set(quiet.urls) == {"cart", "redis"}, "without a gateway nobody calls from outside"
+    url = quiet.urls["redis"] + "/metrics"
 
-        def calls() -> float:
-            return sum(
-                sample.value
-                for family in text_string_to_metric_families(client.get(url).text)
-                for sample in family.samples
-                if sample.name == "app_requests_total" and sample.labels["endpoint"] == "/keys/{id}"
-            )
+    def calls() -> float:
+        return sum_of(client.get(url).text, "app_requests_total", {"endpoint": "/keys/{id}"})
 
-        eventually(lambda: calls() >= 1, "no heartbeat", 3.0)
-        eventually(lambda: calls() >= 2, "no second heartbeat", 3.0)
+    before = calls()
+    eventually(lambda: calls() > before, "no heartbeat", 2.5)
 
 
 # -- faults --------------------------------------------------------------------------------------------------------
@@ -207,18 +217,15 @@ def test_what_a_callee_answers_wrongly_its_caller_answers_wrongly(ask: Ask, brok
     assert total(ask, "cart", "app_call_retries_total", target="redis") > before
 
 
-def test_latency_is_added(ask: Ask, broken: Broken) -> None:
-    broken("redis", "latency", magnitude=0.3)
-    assert seconds_of(ask, "redis", "/keys/1") >= 0.3
-
-
-def test_a_slow_dependency_is_slow_and_its_caller_gives_up(ask: Ask, broken: Broken) -> None:
-    broken("redis", "latency", magnitude=2)
+def test_latency_is_added_and_a_caller_gives_up(ask: Ask, broken: Broken) -> None:
+    broken("redis", "latency", magnitude=0.7)
+    assert seconds_of(ask, "redis", "/keys/1") >= 0.7
     assert ask("cart", "GET", "/cart/7").status_code == 504
-    broken_again = ask("redis", "DELETE", "/faults")
-    assert broken_again.status_code == 200
-    broken("redis", "slow_dependency", magnitude=100)
-    assert max(seconds_of(ask, "redis", "/keys/1") for _ in range(5)) > 0.15
+
+
+def test_a_slow_dependency_has_more_work(ask: Ask, broken: Broken) -> None:
+    broken("redis", "slow_dependency", magnitude=20)
+    assert min(seconds_of(ask, "redis", "/keys/1") for _ in range(4)) > 0.015, "3 ms are usual"
 
 
 def test_cpu_hog_burns_cpu(ask: Ask, broken: Broken) -> None:
@@ -262,22 +269,28 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_a_traffic_surge_at_the_entry_multiplies_the_load(ask: Ask, broken: Broken) -> None:
-    broken("gateway", "traffic_surge", magnitude=10, seconds=30)
-    assert ask("web", "GET", "/faults").json()["faults"][0]["magnitude"] == 10
+@pytest.mark.parametrize("service", ["gateway", "cart"])
+def test_a_traffic_surge_multiplies_the_load_that_reaches_a_service(ask: Ask, broken: Broken, service: str) -> None:
+    broken(service, "traffic_surge", magnitude=20, seconds=30)
+    told = ask("web", "GET", "/faults").json()["faults"]
+    assert [(one["magnitude"], one["towards"]) for one in told] == [(20, service)]
     before, began = total(ask, "web", "app_load_requests_total"), time.monotonic()
     time.sleep(0.7)
     rate = (total(ask, "web", "app_load_requests_total") - before) / (time.monotonic() - began)
-    assert rate > 60, "20 a second is usual"
-    ask("gateway", "DELETE", "/faults")
+    assert rate > 40, "20 a second are usual"
+    ask(service, "DELETE", "/faults")
     assert ask("web", "GET", "/faults").json()["faults"] == []
 
 
-def test_a_retry_storm_gives_up_early_and_tries_often(ask: Ask, broken: Broken) -> None:
+def test_in_a_retry_storm_callers_give_up_early_and_try_often(ask: Ask, broken: Broken) -> None:
     before = total(ask, "cart", "app_call_retries_total", target="redis")
-    broken("cart", "retry_storm", magnitude=1000)
+    broken("redis", "retry_storm", magnitude=0.01, seconds=20)
+    assert [one["towards"] for one in ask("cart", "GET", "/faults").json()["faults"]] == ["redis"]
     assert ask("cart", "GET", "/cart/7").status_code == 504
-    assert total(ask, "cart", "app_call_retries_total", target="redis") >= before + 4
+    assert total(ask, "cart", "app_call_retries_total", target="redis") >= before + 9
+    ask("redis", "DELETE", "/faults")
+    assert ask("cart", "GET", "/faults").json()["faults"] == []
+    assert ask("cart", "GET", "/cart/7").status_code == 200
 
 
 def test_a_full_disk_fails_writes_alone(ask: Ask, broken: Broken) -> None:
@@ -293,19 +306,20 @@ def test_a_full_disk_fails_writes_alone(ask: Ask, broken: Broken) -> None:
 def test_an_exhausted_pool_lets_no_call_through(ask: Ask, broken: Broken) -> None:
     broken("cart", "pool_exhaustion")
     eventually(lambda: total(ask, "cart", "app_pool_in_use", target="redis") == 16, "connections are free")
-    assert ask("cart", "GET", "/cart/7").status_code == 504
+    eventually(lambda: ask("cart", "GET", "/cart/7").status_code == 504, "calls get through")
     assert total(ask, "cart", "app_pool_timeouts_total", target="redis") > 0
     ask("cart", "DELETE", "/faults")
     assert ask("cart", "GET", "/cart/7").status_code == 200
 
 
 def test_a_bad_deploy_is_another_version_until_it_is_rolled_back(ask: Ask, broken: Broken) -> None:
-    broken("redis", "bad_deploy", magnitude=1)
-    assert total(ask, "redis", "app_build_info", version="1.1.0") == 1
-    assert ask("redis", "GET", "/keys/1").status_code == 500
-    ask("redis", "DELETE", "/faults")
-    assert total(ask, "redis", "app_build_info", version="1.0.0") == 1
-    assert ask("redis", "GET", "/keys/1").status_code == 200
+    broken("cart", "bad_deploy", magnitude=1)
+    assert total(ask, "cart", "app_build_info", version="1.1.0") == 1
+    assert ask("cart", "GET", "/cart/7").status_code == 500
+    ask("cart", "DELETE", "/faults")
+    assert total(ask, "cart", "app_build_info", version="1.0.0") == 1
+    assert total(ask, "cart", "app_build_info") == 1
+    assert ask("cart", "GET", "/cart/7").status_code == 200
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "web"])
@@ -337,19 +351,13 @@ def test_a_service_killed_under_load_is_brought_back_and_the_others_go_on(shop: 
     assert total(ask, "web", "app_load_dropped_total") == 0
 
 
-def test_a_foreshock_that_never_answers_is_not_noticed(client: httpx.Client) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        collect = f"http://127.0.0.1:{deaf.getsockname()[1]}/collect"
-        with launched(("cart", "redis"), collect=collect) as running:
-            client.get(running.urls["cart"] + "/cart/7")
-            took = []
-            for number in range(15):
-                began = time.monotonic()
-                assert client.get(f"{running.urls['cart']}/cart/{number}").status_code in (200, 500)
-                took.append(time.monotonic() - began)
-            assert sorted(took)[7] < 0.3, "its own work and two calls take 40 ms"
-            began = time.monotonic()
-        assert time.monotonic() - began < 5.0
+def test_a_foreshock_that_never_answers_is_not_noticed(quiet: Launched, client: httpx.Client) -> None:
+    took = []
+    for number in range(15):
+        began = time.monotonic()
+        assert client.get(f"{quiet.urls['cart']}/cart/{number}").status_code in (200, 500)
+        took.append(time.monotonic() - began)
+    assert sorted(took)[7] < 0.3, "its own work and two calls take 40 ms"
 
 
 # -- the end -------------------------------------------------------------------------------------------------------
@@ -359,14 +367,11 @@ def all_gone(running: Launched) -> bool:
     return not any(alive(pid) for pid in running.pids.values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_end_that_is_asked_for_leaves_nothing_behind(
-    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_end_that_is_asked_for_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with launched(("cart", "redis"), collect="") as running:
         assert {one.name for one in tmp_path.glob("*/*")} == {"cart", "redis"}
-        running.process.send_signal(number)
+        running.process.send_signal(signal.SIGINT)
         assert running.process.wait(WAIT) == 0
         assert all_gone(running)
         assert list(tmp_path.iterdir()) == []
@@ -380,35 +385,19 @@ def test_services_do_not_outlive_a_killed_supervisor(tmp_path: Path, monkeypatch
         eventually(lambda: not list(tmp_path.iterdir()), "a folder is left")
 
 
-def test_an_attached_shop_ends_with_its_standard_input() -> None:
-    with launched(("redis",), collect="") as running:
-        pass
-    assert running.process.returncode == 0
-    assert all_gone(running)
-
-
 def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "foreshock", "shop", "serve", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_people_get_a_table_and_programs_get_json() -> None:
+def test_people_get_a_table() -> None:
     table = serve("--services", "cart,redis", "--port", "0", "--seconds", "0", "--collect", "")
     assert table.returncode == 0, table.stderr
-    assert "http://127.0.0.1:" in table.stdout
+    assert re.search(r"^cart +http://127.0.0.1:[0-9]+ +[0-9]+ +redis *$", table.stdout, re.M)
     assert "calls are not recorded" in table.stderr
-    told = serve("--services", "cart,redis", "--port", "0", "--seconds", "0", "--json")
-    about = json.loads(told.stdout)
-    assert [one["name"] for one in about["services"]] == ["cart", "redis"]
-    assert [one["calls"] for one in about["services"]] == [["redis"], []]
-    assert about["collect"] == "http://127.0.0.1:8080/collect"
 
 
 def test_what_cannot_be_is_said_in_a_sentence() -> None:
     unknown = serve("--services", "chekout")
     assert unknown.returncode == 2
     assert unknown.stderr == "foreshock: the shop has no service chekout: did you mean checkout?\n"
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        in_use = serve("--services", "redis", "--port", str(taken.getsockname()[1]))
-    assert in_use.returncode == 3
-    assert "for redis" in in_use.stderr

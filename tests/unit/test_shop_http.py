@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from foreshock.errors import BadInputError, PermanentError
 from foreshock.shop.http.calling import Pool
 from foreshock.shop.http.capacity import Capacity, Disk, RefusedError
-from foreshock.shop.http.faults import KINDS, Conditions, Effect, Fault, Switch, conditions, parse
+from foreshock.shop.http.faults import KINDS, Conditions, Effect, Fault, Offer, Switch, conditions
 from foreshock.shop.http.metrics import Metrics
 from foreshock.shop.http.process import HOST, reserve
 from foreshock.shop.http.serving import Shop
@@ -26,10 +26,24 @@ from foreshock.shop.topology import SHOP, Service
 # -- faults --------------------------------------------------------------------------------------------------------
 
 
+ALL = Offer(tuple(KINDS))
+
+
 def test_a_fault_needs_no_more_than_its_kind() -> None:
     for name, kind in KINDS.items():
-        assert parse(f'{{"kind": "{name}"}}'.encode(), KINDS) == Fault(name, kind.usual, 60.0)
-    assert parse(b'{"kind": "latency", "magnitude": 2, "seconds": 5}', KINDS) == Fault("latency", 2.0, 5.0)
+        assert ALL.fault(f'{{"kind": "{name}"}}'.encode()) == Fault(name, kind.large, 60.0)
+        assert ALL.fault(f'{{"kind": "{name}", "magnitude": "small"}}'.encode()) == Fault(name, kind.small, 60.0)
+    assert ALL.fault(b'{"kind": "latency", "magnitude": 2, "seconds": 5}') == Fault("latency", 2.0, 5.0)
+
+
+def test_the_kinds_are_those_of_the_simulated_shop() -> None:
+    from foreshock.shop.faults import CATALOGUE
+
+    assert list(KINDS) == list(CATALOGUE)
+    for name, read in (("error_spike", "errors"), ("cpu_hog", "stolen"), ("traffic_surge", "surge"),
+                       ("slow_dependency", "work"), ("retry_storm", "timeout"), ("bad_deploy", "errors")):  # fmt: skip
+        kind, simulated = KINDS[name], CATALOGUE[name]
+        assert (kind.small, kind.large) == (getattr(simulated.small, read), getattr(simulated.large, read))
 
 
 @pytest.mark.parametrize(
@@ -45,27 +59,47 @@ def test_a_fault_needs_no_more_than_its_kind() -> None:
         (b'{"kind": "error_spike", "magnitude": NaN}', "not a fault"),
         (b'{"kind": "earthquake"}', "earthquake is no kind of fault: there are error_spike, latency"),
         (b'{"kind": "crash"}', "crash cannot happen here"),
-        (b'{"kind": "error_spike", "magnitude": 1.5}', "0.001 to 1"),
-        (b'{"kind": "error_spike", "magnitude": -1}', "0.001 to 1"),
-        (b'{"kind": "error_spike", "magnitude": 1e400}', "0.001 to 1"),
+        (b'{"kind": "error_spike", "magnitude": 1.5}', "0.001 to 1, small or large"),
+        (b'{"kind": "error_spike", "magnitude": -1}', "0.001 to 1, small or large"),
+        (b'{"kind": "error_spike", "magnitude": 1e400}', "out of range"),
         (b'{"kind": "error_spike", "seconds": 0}', "seconds"),
         (b'{"kind": "error_spike", "seconds": 1e9}', "seconds"),
     ],
 )
 def test_a_bad_fault_is_refused_and_says_why(body: bytes, says: str) -> None:
     with pytest.raises(BadInputError, match=says) as error:
-        parse(body, [name for name in KINDS if name != "crash"])
+        Offer(tuple(name for name in KINDS if name != "crash")).fault(body)
     assert error.value.reason == "bad_fault"
+
+
+def test_what_others_are_told_names_whom_it_is_towards() -> None:
+    offer = Offer(("error_spike",), {"retry_storm": ("redis",)})
+    asked = b'{"kind": "retry_storm", "towards": "%s"}'
+    assert offer.fault(asked % b"redis") == Fault("retry_storm", 0.5, 60.0, "redis")
+    for body in (asked % b"cart", asked % b"", b'{"kind": "error_spike", "towards": "redis"}'):
+        with pytest.raises(BadInputError, match="can be towards"):
+            offer.fault(body)
 
 
 def test_faults_change_conditions_together() -> None:
     assert conditions([]) == Conditions()
-    found = conditions([Fault(name, kind.usual, 1) for name, kind in KINDS.items()])
-    assert found.error_ratio == pytest.approx(0.6)
-    assert found.slower_work == 20
-    assert found.slower_cores == pytest.approx(5)
-    assert (found.added_seconds, found.timeout_divisor, found.more_retries) == (0.5, 20, 3)
-    assert (found.version, found.traffic) == ("1.1.0", 4)
+    found = conditions(
+        Fault(name, kind.large, 1, "redis" if name in ("retry_storm", "traffic_surge") else "")
+        for name, kind in KINDS.items()
+    )
+    assert found.error_ratio == pytest.approx(1 - 0.6 * 0.7)
+    assert (found.slower_work, found.added_seconds) == (30, 0.5)
+    assert found.slower_cores == pytest.approx(12.5)
+    assert (found.version, found.traffic, found.impatience) == ("1.1.0", {"redis": 6}, {"redis": 0.5})
+
+
+def test_the_impatient_give_up_early_and_try_often() -> None:
+    edge = SHOP.edge("cart", "redis")
+    assert Conditions().tries(edge, 0.004) == (0.5, 1)
+    assert conditions([Fault("retry_storm", 0.5, 1, "redis")]).tries(edge, 0.004) == (0.002, 9)
+    assert conditions([Fault("retry_storm", 1, 1, "redis")]).tries(edge, 0.004) == (0.004, 5)
+    assert conditions([Fault("retry_storm", 10, 1, "redis")]).tries(edge, 1.0) == (0.5, 2)
+    assert conditions([Fault("retry_storm", 1, 1, "postgres")]).tries(edge, 0.004) == (0.5, 1)
 
 
 def effect_into(log: list[str]) -> Effect:
@@ -84,7 +118,7 @@ def test_a_fault_ends_by_itself_and_is_cleaned_up() -> None:
     log: list[str] = []
 
     async def story() -> None:
-        switch = Switch(KINDS, {"latency": effect_into(log)})
+        switch = Switch(ALL, {"latency": effect_into(log)})
         await switch.put(Fault("latency", 2, 0.02))
         assert log == ["begins 2"]
         assert switch.conditions.added_seconds == 2
@@ -101,12 +135,14 @@ def test_the_same_kind_replaces_and_clear_ends_all() -> None:
     log: list[str] = []
 
     async def story() -> None:
-        switch = Switch(KINDS, {"latency": effect_into(log)})
+        switch = Switch(ALL, {"latency": effect_into(log)})
         await switch.put(Fault("latency", 2, 60))
         await switch.put(Fault("error_spike", 0.5, 60))
         await switch.put(Fault("latency", 3, 60))
         assert log == ["begins 2", "ends 2", "begins 3"]
         assert switch.conditions == Conditions(added_seconds=3, error_ratio=0.5)
+        await switch.clear("error_spike")
+        assert switch.conditions == Conditions(added_seconds=3)
         await switch.clear()
         assert log[-1] == "ends 3"
         assert switch.conditions == Conditions()
@@ -122,7 +158,7 @@ def test_a_fault_that_cannot_begin_is_not_on() -> None:
         yield
 
     async def story() -> None:
-        switch = Switch(KINDS, {"latency": effect})
+        switch = Switch(ALL, {"latency": effect})
         with pytest.raises(BadInputError, match="not today"):
             await switch.put(Fault("latency", 2, 60))
         assert switch.on() == []
@@ -251,7 +287,6 @@ def test_errors_have_a_base_to_rise_from() -> None:
     assert before["app_requests_errors_total", *labels] == 0
     assert before["app_requests_total", *labels, ("status", "500")] == 0
     assert before["http_request_duration_seconds_count", *labels] == 0
-    assert not any(str(name[0]).endswith("_created") for name in before)
     metrics.answered("GET", "/cart/{id}", 502, 0.2)
     metrics.answered("GET", "/cart/{id}", 404, 0.2)
     after = samples(metrics.text().decode())
@@ -274,7 +309,7 @@ def test_services_are_chosen_in_the_order_of_the_shop() -> None:
 
 def test_every_service_has_something_to_ask_each_of_its_callees() -> None:
     site = Site(dict.fromkeys(SHOP.names, ""))
-    asked = {edge.callee: site.heartbeat(edge) for name in SHOP.names for edge in site.edges(name)}
+    asked = {edge.callee: site.heartbeat(edge)[0] for name in SHOP.names for edge in site.edges(name)}
     assert all(endpoint in SHOP.service(callee).endpoints for callee, endpoint in asked.items())
     assert asked["redis"].method == "GET"
     assert Site({"cart": ""}).edges("cart") == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,12 +43,14 @@ def serve(
 
     served = Shop(services.split(","), port=port, rate=rate, collect=collect, say=_remark)
     all_imported()
-    served.run(lambda: _announce(served, as_json), seconds, sys.stdin.fileno() if attached else None)
+    lease = sys.stdin.fileno() if attached and sys.stdin else None
+    served.run(lambda: _announce(served, as_json), seconds, lease)
 
 
 def _remark(sentence: str) -> None:
-    sys.stderr.write(f"shop: {sentence}\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # whether or not anybody listens, the shop goes on
+        sys.stderr.write(f"shop: {sentence}\n")
+        sys.stderr.flush()
 
 
 def _announce(served: Shop, as_json: bool) -> None:

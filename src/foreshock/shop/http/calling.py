@@ -79,20 +79,23 @@ class Callee:
         self._url, self._client, self._conditions = url, client, conditions
         self._retried, self._pool_timeouts = counters
 
-    async def call(self, endpoint: Endpoint) -> int:
-        """Call, and call again as the edge says: the status of the last answer, 0 = there was none."""
-        tries = 1 + self.edge.retries + self._conditions().more_retries
-        for left in reversed(range(tries)):
-            status = await self._try(endpoint)
+    async def call(self, endpoint: Endpoint, quiet_seconds: float) -> int:
+        """Call, and call again as the edge says: the status of the last answer, 0 = there was none.
+
+        `quiet_seconds` is what an answer takes when all is quiet.
+        """
+        _, retries = self._conditions().tries(self.edge, quiet_seconds)
+        for left in range(retries, -1, -1):
+            status = await self._try(endpoint, quiet_seconds)
             if not failed(status) or not left:
                 break
             self._retried.inc()
             await asyncio.sleep(self.edge.backoff_seconds * random.uniform(0.5, 1.5))
         return status
 
-    async def _try(self, endpoint: Endpoint) -> int:
+    async def _try(self, endpoint: Endpoint, quiet_seconds: float) -> int:
         self.last_call = time.monotonic()
-        seconds = self.edge.timeout_seconds / self._conditions().timeout_divisor
+        seconds, _ = self._conditions().tries(self.edge, quiet_seconds)
         if not await self.pool.take(seconds):
             self._pool_timeouts.inc()
             return 0

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from foreshock.errors import BadInputError
-from foreshock.shop.http.faults import KINDS, Switch, parse
+from foreshock.shop.http.faults import KINDS, Switch
 from foreshock.shop.http.metrics import Page
 
 MOST_BODY_BYTES = 4096
@@ -26,7 +26,13 @@ def routes(name: str, metrics: Page, switch: Switch) -> list[Route]:
     async def health(request: Request) -> Response:
         version, uptime = switch.conditions.version, time.monotonic() - since
         return answer(
-            {"status": "ok", "service": name, "version": version, "pid": os.getpid(), "uptime_seconds": round(uptime, 3)}
+            {
+                "status": "ok",
+                "service": name,
+                "version": version,
+                "pid": os.getpid(),
+                "uptime_seconds": round(uptime, 3),
+            }
         )
 
     async def exposition(request: Request) -> Response:
@@ -35,9 +41,9 @@ def routes(name: str, metrics: Page, switch: Switch) -> list[Route]:
     async def faults(request: Request) -> Response:
         try:
             if request.method == "POST":
-                await switch.put(parse(await _body(request), switch.offered))
+                await switch.put(switch.offer.fault(await _body(request)))
             elif request.method == "DELETE":
-                await switch.clear()
+                await switch.clear(request.query_params.get("kind", ""), request.query_params.get("towards", ""))
         except BadInputError as error:
             return _refusal(error, switch)
         return answer({"service": name, "faults": switch.on()}, 201 if request.method == "POST" else 200)
@@ -61,7 +67,8 @@ async def _body(request: Request) -> bytes:
 def _refusal(error: BadInputError, switch: Switch) -> Response:
     problem = {
         "type": "about:blank", "title": "Not a fault", "status": 400, "detail": str(error), "reason": error.reason,
-        "kinds": {name: {"does": KINDS[name].does, "magnitude": KINDS[name].usual} for name in switch.offered},
+        "kinds": {name: {"does": KINDS[name].does, "small": KINDS[name].small, "large": KINDS[name].large}
+                  for name in KINDS if name in switch.offer.kinds or name in switch.offer.towards},
     }  # fmt: skip
     return Response(msgspec.json.encode(problem), 400, media_type="application/problem+json")
 

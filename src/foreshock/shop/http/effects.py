@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import httpx
 
 from foreshock.errors import BadInputError
+from foreshock.shop.http.background import Background
 from foreshock.shop.http.calling import Pool, new_client
 from foreshock.shop.http.capacity import Disk, burn
 from foreshock.shop.http.faults import Effect, Fault
@@ -22,19 +22,6 @@ _TICK_SECONDS = 0.25
 _SLICE_SECONDS = 0.05
 _LAST_ANSWER_SECONDS = 0.1
 _ASK_SECONDS = 2.0
-
-
-@asynccontextmanager
-async def meanwhile(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Work that goes on while the block runs, and is cancelled at its end."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
 
 
 @asynccontextmanager
@@ -65,7 +52,8 @@ async def memory_leak(fault: Fault) -> AsyncIterator[None]:
             await asyncio.sleep(_TICK_SECONDS)
 
     try:
-        async with meanwhile(grow()):
+        async with Background() as work:
+            work.start(grow())
             yield
     finally:
         held.clear()
@@ -83,7 +71,8 @@ def disk_fill(disk: Disk) -> Effect:
                 await asyncio.sleep(_TICK_SECONDS)
 
         try:
-            async with meanwhile(grow()):
+            async with Background() as work:
+                work.start(grow())
                 yield
         finally:
             disk.empty()
@@ -96,7 +85,9 @@ def pool_exhaustion(pools: Sequence[Pool]) -> Effect:
 
     @asynccontextmanager
     async def effect(fault: Fault) -> AsyncIterator[None]:
-        async with meanwhile(*(pool.take_for_good(fault.magnitude) for pool in pools)):
+        async with Background() as work:
+            for pool in pools:
+                work.start(pool.take_for_good(fault.magnitude))
             yield
 
     return effect
@@ -114,22 +105,26 @@ def crash(tell_down: Callable[[float], None]) -> Effect:
     return effect
 
 
-def traffic_surge(generator: str) -> Effect:
-    """The load generator at this address is told, and told again at the end."""
+def elsewhere(service: str, others: Sequence[str]) -> Effect:
+    """Others, at these addresses, are told to do it towards this service, and at the end to stop."""
 
     @asynccontextmanager
     async def effect(fault: Fault) -> AsyncIterator[None]:
-        url = f"{generator}/faults"
-        body = {"kind": fault.kind, "magnitude": fault.magnitude, "seconds": fault.seconds}
-        async with new_client() as client:
-            try:
-                (await client.post(url, json=body, timeout=_ASK_SECONDS)).raise_for_status()
-            except httpx.HTTPError as error:
-                raise BadInputError("bad_fault", f"the load generator did not take it: {error}") from error
-            try:
-                yield
-            finally:
-                with suppress(httpx.HTTPError):  # without a generator there is no surge either
-                    await client.delete(url, timeout=_ASK_SECONDS)
+        asked = {"kind": fault.kind, "magnitude": fault.magnitude, "seconds": fault.seconds, "towards": service}
+        which = {"kind": fault.kind, "towards": service}
+        async with new_client() as client, AsyncExitStack() as stack:
+            for url in others:
+                stack.push_async_callback(_stop, client, url, which)
+                try:
+                    answer = await client.post(f"{url}/faults", json=asked, timeout=_ASK_SECONDS)
+                    answer.raise_for_status()
+                except httpx.HTTPError as error:
+                    raise BadInputError("bad_fault", f"{url} did not take part: {error}") from error
+            yield
 
     return effect
+
+
+async def _stop(client: httpx.AsyncClient, url: str, which: dict[str, str]) -> None:
+    with suppress(httpx.TransportError):  # who does not answer has ended, and with it what it did
+        await client.delete(f"{url}/faults", params=which, timeout=_ASK_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -12,15 +13,15 @@ from pathlib import Path
 import httpx
 from starlette.applications import Starlette
 
+from foreshock.shop.http.background import Background
 from foreshock.shop.http.calling import new_client, new_transport, request
 from foreshock.shop.http.control import routes
-from foreshock.shop.http.effects import meanwhile
-from foreshock.shop.http.faults import Switch
+from foreshock.shop.http.faults import Offer, Switch
 from foreshock.shop.http.metrics import Page
 from foreshock.shop.http.process import Reports
 from foreshock.shop.http.recording import Recording
 from foreshock.shop.http.site import Site
-from foreshock.shop.topology import WEB, Endpoint
+from foreshock.shop.topology import WEB, Endpoint, Topology
 
 MOST_IN_FLIGHT = 200
 """Requests that wait for an answer at once; those that come on top are dropped and counted."""
@@ -37,10 +38,10 @@ class Generator:
         self._site = site
         self._edge = site.topology.edge(WEB, site.topology.entry)
         self._endpoints = site.topology.service(site.topology.entry).endpoints
-        self._shares = [one.share for one in self._endpoints]
+        self._reached = {one.path: {self._edge.callee, *_reached(site.topology, one)} for one in self._endpoints}
         self._rng = random.Random()
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self.switch = Switch(["traffic_surge"], {})
+        self._in_flight = Background()
+        self.switch = Switch(Offer((), {"traffic_surge": site.topology.names}), {})
         self.page = Page(WEB)
         self._sent = self.page.counter("app_load_requests", "Requests sent, by the status of the answer.", "status")
         self._dropped = self.page.counter("app_load_dropped", "Requests not sent, for too many wait.").labels(WEB)
@@ -52,21 +53,29 @@ class Generator:
         """Wait until all services answer, then send until cancelled."""
         await self._all_answer()
         due = time.monotonic()
-        while self._site.rate > 0.0:
-            due += self._rng.expovariate(self._site.rate * self.switch.conditions.traffic)
-            await asyncio.sleep(max(due - time.monotonic(), 0.0))
-            if len(self._in_flight) >= MOST_IN_FLIGHT:
-                self._dropped.inc()
-                continue
-            task = asyncio.create_task(self._send(self._rng.choices(self._endpoints, self._shares)[0]))
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+        async with self._in_flight:
+            while self._site.rate > 0.0:
+                shares = self._shares()
+                due += self._rng.expovariate(self._site.rate * sum(shares))
+                await asyncio.sleep(max(due - time.monotonic(), 0.0))
+                if len(self._in_flight) < MOST_IN_FLIGHT:
+                    self._in_flight.start(self._send(self._rng.choices(self._endpoints, shares)[0]))
+                else:
+                    self._dropped.inc()
 
     async def close(self) -> None:
-        """Hang up on all that is not answered yet."""
+        """Mend what is broken, and hang up."""
         await self.switch.clear()
         await self._client.aclose()
         self.recording.close()
+
+    def _shares(self) -> list[float]:
+        """The share of each endpoint in the usual load, times what surges make of it."""
+        surges = self.switch.conditions.traffic
+        return [
+            one.share * math.prod(size for name, size in surges.items() if name in self._reached[one.path])
+            for one in self._endpoints
+        ]
 
     async def _send(self, endpoint: Endpoint) -> None:
         url = self._site.urls[self._site.topology.entry]
@@ -78,6 +87,14 @@ class Generator:
             for name, url in self._site.urls.items():
                 while name != WEB and not await _answers(client, url):
                     await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+def _reached(topology: Topology, endpoint: Endpoint) -> set[str]:
+    """The services that requests to this endpoint come to, whatever stands between."""
+    out: set[str] = set()
+    for step in endpoint.steps:
+        out |= {step.service} | _reached(topology, topology.endpoint(step.service, step.method, step.path))
+    return out
 
 
 async def _answers(client: httpx.AsyncClient, url: str) -> bool:
@@ -93,7 +110,8 @@ def build(site: Site, folder: Path, reports: Reports) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with meanwhile(generator.run()):
+        async with Background() as work:
+            work.start(generator.run())
             yield
         await generator.close()
 

@@ -10,7 +10,6 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
@@ -23,7 +22,6 @@ class Page:
     """The metrics of one process, with a registry of its own; every one has the label `service`."""
 
     def __init__(self, service: str) -> None:
-        disable_created_metrics()
         self.service = service
         self.registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}

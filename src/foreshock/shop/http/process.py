@@ -1,4 +1,4 @@
-"""What every process of the shop has in common: a listening socket, an end that is heard, and no life after its parent."""
+"""What all processes of the shop have in common: a port, an end that is heard, and no life after their parent."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import uvicorn
+from prometheus_client import disable_created_metrics
 from starlette.types import ASGIApp
 
 try:
@@ -124,6 +125,7 @@ def serve(name: str, app: ASGIApp, port: int, reports: Reports) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    disable_created_metrics()
     listener = reserve(port)
     config = uvicorn.Config(
         app,

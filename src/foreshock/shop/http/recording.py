@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +20,8 @@ class Recording:
     """The recorder of one service; where the site collects nothing, it is not there."""
 
     def __init__(self, service: str, site: Site) -> None:
+        # That nobody collects is no trouble here, and thirteen processes need not say it.
+        logging.getLogger("foreshock.instrument").setLevel(logging.ERROR)
         self.recorder = Recorder(service, site.collect, exit_seconds=_EXIT_SECONDS) if site.collect else None
         self._services = {urlsplit(url).netloc: name for name, url in site.urls.items()}
 

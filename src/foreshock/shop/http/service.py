@@ -16,10 +16,11 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from foreshock.shop.http import effects
+from foreshock.shop.http.background import Background
 from foreshock.shop.http.calling import Callee, Pool, failed, new_client, new_transport
 from foreshock.shop.http.capacity import Capacity, Disk, RefusedError
 from foreshock.shop.http.control import answer, routes
-from foreshock.shop.http.faults import KINDS, Effect, Switch
+from foreshock.shop.http.faults import KINDS, Effect, Offer, Switch
 from foreshock.shop.http.metrics import Metrics
 from foreshock.shop.http.process import Report, Reports
 from foreshock.shop.http.recording import Recording
@@ -47,6 +48,7 @@ class Running:
         self.recording = Recording(name, site)
         self._client = new_client(self.recording.outbound(new_transport()))
         self._callees = dict(self._ways())
+        self._called = {step: site.called(step) for one in self._service.endpoints for step in one.steps}
         self._heartbeats = {name: site.heartbeat(callee.edge) for name, callee in self._callees.items()}
         self.switch = Switch(*self._faults(reports))
         self._gauges()
@@ -61,18 +63,16 @@ class Running:
 
     async def heartbeats(self) -> None:
         """Call every callee that has not been called for a while, until cancelled."""
-        running: set[asyncio.Task[int]] = set()
-        while True:
-            now = time.monotonic()
-            for name, callee in self._callees.items():
-                if now - callee.last_call >= HEARTBEAT_SECONDS:
-                    callee.last_call = now
-                    # Not waited for: one that hangs must not hold up the others, nor its own next one.
-                    task = asyncio.create_task(callee.call(self._heartbeats[name]))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-            due = min((callee.last_call for callee in self._callees.values()), default=now) + HEARTBEAT_SECONDS
-            await asyncio.sleep(max(due - time.monotonic(), 0.01))
+        async with Background() as calls:
+            while True:
+                now = time.monotonic()
+                for name, callee in self._callees.items():
+                    if now - callee.last_call >= HEARTBEAT_SECONDS:
+                        callee.last_call = now
+                        # Not waited for: one that hangs must not hold up the others, nor its own next one.
+                        calls.start(callee.call(*self._heartbeats[name]))
+                due = min((callee.last_call for callee in self._callees.values()), default=now) + HEARTBEAT_SECONDS
+                await asyncio.sleep(max(due - time.monotonic(), 0.01))
 
     async def close(self) -> None:
         """Mend what is broken, and let go of the others."""
@@ -102,9 +102,8 @@ class Running:
             callee = self._callees.get(step.service)
             if callee is None or self._rng.random() >= step.probability:
                 continue
-            called = self._site.topology.endpoint(step.service, step.method, step.path)
             for _ in range(step.times):
-                status = await callee.call(called)
+                status = await callee.call(*self._called[step])
                 if failed(status) and step.required:
                     return 504 if status == 0 else 502
         return 200
@@ -118,26 +117,29 @@ class Running:
             url = self._site.urls[edge.callee]
             yield edge.callee, Callee(edge, url, pool, self._client, lambda: self.switch.conditions, counters)
 
-    def _faults(self, reports: Reports) -> tuple[list[str], dict[str, Effect]]:
+    def _faults(self, reports: Reports) -> tuple[Offer, dict[str, Effect]]:
+        site, service = self._site, self._service
+        callers = [site.urls[name] for name in site.topology.callers(self.name) if name in site.urls]
+        generator = [site.urls[WEB]] if WEB in site.urls and not service.store else []
         pools = [one.pool for one in self._callees.values() if one.pool.limit]
-        made: dict[str, Effect] = {
+        effect: dict[str, Effect] = {
             "cpu_hog": effects.cpu_hog,
             "memory_leak": effects.memory_leak,
             "crash": effects.crash(lambda seconds: reports.tell(Report(self.name, seconds))),
+            "traffic_surge": effects.elsewhere(self.name, generator),
+            "retry_storm": effects.elsewhere(self.name, callers),
             "disk_fill": effects.disk_fill(self._disk),
+            "pool_exhaustion": effects.pool_exhaustion(pools),
         }
-        cannot: set[str] = set()
-        if pools:
-            made["pool_exhaustion"] = effects.pool_exhaustion(pools)
-        else:
-            cannot.add("pool_exhaustion")
-        if self.name == self._site.topology.entry and WEB in self._site.urls:
-            made["traffic_surge"] = effects.traffic_surge(self._site.urls[WEB])
-        else:
-            cannot.add("traffic_surge")
-        if not self._callees:
-            cannot.add("retry_storm")
-        return [kind for kind in KINDS if kind not in cannot], made
+        can = {
+            "traffic_surge": bool(generator),
+            "retry_storm": bool(callers),
+            "disk_fill": any(one.writes for one in service.endpoints),
+            "pool_exhaustion": bool(pools),
+            "bad_deploy": not service.store,
+        }
+        kinds = tuple(kind for kind in KINDS if can.get(kind, True))
+        return Offer(kinds, {"retry_storm": tuple(self._callees)} if self._callees else {}), effect
 
     def _gauges(self) -> None:
         gauge, capacity = self.metrics.gauge, self._capacity
@@ -153,7 +155,8 @@ def build(name: str, site: Site, folder: Path, reports: Reports) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with effects.meanwhile(service.heartbeats()):
+        async with Background() as work:
+            work.start(service.heartbeats())
             yield
         await service.close()
 

@@ -74,6 +74,6 @@ def _reserved(parts: Sequence[str], first: int) -> dict[str, socket.socket]:
                 holder.close()
             raise PermanentError(
                 f"cannot listen on {HOST}:{port} for {name}: {error.strerror or error}; "
-                f"end the program that has the port, or set another first port (0 = any free ones)"
+                f"end the program that has the port, or choose another --port (0 = any that are free)"
             ) from error
     return held

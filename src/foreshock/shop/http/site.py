@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from foreshock.errors import BadInputError
-from foreshock.shop.topology import SHOP, Edge, Endpoint, Topology
+from foreshock.shop.topology import SHOP, Edge, Endpoint, Step, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,12 @@ class Site:
         """How a service, or `web`, calls those that run."""
         return tuple(one for one in self.topology.edges if one.caller == caller and one.callee in self.urls)
 
-    def heartbeat(self, edge: Edge) -> Endpoint:
+    def called(self, step: Step) -> tuple[Endpoint, float]:
+        """What a step asks for, and how many seconds that takes when all is quiet."""
+        key = (step.service, step.method, step.path)
+        return self.topology.endpoint(*key), self.topology.quiet_seconds(*key)
+
+    def heartbeat(self, edge: Edge) -> tuple[Endpoint, float]:
         """What one service asks another when it has had nothing to ask for a while: to read, where it can."""
         steps = [
             step
@@ -34,8 +39,7 @@ class Site:
             for step in endpoint.steps
             if step.service == edge.callee
         ]
-        step = min(steps, key=lambda one: one.method != "GET")
-        return self.topology.endpoint(step.service, step.method, step.path)
+        return self.called(min(steps, key=lambda one: one.method != "GET"))
 
 
 def chosen(names: Iterable[str], topology: Topology = SHOP) -> tuple[str, ...]:
@@ -46,4 +50,3 @@ def chosen(names: Iterable[str], topology: Topology = SHOP) -> tuple[str, ...]:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(topology.names)}"
         raise BadInputError("unknown_service", f"the shop has no service {name}: {hint}")
     return tuple(name for name in topology.names if name in wanted or not wanted)
-

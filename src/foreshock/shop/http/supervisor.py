@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ _SHORT_LIFE_SECONDS = 5.0
 _START_SECONDS = 30.0
 _END_SECONDS = 3.0
 _LONGEST_WAIT_SECONDS = 0.5
+
+_LATE = (
+    "anyio._backends._asyncio", "encodings.idna", "httpcore", "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.httptools_impl",
+)  # fmt: skip
+"""What a service would import with its first request."""
 
 Build = Callable[[Path, Reports], ASGIApp]
 """Makes the application of one process, in that process: its own folder, and the way to tell the supervisor."""
@@ -55,7 +62,7 @@ class Supervisor:
     """Runs in one thread, and forks: its process must have no other threads.
 
     `parts` are the processes to run, by name: the port of each, and what makes its application. What they need is
-    imported here, so a process starts in milliseconds and shares most of its memory with the others. `say` is told, in
+    imported here, so that a process starts in milliseconds and shares most of its memory with the others. `say` is told, in
     a sentence, of each process that died or came back.
     """
 
@@ -84,6 +91,7 @@ class Supervisor:
             self._woken = stack.enter_context(self._signals())
             self._lease = lease
             stack.callback(self._end)
+            _import_early()
             # What is there by now is never garbage; unlooked at, its pages stay shared.
             gc.collect()
             gc.freeze()
@@ -223,6 +231,12 @@ class Supervisor:
         for child in self._children.values():
             if child.pid:
                 os.kill(child.pid, number)
+
+
+def _import_early() -> None:
+    for name in _LATE:
+        with suppress(ImportError):  # then nobody needs it
+            import_module(name)
 
 
 def _ended(pid: int) -> int | None:
