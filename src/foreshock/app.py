@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foreshock import __version__, plugins
-from foreshock.adapters.http import HttpSource
+from foreshock.adapters.http import CallsSource, HttpSource, PostedSource
 from foreshock.adapters.sql import Store
 from foreshock.api.auth import Role, Token
 from foreshock.api.server import Server, create_app, serve
@@ -259,10 +259,15 @@ class App:
             host=config.http.host,
             hosts=frozenset(config.http.hosts),
             environment=config.environment,
-            source=next((source.name for source in self.sources if isinstance(source, HttpSource)), "http"),
+            source=self._posted(HttpSource, "http"),
+            calls_source=self._posted(CallsSource, "calls"),
             max_body_bytes=config.limits.body_bytes,
             submit_blocks=config.log.durability == "disk",
         )
+
+    def _posted(self, kind: type[PostedSource], otherwise: str) -> str:
+        """The name of the first source of a kind that others push to."""
+        return next((source.name for source in self.sources if isinstance(source, kind)), otherwise)
 
 
 def own_sources(config: Config) -> dict[str, float]:

@@ -24,6 +24,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "zscore": "foreshock.detect.zscore:ZScore",
     },
     "source": {
+        "calls": "foreshock.adapters.http:CallsSource",
         "files": "foreshock.adapters.files:FilesSource",
         "host": "foreshock.adapters.host:HostSource",
         "http": "foreshock.adapters.http:HttpSource",

@@ -31,7 +31,8 @@ from foreshock.errors import BadInputError, ConfigError, PermanentError, Retryab
 from foreshock.runtime.views import Views
 from foreshock.state import Registry
 from foreshock.testing.check_store import sample_alert
-from foreshock.types import Control, Record, Rows, Samples, Series, labels
+from foreshock.types import Control, Decoded, Record, Rows, Samples, Series, labels
+from foreshock.types.record import CALLS
 
 NOW = 1_700_000_000 * 10**9
 EVENT = b'{"eventId": "e-1", "timestamp": 1640000000, "userId": "u-7", "value": 12.5}'
@@ -74,7 +75,7 @@ class Runtime:
         columns = (np.zeros(n, np.int32), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.uint64))
         return Samples((), *columns, {"no_time": self.drop} if self.drop else {}, ("time=timestamp (unit s)",))
 
-    def submit(self, record: Record, samples: Samples) -> int:
+    def submit(self, record: Record, samples: Decoded) -> int:
         self.events.append("submit")
         self.records.append(record)
         return len(samples)
@@ -247,7 +248,7 @@ def test_a_watermark_that_lags_is_no_reason_for_503(services: Services, runtime:
 
 
 def test_a_log_that_cannot_be_written_is_503(services: Services) -> None:
-    def full(record: Record, samples: Samples) -> None:
+    def full(record: Record, samples: Decoded) -> None:
         raise RetryableError("the disk is full")
 
     before = _dropped("unavailable")
@@ -268,7 +269,7 @@ def test_space_is_given_back_however_it_ends(services: Services, runtime: Runtim
         finally:
             held.remove(size)
 
-    def submit(record: Record, samples: Samples) -> None:
+    def submit(record: Record, samples: Decoded) -> None:
         assert held == [len(EVENT)]
         raise RetryableError("the disk is full")
 
@@ -370,6 +371,57 @@ def test_an_unexpected_error_is_500_counted_and_says_nothing_of_itself(
     assert "secret" not in answer.text
     assert errors() == before + 1
     assert "secret detail" in caplog.text
+
+
+# Calls
+
+CALL = b'{"source": "checkout", "target": "payment", "endpoint": "/charge?card=1", "status": 200, "duration": 0.1}'
+
+
+@pytest.fixture
+def collector(services: Services) -> Callable[..., Answer]:
+    """Posts to /collect, where calls are really decoded."""
+    client = Client(replace(services, decode=lambda record: decode(record, MappingOptions())))
+    return lambda body, content_type="application/json", path="/collect", **headers: client(
+        "POST", path, content=body, headers={"Content-Type": content_type} | headers
+    )
+
+
+@pytest.mark.parametrize("path", ["/collect", "/api/v1/collect"])
+@pytest.mark.parametrize(
+    "given", ["application/json", "application/x-ndjson", "text/plain", "application/x-www-form-urlencoded", "", CALLS]
+)
+def test_calls_are_accepted(path: str, given: str, collector: Callable[..., Answer], runtime: Runtime) -> None:
+    answer = collector(CALL, given, path)
+    assert answer.status_code == 202
+    assert answer.json() == {"accepted": 1, "dropped": {}, "notes": ["time = when it was received"]}
+    assert runtime.events == ["reserve", "submit"]
+    assert runtime.records == [Record("default", "calls", CALLS, NOW, CALL)]
+
+
+def test_calls_bear_the_name_of_their_source(services: Services, runtime: Runtime) -> None:
+    Client(replace(services, source="feed", calls_source="mesh"))("POST", "/collect", content=b"value")
+    assert [record.source for record in runtime.records] == ["mesh"]
+
+
+def test_many_calls_packed_or_not(collector: Callable[..., Answer], runtime: Runtime) -> None:
+    lines = b"\n".join([CALL, b"{oops", CALL, b'{"status": 200}'])
+    said = collector(gzip.compress(lines), "application/x-ndjson", **{"Content-Encoding": "gzip"}).json()
+    assert (said["accepted"], said["dropped"]) == (2, {"bad_json": 1, "no_target": 1})
+    assert runtime.records[0].payload == lines
+
+
+def test_calls_that_are_none_are_400_and_not_in_the_log(collector: Callable[..., Answer], runtime: Runtime) -> None:
+    garbage = np.random.default_rng(3).bytes(5000)
+    for body, reason in ((b"{", "bad_json"), (b"[]", "empty"), (b"{}", "no_target"), (b"[1]", "not_an_object")):
+        assert _is_problem(collector(body), 400)["reason"] == reason
+    _is_problem(collector(garbage), 400)
+    assert _is_problem(collector(CALL, "text/xml"), 415)["reason"] == "unknown_content_type"
+    assert _is_problem(collector(CALL, METRICS), 415)["reason"] == "unknown_content_type"
+    assert _is_problem(collector(CALL.ljust(200_001)), 413)["reason"] == "too_large"
+    runtime.full = True
+    assert _is_problem(collector(CALL), 429)["status"] == 429
+    assert runtime.records == []
 
 
 # Control
@@ -575,6 +627,7 @@ ROUTES: Sequence[tuple[str, str, Permission | None]] = (
     ("GET", "/api/v1/alerts", Permission.READ), ("GET", "/api/v1/alerts/x", Permission.READ),
     ("GET", "/api/v1/entities", Permission.READ), ("GET", "/api/v1/series", Permission.READ),
     ("GET", "/api/v1/status", Permission.READ), ("POST", "/api/v1/events", Permission.INGEST),
+    ("POST", "/collect", Permission.INGEST), ("POST", "/api/v1/collect", Permission.INGEST),
     ("POST", "/api/v1/control", Permission.CONTROL),
 )  # fmt: skip
 

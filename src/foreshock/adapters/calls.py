@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -110,9 +111,8 @@ def decode_calls(payload: bytes, received_unix_nano: int) -> Calls:
     else:
         rows, numbers = [document], np.ones(1, np.int64)
     names: Names = {}
-    places = {name: _places(_texts(_column(rows, _FIELDS[name])), clean, names) for name, clean in _CLEAN.items()}
-    given = {name: _column(rows, attributes) for name, attributes in _FIELDS.items() if name not in places}
-    return _calls(names, places, given, received_unix_nano, numbers, drops, _notes(body))
+    places = {name: _places(_texts(_column(rows, name)), clean, names) for name, clean in _CLEAN.items()}
+    return _calls(names, places, partial(_column, rows), received_unix_nano, numbers, drops, _notes(body))
 
 
 def encode_calls(calls: Calls) -> bytes:
@@ -164,7 +164,7 @@ def _trouble(error: Exception) -> tuple[str, str]:
         return "not_utf8", f"the text is not UTF-8: {error.reason}"
     if isinstance(error, RecursionError):
         return "bad_json", "the JSON is nested too deeply"
-    if isinstance(error, msgspec.ValidationError):
+    if isinstance(error, msgspec.ValidationError) and "Expected" in str(error):
         return "not_an_object", f"a call is a JSON object: {error}"
     return "bad_json", f"the JSON is broken: {error}"
 
@@ -200,22 +200,21 @@ def _of_columns(document: _Document, received_unix_nano: int, drops: Drops) -> C
         raise BadInputError("bad_columns", "`names` is not an array of texts")
     if len(texts) > MAX_NAMES:
         raise BadInputError("too_many_names", f"a body may have {MAX_NAMES} names")
-    given = {name: _column([document], attributes)[0] for name, attributes in _FIELDS.items()}
+    given = {name: _column([document], name)[0] for name in _FIELDS}
     columns = {name: column for name, column in given.items() if column is not UNSET}
     if set(map(type, columns.values())) - {list} or len({*map(len, columns.values())}) != 1:
         raise BadInputError("bad_columns", "beside `names` stand arrays of one length, one a field")
     n = len(next(iter(columns.values())))
-    names: Names = {text: at for at, text in enumerate(texts)}
-    if len(names) < len(texts):
-        raise BadInputError("bad_columns", "a name stands in `names` more than once")
+    names: Names = {}
+    for text in texts:
+        names.setdefault(text, len(names))
     places = {name: _moved(columns.get(name), n, texts, clean, names) for name, clean in _CLEAN.items()}
-    rest = {name: columns.get(name, [UNSET] * n) for name in given if name not in places}
-    return _calls(names, places, rest, received_unix_nano, np.arange(1, n + 1), drops, ())
+    return _calls(
+        names, places, lambda name: columns.get(name, [UNSET] * n), received_unix_nano, np.arange(1, n + 1), drops, ()
+    )
 
 
-def _moved(
-    column: Any, n: int, texts: Sequence[str], clean: Callable[[str], str], names: Names
-) -> NDArray[np.int32]:
+def _moved(column: Any, n: int, texts: Sequence[str], clean: Callable[[str], str], names: Names) -> NDArray[np.int32]:
     """Places of the cleaned texts that a column of places points to: int32[n]."""
     if column is None:
         return np.full(n, _places([""], clean, names)[0], np.int32)
@@ -228,10 +227,11 @@ def _moved(
     return to[at]
 
 
-def _column(rows: Sequence[_Row], attributes: Sequence[str]) -> list[Any]:
-    """The values of the first of these attributes that a row has; UNSET where it has none."""
-    column = list(map(attrgetter(attributes[0]), rows))
-    for other in attributes[1:]:
+def _column(rows: Sequence[_Row], name: str) -> list[Any]:
+    """The values of a field, by the first of its attributes that a row has; UNSET where it has none."""
+    first, *others = _FIELDS[name]
+    column = list(map(attrgetter(first), rows))
+    for other in others:
         if UnsetType not in set(map(type, column)):
             break
         column = [
@@ -280,16 +280,16 @@ def _path(text: str) -> str:
 
 
 def _calls(
-    names: Names, places: dict[str, NDArray[np.int32]], given: dict[str, list[Any]], received_unix_nano: int,
+    names: Names, places: dict[str, NDArray[np.int32]], given: Callable[[str], list[Any]], received_unix_nano: int,
     numbers: NDArray[np.int64], drops: Drops, notes: tuple[str, ...],
 ) -> Calls:  # fmt: skip
-    """The calls of columns: `places` point into `names`, `given` are values as they were decoded."""
+    """The calls of columns: `places` point into `names`, `given` gives the values of a field as they were decoded."""
     rows = np.zeros(len(numbers), CALL)
     for name, column in places.items():
         rows[name] = column
-    rows["status"], answered = _statuses(given["status"])
-    rows["duration_seconds"], lasted = _seconds(given["seconds"], given["milliseconds"])
-    rows["time_unix_nano"], timed = _times(given["time"], given["nanoseconds"], received_unix_nano)
+    rows["status"], answered = _statuses(given("status"))
+    rows["duration_seconds"], lasted = _seconds(given)
+    rows["time_unix_nano"], timed = _times(given, received_unix_nano)
     keep = np.ones(len(rows), np.bool_)
     least = np.minimum.reduce([*places.values()])
     for reason, wrong in (
@@ -322,34 +322,36 @@ def _status(value: Any) -> int:
         return 0
     if type(value) is str:
         text = value.strip().lower()
-        return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0 if text in NO_ANSWER else -1
+        return 0 if text in NO_ANSWER else int(text) if len(text) <= 3 and text.isascii() and text.isdigit() else -1
     if type(value) is float:
         return int(value) if value.is_integer() else -1
     return value if type(value) is int else -1
 
 
-def _seconds(seconds: list[Any], milliseconds: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _seconds(given: Callable[[str], list[Any]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Durations float64[n] in seconds, NaN where there is none, and which of them can be believed."""
-    missing = _missing(seconds)
+    values = given("seconds")
+    missing = _missing(values)
     if missing is None:
-        out, fine = numbers_of(seconds)
+        out, fine = numbers_of(values)
     else:
-        out, fine = numbers_of([None if value is UNSET else value for value in seconds])
-        other, good = numbers_of([None if value is UNSET else value for value in milliseconds])
+        out, fine = numbers_of([None if value is UNSET else value for value in values])
+        other, good = numbers_of([None if value is UNSET else value for value in given("milliseconds")])
         out, fine = np.where(missing, other / 1e3, out), np.where(missing, good, fine)
     return out, fine & ~((out < 0) | (out > MAX_SECONDS))
 
 
-def _times(times: list[Any], nanos: list[Any], received_unix_nano: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _times(given: Callable[[str], list[Any]], received_unix_nano: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Times int64[n] in Unix ns, and which of them are some; those that were not given are when it was received."""
-    out, timed = np.full(len(times), received_unix_nano, np.int64), np.ones(len(times), np.bool_)
-    for values, unit in ((nanos, "ns"), (times, "auto")):
-        missing = _missing(values)
-        if missing is None:
-            return times_of_values(values, unit)
-        if not missing.all():
-            given, good = times_of_values(values, unit)
-            out, timed = np.where(missing, out, given), np.where(missing, timed, good)
+    out, timed = times_of_values(values := given("time"), "auto")
+    missing = _missing(values)
+    if missing is not None:
+        others, good = times_of_values(values := given("nanoseconds"), "ns")
+        out, timed = np.where(missing, others, out), np.where(missing, good, timed)
+        neither = _missing(values)
+        if neither is not None:
+            neither &= missing
+            out, timed = np.where(neither, received_unix_nano, out), timed | neither
     return out, timed
 
 

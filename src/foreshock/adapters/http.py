@@ -1,15 +1,16 @@
-"""What senders of telemetry over HTTP may write: content types and encodings; and the source that stands for them."""
+"""What senders of telemetry over HTTP may write: content types and encodings; and the sources that stand for them."""
 
 from __future__ import annotations
 
 import threading
 import zlib
+from collections.abc import Mapping
 from typing import ClassVar
 
 from foreshock.adapters.metrics import METRICS
 from foreshock.errors import BadInputError
 from foreshock.ports import Clock, Submit
-from foreshock.types.record import JSON, NDJSON
+from foreshock.types.record import CALLS, JSON, NDJSON
 from foreshock.types.units import Options
 
 CONTENT_TYPES = {
@@ -29,6 +30,9 @@ CONTENT_TYPES = {
 }
 """Media type, in lower case and without parameters → content type of the record that goes into the log."""
 
+CALL_TYPES = {name: CALLS for name, kind in CONTENT_TYPES.items() if kind in (JSON, NDJSON)} | {CALLS: CALLS}
+"""The same where calls are posted."""
+
 _WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _FIRST_PART = 4096
 _LARGEST_PART = 1 << 20
@@ -38,12 +42,14 @@ class HttpSourceOptions(Options):
     """Telemetry that is posted to `/api/v1/events`; `limits.body_bytes` bounds the size of a request."""
 
 
-class HttpSource:
-    """The source that others push to: it gives what is posted a name and a lateness; the server brings the records."""
+class CallsSourceOptions(Options):
+    """Calls that are posted to `/collect`; `limits.body_bytes` bounds the size of a request."""
 
-    options: ClassVar = HttpSourceOptions
 
-    def __init__(self, name: str = "http", lateness_seconds: float = 5.0) -> None:
+class PostedSource:
+    """A source that others push to: it gives what is posted a name and a lateness; the server brings the records."""
+
+    def __init__(self, name: str, lateness_seconds: float) -> None:
         self.name, self.lateness_seconds = name, lateness_seconds
         self._stopped = threading.Event()
 
@@ -56,13 +62,32 @@ class HttpSource:
         self._stopped.set()
 
 
-def record_type(content_type: str) -> str:
+class HttpSource(PostedSource):
+    """What is posted to `/api/v1/events`."""
+
+    options: ClassVar = HttpSourceOptions
+
+    def __init__(self, name: str = "http", lateness_seconds: float = 5.0) -> None:
+        super().__init__(name, lateness_seconds)
+
+
+class CallsSource(PostedSource):
+    """What is posted to `/collect`: recorders send every second, so little of it is late."""
+
+    options: ClassVar = CallsSourceOptions
+    default_lateness_seconds: ClassVar = 2.0
+
+    def __init__(self, name: str = "calls", lateness_seconds: float = default_lateness_seconds) -> None:
+        super().__init__(name, lateness_seconds)
+
+
+def record_type(content_type: str, known: Mapping[str, str] = CONTENT_TYPES) -> str:
     """The content type of the record for a body with this `Content-Type` header ("" = none was sent).
 
     Raises BadInputError (`unknown_content_type`), also for a charset other than UTF-8.
     """
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
-    found = CONTENT_TYPES.get(media_type)
+    found = known.get(media_type)
     if found is None:
         raise BadInputError("unknown_content_type", f"cannot read {media_type!r}; send {JSON} or {NDJSON}")
     for parameter in parameters:

@@ -1,4 +1,4 @@
-"""What comes in over HTTP: events and control records.
+"""What comes in over HTTP: events, calls and control records.
 
 Acknowledged = appended (CONTRACTS §1): reserve queue space, else 429; parse and validate without touching a slot,
 else 400; append and enqueue; only then 202. What cannot be taken now for another reason is 503.
@@ -7,6 +7,7 @@ else 400; append and enqueue; only then 202. What cannot be taken now for anothe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from foreshock import telemetry
-from foreshock.adapters.http import inflate, record_type, too_large
+from foreshock.adapters.http import CALL_TYPES, CONTENT_TYPES, inflate, record_type, too_large
 from foreshock.api.auth import Permission
 from foreshock.api.services import Guarded, Json, QueueFull, Services, caller_of, error_answer, services_of
 from foreshock.errors import BadInputError, RetryableError
@@ -32,11 +33,21 @@ INFLATE_IN_LOOP_BYTES = IN_LOOP_BYTES // 8
 
 async def post_events(request: Request) -> Response:
     """`POST /api/v1/events`."""
+    return await _post(request, services_of(request).source, CONTENT_TYPES)
+
+
+async def post_calls(request: Request) -> Response:
+    """`POST /collect`."""
+    return await _post(request, services_of(request).calls_source, CALL_TYPES)
+
+
+async def _post(request: Request, source: str, types: Mapping[str, str]) -> Response:
+    """Take a body in as a record of this source; `types` are the media types that it may have."""
     services = services_of(request)
     try:
-        content_type = record_type(request.headers.get("content-type", ""))
+        content_type = record_type(request.headers.get("content-type", ""), types)
         body = await _body(request, services)
-        record = Record(services.environment, services.source, content_type, services.clock.now_unix_nano(), body)
+        record = Record(services.environment, source, content_type, services.clock.now_unix_nano(), body)
         samples = await _take(services, record)
     except BadInputError as error:
         telemetry.DROPPED.labels(error.reason).inc()
@@ -167,5 +178,7 @@ async def _received(request: Request, limit: int) -> bytes:
 
 ROUTES = (
     Guarded("POST", "/api/v1/events", post_events, Permission.INGEST),
+    Guarded("POST", "/collect", post_calls, Permission.INGEST),
+    Guarded("POST", "/api/v1/collect", post_calls, Permission.INGEST),
     Guarded("POST", "/api/v1/control", post_control, Permission.CONTROL),
 )

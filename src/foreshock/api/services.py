@@ -57,11 +57,12 @@ class Services:
     `reserve(bytes)` holds queue space while a request is parsed; `decode` parses and validates without touching a
     slot (BadInputError); `submit` appends and enqueues a record with its parsed samples, and counts what was dropped
     from them. `reserve` and `submit` raise RetryableError when there is no room: 429 where `reserve` does, but 503
-    while `health` has problems or where `submit` does. `source` is the name that what is posted has in records.
-    `control` stamps a control record, appends it and returns it. `status` is shown as it is; `health` is what
-    readiness is judged by. `hosts` are further host names that the server answers to; `host` is what it binds to.
-    `watchdog` gives the alert that always fires; it is shown before the others. `max_body_bytes` bounds a body, packed
-    and unpacked. `submit_blocks` says that `submit` may wait for the disk: it then runs in a worker thread.
+    while `health` has problems or where `submit` does. `source` is the name that posted events have in records,
+    `calls_source` that of posted calls. `control` stamps a control record, appends it and returns it. `status` is shown
+    as it is; `health` is what readiness is judged by. `hosts` are further host names that the server answers to; `host`
+    is what it binds to. `watchdog` gives the alert that always fires; it is shown before the others. `max_body_bytes`
+    bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait for the disk: it then runs in a
+    worker thread.
     """
 
     version: str
@@ -81,6 +82,7 @@ class Services:
     hosts: frozenset[str] = frozenset()
     environment: str = "default"
     source: str = "http"
+    calls_source: str = "calls"
     max_body_bytes: int = 8 << 20
     body_seconds: float = 30.0
     submit_blocks: bool = False
