@@ -31,7 +31,10 @@ def test_what_is_kept_holds_for_the_sources_of_all_kernels() -> None:
 
 
 def test_the_digest_follows_every_source(tmp_path: Path) -> None:
-    files = ["types/e.py", "stream/a.py", "detect/b.py", "incident/c.py", "state/d.py", "runtime/views.py", "shop/dynamics.py"]
+    files = [
+        "types/e.py", "stream/a.py", "detect/b.py", "incident/c.py", "state/d.py", "runtime/views.py",
+        "shop/dynamics.py",
+    ]  # fmt: skip
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("a = 1")

@@ -85,4 +85,4 @@ def _happen(t: Tables) -> None:
 @inner
 def _works(t: Tables, slot: Int) -> Flag:
     state = t.request[slot].state
-    return state == WORKING or state == IDLING
+    return state in (WORKING, IDLING)

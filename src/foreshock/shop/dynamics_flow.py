@@ -67,7 +67,7 @@ COLD_FACTOR, COLD_SECONDS = 0.6, 10.0
 GC_FROM, GC_FACTOR = 0.85, 2.0
 """From this share of its memory on, a replica spends more and more of its time looking for free memory."""
 
-_WRITTEN_BYTES, _LOGGED_BYTES = 20_000.0, 1_000.0
+_WRITTEN_BYTES, _LOGGED_BYTES = 6_000.0, 500.0
 _GARBAGE_BYTES, _MOST_GARBAGE = 0.4 * 2**20, 24.0 * 2**20
 _FIRST_ID = 1000
 

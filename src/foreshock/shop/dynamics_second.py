@@ -60,6 +60,7 @@ from foreshock.shop.dynamics_tables import (
     TRACE_RATIO,
     TURNED_AWAY,
     UP,
+    WAVES,
     Int,
     Real,
     Tables,
@@ -72,7 +73,7 @@ ROTATION = 3 * 3600
 BURST_RAMP = 30 * NANO
 
 _NOISE_KEPT = 0.99833  # of the noise after a second: it forgets in about ten minutes
-_NOISE_SIGMA = 0.05
+_NOISE_FRESH = 0.05 * (1.0 - _NOISE_KEPT**2) ** 0.5
 _REQUEST_SEEDS, _BATCH_SEEDS, _BATCH_GAPS, _TRACED, _LOAD = 1 << 20, 1 << 21, 1 << 22, 7, 1 << 23
 _MOST_ARRIVALS = 20_000
 """Requests in a second, at most: what is more is turned away and counted."""
@@ -153,7 +154,7 @@ def _fall_over(t: Tables, s: Int, r: Int, now: Int) -> None:
 
 @inner
 def wave(second: Int) -> Real:
-    """The day's and the week's factor on the load: mean 1, least before dawn, most in the evening and at the weekend."""
+    """The factor of day and week on the load: mean 1, least before dawn, most in the evening and at the weekend."""
     hour = (second % DAY) / 3600.0
     day = second / DAY + 3.0  # the epoch was a Thursday
     daily = 0.35 * np.cos((hour - 17.0) * np.pi / 12.0) + 0.12 * np.cos((hour - 20.5) * np.pi / 6.0)
@@ -173,13 +174,14 @@ def _customers(t: Tables, now: Int) -> None:
     number, real = t.number, t.real
     second = now // NANO
     seed = mixed(number[SEED], second)
-    fresh = np.sqrt(1.0 - _NOISE_KEPT * _NOISE_KEPT) * _NOISE_SIGMA
-    real[NOISE] = _NOISE_KEPT * real[NOISE] + fresh * normal(seed, _LOAD)
     total = 0.0
     for i in range(number[ENTRY_COUNT]):
         endpoint = t.endpoint[number[ENTRY_FIRST] + i]
         total += endpoint.share * endpoint.surge
-    rate = real[RATE] * wave(second) * np.exp(real[NOISE]) * _burst(t, now) * total
+    rate = real[RATE] * _burst(t, now) * total
+    if number[WAVES] != 0:
+        real[NOISE] = _NOISE_KEPT * real[NOISE] + _NOISE_FRESH * normal(seed, _LOAD)
+        rate *= wave(second) * np.exp(real[NOISE])
     at, i = 0.0, 0
     while rate > 0.0:
         at += exponential(seed, 2 * i) / rate
@@ -260,8 +262,8 @@ def _read_service(t: Tables, s: Int, row: Int, now: Int) -> None:
     count_service(t, s, now)
     seconds = (now - t.number[READ]) / NANO
     service.cpu = used / there if there > 0.0 else 0.0
-    out[row, first + CPU] = service.cpu
-    out[row, first + MEMORY] = memory / ready if ready > 0 else 0.0
+    out[row, first + CPU] = service.cpu if ready > 0 else np.nan  # nobody is there to say it
+    out[row, first + MEMORY] = memory / ready if ready > 0 else np.nan
     out[row, first + DISK] = disk_of(t, s)
     out[row, first + QUEUE] = service.queue_area / seconds
     out[row, first + FLIGHT] = service.flight_area / seconds

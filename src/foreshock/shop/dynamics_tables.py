@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from foreshock.shop.settings import Settings
 from foreshock.shop.topology import WEB, Topology
 from foreshock.types import CALL
 
@@ -124,8 +125,8 @@ ENDPOINT = np.dtype(
 STEP = np.dtype([("probability", "f8"), ("edge", "i4"), ("endpoint", "i4"), ("times", "i4"), ("required", "i4")])
 
 FREE, POOLED, SENT, QUEUED, WORKING, IDLING, CALLING, BACKING_OFF, ANSWERED, KILLED = range(10)
-"""States of a request: waits for a connection; on its way; waits for a worker; does its own work; waits where no core is used; waits for a
-callee; is about to try again; its answer is on its way; its replica died."""
+"""States of a request: waits for a connection; on its way; waits for a worker; does its own work; waits where no core
+is used; waits for a callee; is about to try again; its answer is on its way; its replica died."""
 
 REQUEST = np.dtype(
     [
@@ -156,7 +157,8 @@ REQUEST = np.dtype(
 )
 
 COME, ARRIVE, WORKED, RESPOND, TIME_OUT, RETRY = range(6)
-"""What happens to a request: it is made from outside; reaches its service; its work is done; …"""
+"""What happens to a request: it is made, from outside; reaches its service; its work is done; its answer reaches the
+caller; the caller gives up; the caller tries again."""
 
 EVENT = np.dtype([("time", "i8"), ("order", "i8"), ("life", "i8"), ("slot", "i4"), ("kind", "i4")], align=True)
 
@@ -174,12 +176,17 @@ SPAN = np.dtype(
 )
 LOG = np.dtype([("time_unix_nano", "i8"), ("service", "i4"), ("code", "i4"), ("endpoint", "i4"), ("detail", "i4")])
 
-FAILED, TIMED_OUT, REFUSED, NO_CONNECTION, QUEUE_FULL, LIMITED, DISK_FULL, OUT_OF_MEMORY, STARTED, STOPPED, \
-    CRASHED, DEPLOYED = range(12)  # fmt: skip
+(
+    FAILED, TIMED_OUT, REFUSED, NO_CONNECTION, QUEUE_FULL, LIMITED, DISK_FULL, OUT_OF_MEMORY, STARTED, STOPPED, CRASHED,
+    DEPLOYED,
+) = range(12)  # fmt: skip
 """What a log line says."""
 
-NOW, OPEN, SEED, EVERY, READ, EVENTS, ORDER, LIFE, LIVE, FREE_HEAD, HIGH, CALLS, SPANS, LOGS, GAUGES, TURNED_AWAY, \
-    LOGS_LEFT_OUT, BURST_FROM, BURST_UNTIL, BATCH_ENDPOINT, BATCH_EDGE, ENTRY_EDGE, ENTRY_FIRST, ENTRY_COUNT = range(24)  # fmt: skip
+(
+    NOW, OPEN, SEED, EVERY, READ, WAVES, EVENTS, ORDER, LIFE, LIVE, FREE_HEAD, HIGH, CALLS, SPANS, LOGS, GAUGES,
+    TURNED_AWAY, LOGS_LEFT_OUT, BURST_FROM, BURST_UNTIL, BATCH_ENDPOINT, BATCH_EDGE, ENTRY_EDGE, ENTRY_FIRST,
+    ENTRY_COUNT,
+) = range(25)  # fmt: skip
 """Places in `Tables.number`."""
 
 RATE, NOISE, BURST, BATCH, TRACE_RATIO = range(5)
@@ -239,22 +246,21 @@ def endpoint_places(topology: Topology) -> dict[tuple[str, str, str], int]:
     return {key: at for at, key in enumerate(keys)}
 
 
-def new_tables(
-    topology: Topology, seed: int, start_unix_nano: int, rate: float, every_seconds: int, trace_ratio: float
-) -> Tables:
+def new_tables(topology: Topology, settings: Settings, start_unix_nano: int) -> Tables:
     """The shop at rest at `start_unix_nano` (a whole second): all replicas up and warm, nobody in it."""
     endpoints = endpoint_places(topology)
     service, replica = _services(topology, start_unix_nano)
     edge = _edges(topology, start_unix_nano)
     endpoint, step = _endpoints(topology, endpoints)
-    number, real = np.zeros(24, np.int64), np.zeros(5)
+    number, real = np.zeros(25, np.int64), np.zeros(5)
     entry = topology.names.index(topology.entry)
     ours = np.flatnonzero(endpoint["service"] == entry)
-    number[[NOW, READ, SEED, EVERY]] = start_unix_nano, start_unix_nano, seed, every_seconds * NANO
+    number[[NOW, READ]] = start_unix_nano
+    number[[SEED, EVERY, WAVES]] = settings.seed, settings.every_seconds * NANO, settings.waves
     number[[FREE_HEAD, BATCH_ENDPOINT, BATCH_EDGE]] = -1
     number[[ENTRY_FIRST, ENTRY_COUNT]] = ours[0], len(ours)
     number[ENTRY_EDGE] = next(at for at, one in enumerate(topology.edges) if one.callee == topology.entry)
-    real[[RATE, TRACE_RATIO]] = rate, trace_ratio
+    real[[RATE, TRACE_RATIO]] = settings.rate, settings.trace_ratio
     columns = SERVICE_GAUGES * len(service) + POOL_GAUGES * len(edge)
     return Tables(
         service, replica, edge, endpoint, step, np.zeros(REQUESTS, REQUEST), np.zeros(8 * REQUESTS, EVENT),

@@ -57,7 +57,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of fault: the feature family it moves first, what it does at which magnitude, how long it lasts by default.
+    """A kind of fault: the feature family it moves first, what it does at which magnitude, how long it usually lasts.
 
     `gradual` = it builds up, rather than being there at once. `targets` are services that suit it, for schedules;
     others that can have it may be given by hand.
@@ -83,8 +83,8 @@ CATALOGUE: dict[FaultKind, Kind] = {
         "errors", Effect(errors=0.08), Effect(errors=0.4), "a share of the answers is 500", _INSIDE,
     ),
     "latency": Kind(
-        "latency", Effect(wait=1.5), Effect(wait=6.0), "every request waits for something that uses no core, such as a lock",
-        _INSIDE,
+        "latency", Effect(wait=1.5), Effect(wait=6.0),
+        "every request waits for something that uses no core, such as a lock", _INSIDE,
     ),
     "cpu_hog": Kind(
         "cpu", Effect(stolen=0.6), Effect(stolen=0.92), "another process takes a share of the cores",
@@ -96,15 +96,17 @@ CATALOGUE: dict[FaultKind, Kind] = {
         ("search", "catalog", "checkout", "cart", "recommend", "inventory"), 240.0, True,
     ),
     "crash": Kind(
-        "availability", Effect(down=0.5), Effect(down=1.0), "replicas are gone until the end (of a single one, the one)",
-        ("search", "catalog", "checkout", "cart", "auth", "recommend", "inventory", "payment", "shipping", "redis"), 60.0,
+        "availability", Effect(down=0.5), Effect(down=1.0),
+        "half of the replicas, at least one, or all of them die and fall over each time they start",
+        (*_INSIDE, "redis"), 60.0,
     ),
     "traffic_surge": Kind(
         "traffic", Effect(surge=2.5), Effect(surge=6.0), "requests from outside that reach the service are multiplied",
         ("gateway", "search", "catalog", "cart"),
     ),
     "slow_dependency": Kind(
-        "latency", Effect(work=3.0), Effect(work=10.0), "a store or a service behind others has more work with each request",
+        "latency", Effect(work=3.0), Effect(work=10.0),
+        "a store, or a service behind others, has more work with each request",
         ("postgres", "redis", "recommend", "inventory"),
     ),
     "retry_storm": Kind(
@@ -113,11 +115,13 @@ CATALOGUE: dict[FaultKind, Kind] = {
     ),
     "disk_fill": Kind(
         "disk", Effect(disk_full_seconds=600.0), Effect(disk_full_seconds=60.0),
-        "the disk fills up; once it is full, writes fail", ("postgres", "checkout", "payment", "shipping", "redis"), 150.0, True,
+        "the disk fills up; once it is full, writes fail",
+        ("postgres", "checkout", "payment", "shipping", "redis"), 150.0, True,
     ),
     "pool_exhaustion": Kind(
         "pool", Effect(connections_left=1), Effect(connections_left=0),
-        "connections to its store are not given back, one more each second", ("cart", "auth", "recommend", "inventory", "payment", "shipping"),
+        "connections to its store are not given back until, after 10 s, one is left or none",
+        ("cart", "auth", "recommend", "inventory", "payment", "shipping"),
     ),
     "bad_deploy": Kind(
         "errors", Effect(errors=0.06, work=1.4), Effect(errors=0.3, work=3.0),
@@ -210,8 +214,8 @@ def schedule(
 ) -> list[Fault]:
     """Faults of all kinds, one after the other, in an order and on services that the seed chooses.
 
-    Between the end of one and the start of the next the shop has `gap_seconds` to recover. Of the first round those come
-    first that are there at once, so that a demo need not wait for the others to build up.
+    Between the end of one and the start of the next the shop has `gap_seconds` to recover. Of the first round those
+    come first that are there at once, so that a demo need not wait for the others to build up.
     """
     chance = np.random.default_rng([seed, 0xFA])
     out: list[Fault] = []

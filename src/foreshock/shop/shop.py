@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -37,6 +37,7 @@ from foreshock.shop.effects import Active, apply, replicas_of
 from foreshock.shop.faults import CATALOGUE, Fault, Truth, check, suffering
 from foreshock.shop.output import Collector, Telemetry
 from foreshock.shop.routine import BATCH_CALL, BATCH_CALLS_PER_SECOND, Happening, day_of
+from foreshock.shop.settings import Settings
 from foreshock.shop.topology import REQUESTS_PER_SECOND, SHOP, Topology
 
 _BETWEEN_REPLICAS = 4 * NANO
@@ -45,25 +46,6 @@ _BETWEEN_REPLICAS = 4 * NANO
 SCALING_SECONDS, SCALE_DOWN_SECONDS = 15, 300
 SCALE_UP_ABOVE, SCALE_DOWN_BELOW = 0.6, 0.15
 """Of the autoscaler: how often it looks, how long it waits to take a replica away; use of the cores that moves it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What kind of shop it is.
-
-    `seed` makes a run repeatable; `rate` = requests from outside a second, on average over a week, for which it is
-    also built; `bursts`, `deploys`, `batch` = what happens on ordinary days; `autoscale` = replicas follow the use of
-    cores; `every_seconds` between readings; `trace_ratio` of the requests from outside are traced.
-    """
-
-    seed: int = 0
-    rate: float = REQUESTS_PER_SECOND
-    bursts: bool = True
-    deploys: bool = True
-    batch: bool = True
-    autoscale: bool = False
-    every_seconds: int = 5
-    trace_ratio: float = 0.02
 
 
 class Shop:
@@ -87,10 +69,7 @@ class Shop:
         self.settings = settings or Settings()
         self.start_unix_nano = start_unix_nano // NANO * NANO
         self.topology = topology.scaled(max(1.0, self.settings.rate / REQUESTS_PER_SECOND))
-        self.tables = new_tables(
-            self.topology, self.settings.seed, self.start_unix_nano, self.settings.rate,
-            self.settings.every_seconds, self.settings.trace_ratio,
-        )  # fmt: skip
+        self.tables = new_tables(self.topology, self.settings, self.start_unix_nano)
         self.versions = dict.fromkeys(topology.names, 0)
         self.active: list[Active] = []
         self._now = self.start_unix_nano
@@ -220,7 +199,8 @@ class Shop:
     # -- ordinary days -------------------------------------------------------------------------------------------
 
     def _plan_day(self, day: int) -> None:
-        wanted = {"burst": self.settings.bursts, "deploy": self.settings.deploys, "batch": self.settings.batch}
+        has_batch = self.settings.batch and self.tables.number[BATCH_EDGE] >= 0
+        wanted = {"burst": self.settings.bursts, "deploy": self.settings.deploys, "batch": has_batch}
         for one in day_of(self.settings.seed, day, self.topology):
             time = (day * DAY + one.second) * NANO
             if time >= self.start_unix_nano and wanted[one.kind]:
@@ -239,7 +219,7 @@ class Shop:
             self.deploy(one.service)
 
     def _autoscale(self) -> None:
-        """One replica more where the cores are busy, one fewer where they have been idle and there are more than usual."""
+        """One replica more where the cores are busy, one fewer where they have been idle and some are extra."""
         self.at(self._now + SCALING_SECONDS * NANO, self._autoscale)
         for at, service in enumerate(self.topology.services):
             there, cpu = len(self.replicas(service.name)), float(self.tables.service["cpu"][at])
@@ -261,9 +241,11 @@ class Shop:
         self.tables.replica["order"][place] = order
 
     def _set_batch_places(self) -> None:
+        caller, *called = BATCH_CALL
         edges = [(edge.caller, edge.callee) for edge in self.topology.edges]
-        self.tables.number[BATCH_EDGE] = edges.index(BATCH_CALL[:2])
-        self.tables.number[BATCH_ENDPOINT] = endpoint_places(self.topology)[BATCH_CALL[1:]]
+        if (caller, called[0]) in edges:
+            self.tables.number[BATCH_EDGE] = edges.index((caller, called[0]))
+            self.tables.number[BATCH_ENDPOINT] = endpoint_places(self.topology)[called[0], called[1], called[2]]
 
     def _say(self, service: str, code: int, detail: int) -> None:
         """A log line that the kernel has no part in."""

@@ -12,9 +12,10 @@ from foreshock.adapters.calls import encode_calls
 from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.errors import ConfigError, RetryableError
 from foreshock.ports import Clock, Submit
-from foreshock.shop.faults import Fault, FaultKind, Magnitude, Truth, check, schedule
+from foreshock.shop.faults import NANO, Fault, FaultKind, Magnitude, Truth, check, schedule
 from foreshock.shop.output import Telemetry
-from foreshock.shop.shop import NANO, Settings, Shop
+from foreshock.shop.settings import Settings
+from foreshock.shop.shop import Shop
 from foreshock.types import Record
 from foreshock.types.record import CALLS
 from foreshock.types.units import Options, Seconds
@@ -44,7 +45,9 @@ class ShopOptions(Options):
 
     seed: int = Field(default=0, ge=0, lt=2**32, description="Equal seeds give equal shops.")
     rate: float = Field(default=10.0, gt=0, le=1000, description="Requests of its customers a second, on average.")
-    history: Seconds = Field(default=0.0, ge=0, le=30 * 86_400, description="Past, without faults, brought at the start.")
+    history: Seconds = Field(
+        default=0.0, ge=0, le=30 * 86_400, description="Past, without faults, brought at the start."
+    )
     faults: tuple[FaultOptions, ...] = Field(default=(), max_length=1000, description="What breaks, and when.")
     tour: bool = Field(default=False, description="All kinds of faults break in turn, the first after 20 s.")
     bursts: bool = Field(default=True, description="Bursts of customers, as on any day.")

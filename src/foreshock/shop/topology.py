@@ -39,8 +39,8 @@ class Step:
 class Endpoint:
     """What a service can be asked for.
 
-    `path` is a template (`/cart/{id}`), `ids` how many different ids there are. `work_seconds` is its own work, the mean
-    of a lognormal distribution, on a replica that does nothing else; `share` its part of the requests from outside
+    `path` is a template (`/cart/{id}`), `ids` how many different ids there are. `work_seconds` is its own work, the
+    mean of a lognormal distribution, on a replica that does nothing else; `share` its part of the requests from outside
     (gateway only). Of its answers `error_ratio` are 500 and `not_found_ratio` 404 when all is well. `writes` = it
     needs room on its service's disk.
     """
@@ -88,8 +88,8 @@ class Edge:
     """How one service calls another.
 
     A try is given up after `timeout_seconds` (the callee does not notice); one that failed is repeated up to `retries`
-    times, `backoff_seconds` later. `pool` = connections of each of the caller's replicas, 0 = as many as are wanted; a call that gets none
-    within `timeout_seconds` fails.
+    times, about `backoff_seconds` later. `pool` = connections of each of the caller's replicas, 0 = as many as are
+    wanted; a call that gets none within `timeout_seconds` fails.
     """
 
     caller: str
@@ -217,7 +217,8 @@ _GATEWAY = Service(
         Endpoint("GET", "/categories/{id}", 0.016, (Step("catalog", "GET", "/categories/{id}"),), share=0.11, ids=60),
         Endpoint("GET", "/cart/{id}", 0.016, (_SESSION, Step("cart", "GET", "/cart/{id}")), share=0.12, ids=20000),
         Endpoint(
-            "POST", "/cart/{id}/items", 0.020, (_SESSION, Step("cart", "POST", "/cart/{id}/items")), share=0.09, ids=20000
+            "POST", "/cart/{id}/items", 0.020, (_SESSION, Step("cart", "POST", "/cart/{id}/items")), share=0.09,
+            ids=20000,
         ),
         Endpoint("POST", "/checkout", 0.024, (_SESSION, Step("checkout", "POST", "/orders")), share=0.10),
         Endpoint("POST", "/login", 0.018, (Step("auth", "POST", "/login"),), share=0.07),
@@ -304,7 +305,8 @@ _PAYMENT = Service(
     "payment",
     (
         Endpoint(
-            "POST", "/charges", 0.170, (Step("postgres", "POST", "/payments"), Step("postgres", "PUT", "/payments/{id}")),
+            "POST", "/charges", 0.170,
+            (Step("postgres", "POST", "/payments"), Step("postgres", "PUT", "/payments/{id}")),
             writes=True, error_ratio=0.003,
         ),
         Endpoint("GET", "/charges/{id}", 0.040, (Step("postgres", "GET", "/payments/{id}"),), ids=20000),
