@@ -17,11 +17,6 @@ import uvicorn
 from prometheus_client import disable_created_metrics
 from starlette.types import ASGIApp
 
-try:
-    from uvloop import new_event_loop
-except ImportError:  # not on every platform
-    from asyncio import new_event_loop
-
 HOST = "127.0.0.1"
 _GRACE_SECONDS = 1
 """What is being answered when the end comes may take so long."""
@@ -125,7 +120,7 @@ def serve(name: str, app: ASGIApp, port: int, reports: Reports) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     listener = reserve(port)
     config = uvicorn.Config(
         app,
@@ -145,8 +140,16 @@ def serve(name: str, app: ASGIApp, port: int, reports: Reports) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)
         await server.serve(sockets=[listener])
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(run())
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def name_process(name: str) -> None:

@@ -35,7 +35,7 @@ _LONGEST_WAIT_SECONDS = 0.5
 
 _LATE = (
     "anyio._backends._asyncio", "encodings.idna", "httpcore", "uvicorn.lifespan.on",
-    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.http.httptools_impl", "uvloop",
 )  # fmt: skip
 """What a service would import with its first request."""
 
@@ -62,8 +62,8 @@ class Supervisor:
     """Runs in one thread, and forks: its process must have no other threads.
 
     `parts` are the processes to run, by name: the port of each, and what makes its application. What they need is
-    imported here, so that a process starts in milliseconds and shares most of its memory with the others. `say` is told, in
-    a sentence, of each process that died or came back.
+    imported here, so that a process starts in milliseconds and shares most of its memory with the others. `say` is
+    told, in a sentence, of each process that died or came back.
     """
 
     def __init__(self, parts: Mapping[str, tuple[int, Build]], say: Callable[[str], None]) -> None:
