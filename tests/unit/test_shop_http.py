@@ -295,7 +295,7 @@ def test_errors_have_a_base_to_rise_from() -> None:
     assert after["app_requests_total", *labels, ("status", "404")] == 1
     assert after["http_request_duration_seconds_count", *labels] == 2
     assert after["app_build_info", ("service", "cart"), ("version", "1.0.0")] == 1
-    assert after[("process_resident_memory_bytes",)] > 1e6
+    assert after["process_resident_memory_bytes", ("service", "cart")] > 1e6
 
 
 # -- where things are ----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from foreshock.shop.topology import Edge, Endpoint
 
 MOST_CONNECTIONS = 100
 """To one service, where the edge sets no limit of its own."""
+_MOST_IDLE = 20
 
 
 class Counts(Protocol):
@@ -122,7 +123,7 @@ async def request(client: httpx.AsyncClient, endpoint: Endpoint, url: str, secon
 
 def new_transport() -> httpx.AsyncHTTPTransport:
     """Connections that are kept; how many there are at once is for pools to say. No proxies, no certificates."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=MOST_CONNECTIONS, keepalive_expiry=30.0)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=10.0)
     return httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=limits)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import heapq
 import os
 import time
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ class Capacity:
         self._cpu_ratio = service.cpu_ratio
         self._queue_limit = service.queue_limit * service.replicas
         self._workers = asyncio.Semaphore(service.workers * service.replicas)
-        self._cores = asyncio.Semaphore(max(1, round(service.cores * service.replicas)))
+        self._free_at = [0.0] * max(1, round(service.cores * service.replicas))
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
@@ -49,13 +50,17 @@ class Capacity:
             self._workers.release()
 
     async def work(self, seconds: float, slower: float = 1.0) -> None:
-        """Do the service's own work: part of it on a core, `slower` times as long where something else has the core."""
+        """Do the service's own work: part of it on a core, `slower` times as long where something else has the core.
+
+        Who comes first gets the core that is free first. When that is, is known at once, so the service does as much
+        work on a machine that wakes it late as on any other.
+        """
+        now = time.monotonic()
         on_core = seconds * self._cpu_ratio * slower
-        async with self._cores:
-            burnt = min(on_core * _BURNT_RATIO, _MOST_BURNT_SECONDS)
-            burn(burnt)
-            await asyncio.sleep(on_core - burnt)
-        await asyncio.sleep(seconds * (1.0 - self._cpu_ratio))
+        ready = max(now, self._free_at[0]) + on_core
+        heapq.heapreplace(self._free_at, ready)
+        burn(min(on_core * _BURNT_RATIO, _MOST_BURNT_SECONDS))
+        await asyncio.sleep(ready + seconds * (1.0 - self._cpu_ratio) - time.monotonic())
 
 
 def burn(seconds: float) -> None:

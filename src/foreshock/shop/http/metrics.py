@@ -12,7 +12,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -25,7 +25,7 @@ class Page:
         self.service = service
         self.registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
-        ProcessCollector(registry=self.registry)
+        self.registry.register(_Process(service))
 
     def counter(self, name: str, says: str, *labels: str) -> Counter:
         """A counter with these labels after `service`."""
@@ -76,6 +76,19 @@ class Metrics(Page):
             self.gauge("app_pool_in_use", "Connections in use.", in_use, target=target)
             self.gauge("app_pool_size", "Connections that there are.", lambda: size, target=target)
         return self._retries.labels(self.service, target), self._pool_timeouts.labels(self.service, target)
+
+
+class _Process(Collector):
+    """CPU, memory and open files of the process, with the service's name, so that they are found beside the rest."""
+
+    def __init__(self, service: str) -> None:
+        self._labels = {"service": service}
+        self._process = ProcessCollector(registry=None)
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._process.collect():
+            family.samples = [one._replace(labels=self._labels | one.labels) for one in family.samples]
+            yield family
 
 
 class _BuildInfo(Collector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -109,6 +110,11 @@ class _Server(uvicorn.Server):
         if self.started:
             self._reports.tell(Report(self._name))
 
+    def leave(self) -> None:
+        """End soon; who is cut off then is no news."""
+        self.should_exit = True
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -137,7 +143,7 @@ def serve(name: str, app: ASGIApp, port: int, reports: Reports) -> None:
     server = _Server(config, reports, name)
 
     async def run() -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, setattr, server, "should_exit", True)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.leave)
         await server.serve(sockets=[listener])
 
     with asyncio.Runner(loop_factory=_new_loop) as runner:
