@@ -14,6 +14,8 @@ from foreshock.shop.dynamics_parts import (
     count_replica,
     count_service,
     disk_of,
+    emit_call,
+    emit_span,
     free_slot,
     log,
     memory_of,
@@ -26,14 +28,9 @@ from foreshock.shop.dynamics_tables import (
     ARRIVE,
     BACKING_OFF,
     CALLING,
-    CALLS,
     DISK_FULL,
-    DOWN,
     FAILED,
-    FREE,
-    HIGH,
     IDLING,
-    KILLED,
     LIMITED,
     MAX_REPLICAS,
     NANO,
@@ -45,7 +42,6 @@ from foreshock.shop.dynamics_tables import (
     RESPOND,
     RETRY,
     SENT,
-    SPANS,
     TIME_OUT,
     TIMED_OUT,
     UP,
@@ -146,18 +142,18 @@ def arrive(t: Tables, slot: Int, now: Int) -> None:
     r.arrived = now
     if not _admitted(edge) or not _admitted(service):
         log(t, now, s, LIMITED, r.endpoint, 429)
-        _answer(t, slot, 429, now)
+        answer(t, slot, 429, now)
         return
-    replica = _free_replica(t, s)
+    replica = free_replica(t, s)
     if replica >= 0:
         count_service(t, s, now)
         service.flight += 1
         _begin(t, slot, s, replica, now)
     elif replica == -2:
-        _answer(t, slot, 0, now)
+        answer(t, slot, 0, now)
     elif service.queued >= service.queue_limit:
         log(t, now, s, QUEUE_FULL, r.endpoint, 503)
-        _answer(t, slot, 503, now)
+        answer(t, slot, 503, now)
     else:
         count_service(t, s, now)
         service.flight += 1
@@ -178,7 +174,7 @@ def _admitted(gate: Any) -> Flag:
 
 
 @inner
-def _free_replica(t: Tables, s: Int) -> Int:
+def free_replica(t: Tables, s: Int) -> Int:
     """The replica with the fewest busy workers, asked in turn; -1 if none has a free one, -2 if none serves."""
     service = t.service[s]
     best, fewest, found = -2, service.workers, False
@@ -205,20 +201,25 @@ def _begin(t: Tables, slot: Int, s: Int, replica: Int, now: Int) -> None:
     one.busy += 1
     one.computing += 1
     r.state, r.replica = WORKING, replica
-    push(t, now + np.int64(_work_seconds(t, slot, s, replica, now) * NANO), WORKED, slot)
+    # Cores are shared evenly among those who compute, as they were when this one began; what is stolen, of each core.
+    ratio = t.service[s].cpu_ratio
+    speed = (1.0 - one.stolen) * min(1.0, t.service[s].cores / (one.computing * ratio))
+    stretch = 1.0 - ratio + ratio / speed
+    r.using = ratio / stretch
+    one.using += r.using
+    push(t, now + np.int64(_work_seconds(t, slot, s, replica, now) * stretch * NANO), WORKED, slot)
 
 
 @inner
 def _work_seconds(t: Tables, slot: Int, s: Int, replica: Int, now: Int) -> Real:
+    """How long a request's work takes with a core of its own."""
     r, service, one = t.request[slot], t.service[s], t.replica[s * MAX_REPLICAS + replica]
     work = t.endpoint[r.endpoint].work * service.work * lognormal(r.seed, _WORK, service.spread)
     work *= 1.0 + COLD_FACTOR * np.exp((one.up_since - now) / (COLD_SECONDS * NANO))
     pressure = memory_of(t, s, replica) / service.memory_limit - GC_FROM
     if pressure > 0.0:
         work *= 1.0 + GC_FACTOR * pressure / (1.0 - GC_FROM)
-    # Cores are shared evenly among those who compute, as they were when this one began.
-    speed = min(1.0, service.cores * (1.0 - one.stolen) / (one.computing * service.cpu_ratio))
-    return work * (1.0 - service.cpu_ratio + service.cpu_ratio / speed)
+    return work
 
 
 @inner
@@ -229,7 +230,9 @@ def worked(t: Tables, slot: Int, now: Int) -> None:
     service, endpoint = t.service[s], t.endpoint[r.endpoint]
     if r.state == WORKING:
         count_replica(t, s, r.replica, now)
-        t.replica[s * MAX_REPLICAS + r.replica].computing -= 1
+        one = t.replica[s * MAX_REPLICAS + r.replica]
+        one.computing -= 1
+        one.using = one.using - r.using if one.computing > 0 else 0.0
         if service.wait > 0.0:
             r.state = IDLING
             wait = endpoint.work * service.wait * exponential(r.seed, _WAIT)
@@ -297,8 +300,8 @@ def _finish(t: Tables, slot: Int, status: Int, now: Int) -> None:
     if one.garbage > _MOST_GARBAGE:
         one.garbage = 0.0
     if r.sampled != 0:
-        _emit_span(t, slot, status, now)
-    _answer(t, slot, status, now)
+        emit_span(t, slot, status, now)
+    answer(t, slot, status, now)
     begin_next(t, s, now)
 
 
@@ -307,7 +310,7 @@ def begin_next(t: Tables, s: Int, now: Int) -> None:
     """Free workers take up those who wait; the areas are counted up to now."""
     service = t.service[s]
     while service.queued > 0:
-        replica = _free_replica(t, s)
+        replica = free_replica(t, s)
         if replica < 0:
             return
         slot = service.head
@@ -317,7 +320,7 @@ def begin_next(t: Tables, s: Int, now: Int) -> None:
 
 
 @inner
-def _answer(t: Tables, slot: Int, status: Int, now: Int) -> None:
+def answer(t: Tables, slot: Int, status: Int, now: Int) -> None:
     """Send the answer to whoever still waits for it."""
     r = t.request[slot]
     if r.abandoned != 0:
@@ -335,7 +338,7 @@ def respond(t: Tables, slot: Int, now: Int) -> None:
         free_slot(t, slot)
         return
     parent, status, e = r.parent, r.status, r.edge
-    _emit_call(t, slot, status, now)
+    emit_call(t, slot, status, now)
     _disconnect(t, slot, now)
     free_slot(t, slot)
     if status == 0 and t.edge[e].caller >= 0:
@@ -350,7 +353,7 @@ def time_out(t: Tables, slot: Int, now: Int) -> None:
     r = t.request[slot]
     e, parent = r.edge, r.parent
     waited = r.state == POOLED
-    _emit_call(t, slot, 0, now)
+    emit_call(t, slot, 0, now)
     if t.edge[e].caller >= 0:
         log(t, now, t.edge[e].caller, NO_CONNECTION if waited else TIMED_OUT, -1, t.edge[e].callee)
     abandon(t, slot, now)
@@ -406,57 +409,3 @@ def _passed_on(status: Int, timed_out: Flag) -> Int:
     if status == 500:
         return 502
     return status
-
-
-@inner
-def kill(t: Tables, s: Int, replica: Int, now: Int) -> None:
-    """A replica dies: what it worked on is lost, and those it called for work for nobody."""
-    count_service(t, s, now)
-    count_replica(t, s, replica, now)
-    service, one = t.service[s], t.replica[s * MAX_REPLICAS + replica]
-    one.state, one.busy, one.computing = DOWN, 0, 0
-    one.back = now + service.start
-    service.restarts += 1
-    high = t.number[HIGH]
-    for slot in range(high):
-        r = t.request[slot]
-        here = r.state in (WORKING, IDLING, CALLING, BACKING_OFF) and t.edge[r.edge].callee == s
-        if here and r.replica == replica:
-            r.state = KILLED
-    for slot in range(high):
-        r = t.request[slot]
-        if r.state != FREE and r.parent >= 0 and t.request[r.parent].state == KILLED:
-            abandon(t, slot, now)
-    for slot in range(high):
-        if t.request[slot].state == KILLED:
-            service.flight -= 1
-            _answer(t, slot, 0, now)
-    if _free_replica(t, s) == -2:
-        while service.queued > 0:
-            slot = service.head
-            remove(t, service, slot)
-            service.queued -= 1
-            service.flight -= 1
-            _answer(t, slot, 0, now)
-
-
-@inner
-def _emit_call(t: Tables, slot: Int, status: Int, now: Int) -> None:
-    r = t.request[slot]
-    edge, at = t.edge[r.edge], t.number[CALLS]
-    row = t.calls[at]
-    row.time_unix_nano, row.duration_seconds = now, (now - r.started) / NANO
-    row.source, row.target, row.method = edge.source, edge.target, t.endpoint[r.endpoint].method
-    row.endpoint, row.status = r.endpoint, status
-    t.ids[at] = r.id
-    t.number[CALLS] += 1
-
-
-@inner
-def _emit_span(t: Tables, slot: Int, status: Int, now: Int) -> None:
-    r = t.request[slot]
-    span = t.spans[t.number[SPANS]]
-    span.trace, span.span, span.parent = r.trace, r.seed, r.parent_span
-    span.start_unix_nano, span.duration_seconds = r.arrived, (now - r.arrived) / NANO
-    span.endpoint, span.status = r.endpoint, status
-    t.number[SPANS] += 1

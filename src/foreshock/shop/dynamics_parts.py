@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foreshock.shop.dynamics_tables import (
+    CALLS,
     EVENTS,
     FREE,
     FREE_HEAD,
@@ -16,6 +17,7 @@ from foreshock.shop.dynamics_tables import (
     MAX_REPLICAS,
     NANO,
     ORDER,
+    SPANS,
     UP,
     Flag,
     Int,
@@ -103,7 +105,7 @@ def take_slot(t: Tables, seed: Int, edge: Int, endpoint: Int) -> Int:
     r.parent, r.replica, r.next, r.previous = -1, -1, -1, -1
     r.step, r.turn, r.tries, r.children = 0, 0, 0, 0
     r.id, r.status, r.state, r.abandoned, r.connected, r.sampled = 0, 0, FREE, 0, 0, 0
-    r.started, r.arrived, r.parent_span, r.trace = 0, 0, 0, 0
+    r.started, r.arrived, r.parent_span, r.trace, r.using = 0, 0, 0, 0, 0.0
     return slot
 
 
@@ -160,8 +162,7 @@ def count_replica(t: Tables, s: Int, r: Int, now: Int) -> None:
     service, replica = t.service[s], t.replica[s * MAX_REPLICAS + r]
     seconds = (now - replica.since) / NANO
     if replica.state == UP:
-        free = service.cores * (1.0 - replica.stolen)
-        replica.cpu_area += seconds * (min(replica.computing * service.cpu_ratio, free) + service.cores - free)
+        replica.cpu_area += seconds * (replica.using + service.cores * replica.stolen)
         replica.core_area += seconds * service.cores
     replica.since = now
 
@@ -213,3 +214,27 @@ def log(t: Tables, time: Int, s: Int, code: Int, endpoint: Int, detail: Int) -> 
     line = t.logs[number[LOGS]]
     number[LOGS] += 1
     line.time_unix_nano, line.service, line.code, line.endpoint, line.detail = time, s, code, endpoint, detail
+
+
+@inner
+def emit_call(t: Tables, slot: Int, status: Int, now: Int) -> None:
+    """A call as its caller saw it; there is room."""
+    r = t.request[slot]
+    edge, at = t.edge[r.edge], t.number[CALLS]
+    row = t.calls[at]
+    row.time_unix_nano, row.duration_seconds = now, (now - r.started) / NANO
+    row.source, row.target, row.method = edge.source, edge.target, t.endpoint[r.endpoint].method
+    row.endpoint, row.status = r.endpoint, status
+    t.ids[at] = r.id
+    t.number[CALLS] += 1
+
+
+@inner
+def emit_span(t: Tables, slot: Int, status: Int, now: Int) -> None:
+    """A request as its service saw it; there is room."""
+    r = t.request[slot]
+    span = t.spans[t.number[SPANS]]
+    span.trace, span.span, span.parent = r.trace, r.seed, r.parent_span
+    span.start_unix_nano, span.duration_seconds = r.arrived, (now - r.arrived) / NANO
+    span.endpoint, span.status = r.endpoint, status
+    t.number[SPANS] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from foreshock.shop.dynamics_chance import exponential, mixed, normal, uniform
-from foreshock.shop.dynamics_flow import begin_next, choose_id, connect_next, kill
+from foreshock.shop.dynamics_flow import abandon, answer, begin_next, choose_id, connect_next, free_replica
 from foreshock.shop.dynamics_parts import (
     count_edge,
     count_replica,
@@ -14,15 +14,18 @@ from foreshock.shop.dynamics_parts import (
     log,
     memory_of,
     push,
+    remove,
     take_slot,
 )
 from foreshock.shop.dynamics_tables import (
+    BACKING_OFF,
     BATCH,
     BATCH_EDGE,
     BATCH_ENDPOINT,
     BURST,
     BURST_FROM,
     BURST_UNTIL,
+    CALLING,
     COME,
     CPU,
     CRASHED,
@@ -34,8 +37,12 @@ from foreshock.shop.dynamics_tables import (
     ENTRY_FIRST,
     EVERY,
     FLIGHT,
+    FREE,
     GAUGES,
     GONE,
+    HIGH,
+    IDLING,
+    KILLED,
     LEAVE,
     MAX_REPLICAS,
     MEMORY,
@@ -61,6 +68,7 @@ from foreshock.shop.dynamics_tables import (
     TURNED_AWAY,
     UP,
     WAVES,
+    WORKING,
     Int,
     Real,
     Tables,
@@ -72,11 +80,13 @@ ROTATION = 3 * 3600
 
 BURST_RAMP = 30 * NANO
 
+_LEAK_APART = 0.12
+
 _NOISE_KEPT = 0.99833  # of the noise after a second: it forgets in about ten minutes
 _NOISE_FRESH = 0.05 * (1.0 - _NOISE_KEPT**2) ** 0.5
-_REQUEST_SEEDS, _BATCH_SEEDS, _BATCH_GAPS, _TRACED, _LOAD = 1 << 20, 1 << 21, 1 << 22, 7, 1 << 23
+_REQUEST_SEEDS, _LOAD, _TRACED = 1 << 20, 1 << 21, 7
 _MOST_ARRIVALS = 20_000
-"""Requests in a second, at most: what is more is turned away and counted."""
+"""Requests of a kind in a second, at most: what is more is turned away and counted."""
 
 
 @inner
@@ -118,16 +128,48 @@ def _look_after(t: Tables, s: Int, r: Int, now: Int) -> None:
     elif one.held != 0:
         _fall_over(t, s, r, now)
     elif one.state == UP:
-        one.leaked += service.leak * (1.0 - 0.07 * r)
+        one.leaked += service.leak * (1.0 - _LEAK_APART * r)  # so that they do not all die at once
         if service.memory + one.leaked + one.garbage >= service.memory_limit:
             log(t, now, s, OUT_OF_MEMORY, -1, r)
-            kill(t, s, r, now)
+            _kill(t, s, r, now)
     elif one.state == DOWN and now >= one.back:
         count_replica(t, s, r, now)
         count_service(t, s, now)
         one.state, one.up_since, one.leaked, one.garbage = UP, now, 0.0, 0.0
         log(t, now, s, STARTED, -1, r)
         begin_next(t, s, now)
+
+
+@inner
+def _kill(t: Tables, s: Int, replica: Int, now: Int) -> None:
+    """A replica dies: what it worked on is lost, and those it called for work for nobody."""
+    count_service(t, s, now)
+    count_replica(t, s, replica, now)
+    service, one = t.service[s], t.replica[s * MAX_REPLICAS + replica]
+    one.state, one.busy, one.computing, one.using = DOWN, 0, 0, 0.0
+    one.back = now + service.start
+    service.restarts += 1
+    high = t.number[HIGH]
+    for slot in range(high):
+        r = t.request[slot]
+        here = r.state in (WORKING, IDLING, CALLING, BACKING_OFF) and t.edge[r.edge].callee == s
+        if here and r.replica == replica:
+            r.state = KILLED
+    for slot in range(high):
+        r = t.request[slot]
+        if r.state != FREE and r.parent >= 0 and t.request[r.parent].state == KILLED:
+            abandon(t, slot, now)
+    for slot in range(high):
+        if t.request[slot].state == KILLED:
+            service.flight -= 1
+            answer(t, slot, 0, now)
+    if free_replica(t, s) == -2:
+        while service.queued > 0:
+            slot = service.head
+            remove(t, service, slot)
+            service.queued -= 1
+            service.flight -= 1
+            answer(t, slot, 0, now)
 
 
 @inner
@@ -145,7 +187,7 @@ def _fall_over(t: Tables, s: Int, r: Int, now: Int) -> None:
     service, one = t.service[s], t.replica[s * MAX_REPLICAS + r]
     if one.state == UP:
         log(t, now, s, CRASHED, -1, r)
-        kill(t, s, r, now)
+        _kill(t, s, r, now)
     elif one.state == DOWN and now >= one.back:
         log(t, now, s, CRASHED, -1, r)
         service.restarts += 1
@@ -170,48 +212,34 @@ def _burst(t: Tables, now: Int) -> Real:
 
 @inner
 def _customers(t: Tables, now: Int) -> None:
-    """Requests from outside in this second, a Poisson process, and those of the nightly batch."""
+    """Requests from outside in this second, a Poisson process for each endpoint, and those of the nightly batch."""
     number, real = t.number, t.real
     second = now // NANO
     seed = mixed(number[SEED], second)
-    total = 0.0
-    for i in range(number[ENTRY_COUNT]):
-        endpoint = t.endpoint[number[ENTRY_FIRST] + i]
-        total += endpoint.share * endpoint.surge
-    rate = real[RATE] * _burst(t, now) * total
+    rate = real[RATE] * _burst(t, now)
     if number[WAVES] != 0:
         real[NOISE] = _NOISE_KEPT * real[NOISE] + _NOISE_FRESH * normal(seed, _LOAD)
         rate *= wave(second) * np.exp(real[NOISE])
-    at, i = 0.0, 0
-    while rate > 0.0:
-        at += exponential(seed, 2 * i) / rate
-        if at >= 1.0:
-            break
-        endpoint = _wanted(t, uniform(seed, 2 * i + 1) * total)
-        _come(t, mixed(seed, _REQUEST_SEEDS + i), number[ENTRY_EDGE], endpoint, now + np.int64(at * NANO))
-        i += 1
-        if i == _MOST_ARRIVALS:
-            number[TURNED_AWAY] += 1
-            break
-    at, i = 0.0, 0
-    while real[BATCH] > 0.0:
-        at += exponential(seed, _BATCH_GAPS + i) / real[BATCH]
-        if at >= 1.0:
-            break
-        _come(t, mixed(seed, _BATCH_SEEDS + i), number[BATCH_EDGE], number[BATCH_ENDPOINT], now + np.int64(at * NANO))
-        i += 1
+    for endpoint in range(number[ENTRY_FIRST], number[ENTRY_FIRST] + number[ENTRY_COUNT]):
+        wanted = t.endpoint[endpoint].share * t.endpoint[endpoint].surge
+        # Each endpoint has its own chances, so that a surge of one leaves the others' customers as they are.
+        _come_at(t, rate * wanted, mixed(seed, endpoint), number[ENTRY_EDGE], endpoint, now)
+    if real[BATCH] > 0.0:
+        _come_at(t, real[BATCH], mixed(seed, number[BATCH_ENDPOINT]), number[BATCH_EDGE], number[BATCH_ENDPOINT], now)
 
 
 @inner
-def _wanted(t: Tables, u: Real) -> Int:
-    """The endpoint that a customer asks for, `u` of the way through the shares."""
-    first, count = t.number[ENTRY_FIRST], t.number[ENTRY_COUNT]
-    for i in range(count - 1):
-        endpoint = t.endpoint[first + i]
-        u -= endpoint.share * endpoint.surge
-        if u < 0.0:
-            return first + i
-    return first + count - 1
+def _come_at(t: Tables, rate: Real, seed: Int, edge: Int, endpoint: Int, now: Int) -> None:
+    """Requests of one kind in the second that begins now."""
+    at = exponential(seed, 0) / rate
+    i = 1
+    while at < 1.0:
+        _come(t, mixed(seed, _REQUEST_SEEDS + i), edge, endpoint, now + np.int64(at * NANO))
+        if i == _MOST_ARRIVALS:
+            t.number[TURNED_AWAY] += 1
+            return
+        at += exponential(seed, i) / rate
+        i += 1
 
 
 @inner
@@ -261,7 +289,7 @@ def _read_service(t: Tables, s: Int, row: Int, now: Int) -> None:
             memory += memory_of(t, s, r)
     count_service(t, s, now)
     seconds = (now - t.number[READ]) / NANO
-    service.cpu = used / there if there > 0.0 else 0.0
+    service.cpu = min(used / there, 1.0) if there > 0.0 else 0.0
     out[row, first + CPU] = service.cpu if ready > 0 else np.nan  # nobody is there to say it
     out[row, first + MEMORY] = memory / ready if ready > 0 else np.nan
     out[row, first + DISK] = disk_of(t, s)

@@ -29,8 +29,8 @@ SERVICE = np.dtype(
         ("cpu_ratio", "f8"),  # how much of the work needs a core
         ("spread", "f8"),  # sigma of the lognormal work
         ("start", "i8"),  # nanoseconds a replica takes to come back
-        ("workers", "i4"),  # of a replica
-        ("queue_limit", "i4"),
+        ("workers", "i8"),  # of a replica
+        ("queue_limit", "i8"),
         ("errors", "f8"),  # what faults and actions change: share of answers that fail,
         ("work", "f8"),  # factor on the work,
         ("wait", "f8"),  # wait that uses no core, in means of the work,
@@ -45,12 +45,12 @@ SERVICE = np.dtype(
         ("cpu", "f8"),  # use of the cores at the last reading
         ("since", "i8"),  # up to where the areas are counted
         ("restarts", "i8"),
-        ("head", "i4"),  # requests that wait for a worker: first, last, how many
-        ("tail", "i4"),
-        ("queued", "i4"),
-        ("flight", "i4"),  # requests that are here
-        ("turn", "i4"),  # the replica that is asked next
-        ("logged", "i4"),  # lines of this second
+        ("head", "i8"),  # requests that wait for a worker: first, last, how many
+        ("tail", "i8"),
+        ("queued", "i8"),
+        ("flight", "i8"),  # requests that are here
+        ("turn", "i8"),  # the replica that is asked next
+        ("logged", "i8"),  # lines of this second
     ],
     align=True,
 )
@@ -70,12 +70,13 @@ REPLICA = np.dtype(
         ("core_area", "f8"),
         ("leaked", "f8"),
         ("garbage", "f8"),
+        ("using", "f8"),  # cores that those who compute use
         ("stolen", "f8"),  # share of its cores that somebody else takes
-        ("busy", "i4"),  # workers
-        ("computing", "i4"),  # workers that do work of their own rather than wait
-        ("state", "i4"),
-        ("held", "i4"),  # it falls over as soon as it is up
-        ("order", "i4"),  # what it is told to do
+        ("busy", "i8"),  # workers
+        ("computing", "i8"),  # workers that do work of their own rather than wait
+        ("state", "i8"),
+        ("held", "i8"),  # it falls over as soon as it is up
+        ("order", "i8"),  # what it is told to do
     ],
     align=True,
 )
@@ -92,16 +93,16 @@ EDGE = np.dtype(
         ("tokens", "f8"),
         ("used_area", "f8"),
         ("waiting_area", "f8"),
-        ("caller", "i4"),  # -1 = from outside
-        ("callee", "i4"),
-        ("source", "i4"),  # places in the names of calls
-        ("target", "i4"),
-        ("retries", "i4"),
-        ("pool", "i4"),  # connections of each of the caller's replicas, 0 = no limit
-        ("used", "i4"),
-        ("head", "i4"),  # calls that wait for a connection: first, last, how many
-        ("tail", "i4"),
-        ("waiting", "i4"),
+        ("caller", "i8"),  # -1 = from outside
+        ("callee", "i8"),
+        ("source", "i8"),  # places in the names of calls
+        ("target", "i8"),
+        ("retries", "i8"),
+        ("pool", "i8"),  # connections of each of the caller's replicas, 0 = no limit
+        ("used", "i8"),
+        ("head", "i8"),  # calls that wait for a connection: first, last, how many
+        ("tail", "i8"),
+        ("waiting", "i8"),
     ],
     align=True,
 )
@@ -113,16 +114,16 @@ ENDPOINT = np.dtype(
         ("surge", "f8"),  # factor on the share
         ("error_ratio", "f8"),
         ("not_found_ratio", "f8"),
-        ("ids", "i4"),
-        ("service", "i4"),
-        ("method", "i4"),
-        ("first_step", "i4"),
-        ("steps", "i4"),
-        ("writes", "i4"),
+        ("ids", "i8"),
+        ("service", "i8"),
+        ("method", "i8"),
+        ("first_step", "i8"),
+        ("steps", "i8"),
+        ("writes", "i8"),
     ],
     align=True,
 )
-STEP = np.dtype([("probability", "f8"), ("edge", "i4"), ("endpoint", "i4"), ("times", "i4"), ("required", "i4")])
+STEP = np.dtype([("probability", "f8"), ("edge", "i8"), ("endpoint", "i8"), ("times", "i8"), ("required", "i8")])
 
 FREE, POOLED, SENT, QUEUED, WORKING, IDLING, CALLING, BACKING_OFF, ANSWERED, KILLED = range(10)
 """States of a request: waits for a connection; on its way; waits for a worker; does its own work; waits where no core
@@ -133,25 +134,26 @@ REQUEST = np.dtype(
         ("seed", "u8"),  # all its chances are drawn from it
         ("trace", "u8"),  # the seed of the request from outside that it belongs to
         ("parent_span", "u8"),
+        ("using", "f8"),  # cores, while it computes
         ("started", "i8"),  # when the caller made it
         ("arrived", "i8"),
         ("life", "i8"),  # tells this use of the slot from earlier ones
-        ("edge", "i4"),
-        ("endpoint", "i4"),
-        ("id", "i4"),
-        ("parent", "i4"),  # the request that waits for it, -1 = none, or none any more
-        ("replica", "i4"),
-        ("step", "i4"),  # where it is in its endpoint's steps
-        ("turn", "i4"),  # how many times it has made this step
-        ("tries", "i4"),
-        ("children", "i4"),
-        ("next", "i4"),
-        ("previous", "i4"),
-        ("status", "i4"),
-        ("state", "i4"),
-        ("abandoned", "i4"),  # the caller waits no more
-        ("connected", "i4"),  # holds a connection of the pool
-        ("sampled", "i4"),
+        ("edge", "i8"),
+        ("endpoint", "i8"),
+        ("id", "i8"),
+        ("parent", "i8"),  # the request that waits for it, -1 = none, or none any more
+        ("replica", "i8"),
+        ("step", "i8"),  # where it is in its endpoint's steps
+        ("turn", "i8"),  # how many times it has made this step
+        ("tries", "i8"),
+        ("children", "i8"),
+        ("next", "i8"),
+        ("previous", "i8"),
+        ("status", "i8"),
+        ("state", "i8"),
+        ("abandoned", "i8"),  # the caller waits no more
+        ("connected", "i8"),  # holds a connection of the pool
+        ("sampled", "i8"),
     ],
     align=True,
 )
@@ -160,7 +162,7 @@ COME, ARRIVE, WORKED, RESPOND, TIME_OUT, RETRY = range(6)
 """What happens to a request: it is made, from outside; reaches its service; its work is done; its answer reaches the
 caller; the caller gives up; the caller tries again."""
 
-EVENT = np.dtype([("time", "i8"), ("order", "i8"), ("life", "i8"), ("slot", "i4"), ("kind", "i4")], align=True)
+EVENT = np.dtype([("time", "i8"), ("order", "i8"), ("life", "i8"), ("slot", "i8"), ("kind", "i8")], align=True)
 
 SPAN = np.dtype(
     [
@@ -169,12 +171,12 @@ SPAN = np.dtype(
         ("parent", "u8"),
         ("start_unix_nano", "i8"),
         ("duration_seconds", "f8"),
-        ("endpoint", "i4"),
-        ("status", "i4"),
+        ("endpoint", "i8"),
+        ("status", "i8"),
     ],
     align=True,
 )
-LOG = np.dtype([("time_unix_nano", "i8"), ("service", "i4"), ("code", "i4"), ("endpoint", "i4"), ("detail", "i4")])
+LOG = np.dtype([("time_unix_nano", "i8"), ("service", "i8"), ("code", "i8"), ("endpoint", "i8"), ("detail", "i8")])
 
 (
     FAILED, TIMED_OUT, REFUSED, NO_CONNECTION, QUEUE_FULL, LIMITED, DISK_FULL, OUT_OF_MEMORY, STARTED, STOPPED, CRASHED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,13 @@ class LogLine:
     body: str
 
 
+class _Gauges(NamedTuple):
+    """What is read of a service: (name, attributes, unit, column, whether it is a counter)."""
+
+    entity: dict[str, str]
+    columns: list[tuple[str, dict[str, str], str, int, bool]]
+
+
 @dataclass(frozen=True)
 class Telemetry:
     """All that was seen in `[since, until)`, in the order of its times.
@@ -108,6 +115,7 @@ class Telemetry:
     until_unix_nano: int
     calls: Calls
     topology: Topology
+    plan: tuple[_Gauges, ...]
     gauges: NDArray[np.float64]
     gauge_times: NDArray[np.int64]
     span_rows: NDArray[np.void]
@@ -117,24 +125,14 @@ class Telemetry:
     def readings(self) -> list[Reading]:
         """One for each service and time: the mean over the time since the last, in the names of OpenTelemetry."""
         return [
-            reading
+            Reading(
+                time,
+                gauges.entity,
+                [Metric(name, at, unit, row[i], counter) for name, at, unit, i, counter in gauges.columns],
+            )
             for time, row in zip(self.gauge_times.tolist(), self.gauges.tolist(), strict=True)
-            for reading in self._read(time, row)
+            for gauges in self.plan
         ]
-
-    def _read(self, time: int, row: list[float]) -> Iterator[Reading]:
-        topology = self.topology
-        pools = len(topology.names) * SERVICE_GAUGES
-        for at, name in enumerate(topology.names):
-            first = at * SERVICE_GAUGES
-            metrics = [Metric(metric, {}, unit, row[first + i], counter) for i, metric, unit, counter in _GAUGES]
-            for place, edge in enumerate(topology.edges):
-                if edge.caller == name and edge.pool:
-                    metrics += [
-                        Metric(metric, {"pool.name": edge.callee}, "{connection}", row[pools + place * POOL_GAUGES + i])
-                        for i, metric in _POOL
-                    ]
-            yield Reading(time, {"service.name": name}, metrics)
 
     @property
     def spans(self) -> Iterator[Span]:
@@ -168,24 +166,39 @@ class Collector:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._names = call_names(topology)
-        self._paths = [path.partition("{id}") for _, _, path in endpoint_places(topology)]
+        self._plan = tuple(_gauges(topology, service) for service in topology.names)
+        paths = [path for _, _, path in endpoint_places(topology)]
+        # Services share paths: a text stands among the names once.
+        self._paths = list(dict.fromkeys(paths))
+        self._path_of = np.array([self._paths.index(path) for path in paths], np.int64)
 
     def take(self, t: Tables, since: int, until: int) -> Telemetry:
         """All of it, copied; the tables have room again."""
         n, spans, logs, gauges = t.number[[CALLS, SPANS, LOGS, GAUGES]].tolist()
         t.number[[CALLS, SPANS, LOGS, GAUGES]] = 0
         return Telemetry(
-            since, until, self._calls(t.calls[:n].copy(), t.ids[:n]), self._topology, t.gauges[:gauges].copy(),
-            t.gauge_times[:gauges].copy(), t.spans[:spans].copy(), t.logs[:logs].copy(),
+            since, until, self._calls(t.calls[:n].copy(), t.ids[:n]), self._topology, self._plan,
+            t.gauges[:gauges].copy(), t.gauge_times[:gauges].copy(), t.spans[:spans].copy(), t.logs[:logs].copy(),
         )  # fmt: skip
 
     def _calls(self, rows: NDArray[Any], ids: NDArray[np.int32]) -> Calls:
         """Write out the paths: `rows` still point to endpoints."""
-        codes, places = np.unique((rows["endpoint"].astype(np.int64) << 32) | ids, return_inverse=True)
+        codes, places = np.unique((self._path_of[rows["endpoint"]] << 32) | ids, return_inverse=True)
         rows["endpoint"] = len(self._names) + places
         paths = [self._path(code >> 32, code & 0xFFFFFFFF) for code in codes.tolist()]
         return Calls((*self._names, *paths), rows, {})
 
-    def _path(self, endpoint: int, number: int) -> str:
-        before, mark, after = self._paths[endpoint]
-        return f"{before}{number}{after}" if mark else before
+    def _path(self, path: int, number: int) -> str:
+        return self._paths[path].replace("{id}", str(number))
+
+
+def _gauges(topology: Topology, service: str) -> _Gauges:
+    first, pools = topology.names.index(service) * SERVICE_GAUGES, len(topology.names) * SERVICE_GAUGES
+    columns: list[tuple[str, dict[str, str], str, int, bool]] = [
+        (name, {}, unit, first + i, counter) for i, name, unit, counter in _GAUGES
+    ]
+    for at, edge in enumerate(topology.edges):
+        if edge.caller == service and edge.pool:
+            pool = {"pool.name": edge.callee}
+            columns += [(name, pool, "{connection}", pools + at * POOL_GAUGES + i, False) for i, name in _POOL]
+    return _Gauges({"service.name": service}, columns)

@@ -43,7 +43,7 @@ class FaultOptions(Options):
 class ShopOptions(Options):
     """A simulated shop of twelve services, in which things break."""
 
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Equal seeds give equal shops.")
+    seed: int = Field(default=0, ge=0, lt=1_000_000_000, description="Equal seeds give equal shops.")
     rate: float = Field(default=10.0, gt=0, le=1000, description="Requests of its customers a second, on average.")
     history: Seconds = Field(
         default=0.0, ge=0, le=30 * 86_400, description="Past, without faults, brought at the start."
