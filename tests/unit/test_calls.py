@@ -287,6 +287,22 @@ def test_too_many_names_in_one_body(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused({"names": [str(at) for at in range(11)], "target": [0]}) == "too_many_names"
 
 
+def test_too_many_calls_in_one_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CALLS", 10)
+    assert len(read([CHARGE] * 10)) == 10
+    assert refused([CHARGE] * 11) == "too_many_calls"
+    assert refused(b"\n".join([json.dumps(CHARGE).encode()] * 11)) == "too_many_calls"
+    assert refused({"names": ["a"], "target": [0] * 11}) == "too_many_calls"
+
+
+def test_what_is_mostly_broken_is_not_read_to_the_end() -> None:
+    good = json.dumps(CHARGE).encode() + b"\n"
+    with pytest.raises(BadInputError, match="bad_json: 1001 dropped"):
+        read(b"x\n" * 1_000_000)
+    assert len(read(good * 1500 + b"x\n" * 1400)) == 1500
+    assert refused(good * 1500 + b"x\n" * 1600) == "bad_json"
+
+
 # -- columns -----------------------------------------------------------------------------------------------------
 
 

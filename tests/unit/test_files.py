@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from foreshock.adapters.decode import decode
+from foreshock.adapters import file_tables
+from foreshock.adapters.decode import decode_samples as decode
 from foreshock.adapters.files import FilesOptions, FilesSource
 from foreshock.adapters.files_reader import TableReader, find_files
 from foreshock.adapters.mapping import MappingOptions
@@ -236,13 +237,35 @@ def test_passing_over_a_parquet_file_reads_its_times_alone(tmp_path: Path, monke
     assert all(groups[0] >= 500 // 70 for groups, columns in asked[1:])
 
 
-def test_rows_in_disorder_are_sorted_within_a_chunk_and_go_on_late_beyond(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("chunk_rows", [2, 100])
+def test_tables_in_disorder_are_sorted_by_time(tmp_path: Path, name: str, chunk_rows: int) -> None:
     data = pa.table({"t": [3, 1, 2, 2, 9, 4, 5, 8], "x": [float(at) for at in range(8)]})
-    path = write(tmp_path / "a.parquet", data)
-    whole = [(when // NANO, value) for _, when, value in samples_of(TableReader([path], chunk_rows=100))]
+    reader = TableReader([write(tmp_path / name, data)], chunk_rows=chunk_rows)
+    whole = [(when // NANO, value) for _, when, value in samples_of(reader)]
     assert whole == [(1, 1.0), (2, 2.0), (2, 3.0), (3, 0.0), (4, 5.0), (5, 6.0), (8, 7.0), (9, 4.0)]
-    path = write(tmp_path / "a.parquet", pa.table({"t": [9, 8, 2, 1], "x": [1.0, 2.0, 3.0, 4.0]}))
-    reader = TableReader([path], chunk_rows=2)
+    assert any("sorted by time" in note for note in reader.describe()) == (chunk_rows == 2)
+    records = list(reader.read(0))
+    assert list(TableReader([tmp_path / name], chunk_rows=chunk_rows).read(records[1][0])) == records[2:]
+
+
+def test_rows_without_a_time_do_not_hinder_sorting(tmp_path: Path) -> None:
+    data = pa.table({"t": [None, 5, None, 6, 1, 2], "x": [float(at) for at in range(6)]})
+    reader = TableReader([write(tmp_path / "a.parquet", data)], chunk_rows=2)
+    assert [(when // NANO, value) for _, when, value in samples_of(reader)] == [(1, 4.0), (2, 5.0), (5, 1.0), (6, 3.0)]
+    assert any("bad_time: 2 dropped" in note for note in reader.describe())
+
+
+def test_a_table_in_disorder_that_is_too_large_to_sort_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_tables, "MOST_SORTED_BYTES", 100)
+    path = write(tmp_path / "a.parquet", pa.table({"t": list(range(40, 0, -1)), "x": [0.0] * 40}))
+    with pytest.raises(ConfigError, match="sort the file by time first"):
+        TableReader([path], chunk_rows=2)
+
+
+def test_lines_in_disorder_are_sorted_within_a_chunk_and_go_on_late_beyond(tmp_path: Path) -> None:
+    data = pa.table({"t": [9, 8, 2, 1], "x": [1.0, 2.0, 3.0, 4.0]})
+    reader = TableReader([write(tmp_path / "a.ndjson", data)], chunk_rows=2)
     assert [when // NANO for _, when, _ in samples_of(reader)] == [8, 9, 1, 2]
     marks = [
         msgspec.json.decode(record.payload)["w"] for _, record in reader.read(0) if record.content_type == WATERMARK

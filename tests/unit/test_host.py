@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from foreshock.adapters import host_reader
-from foreshock.adapters.decode import decode
+from foreshock.adapters.decode import decode_samples as decode
 from foreshock.adapters.host import HostOptions, HostSource
 from foreshock.adapters.host_reader import HostReader
 from foreshock.adapters.mapping import MappingOptions

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import httpx
 import pytest
 import requests as requests_
-import uvicorn
 from requests.adapters import HTTPAdapter
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -38,9 +35,9 @@ from foreshock.instrument import Recorder, asgi, requests, wsgi
 from foreshock.instrument import httpx as httpx_
 from foreshock.instrument.names import HEADER
 from tests.unit.receivers import dead_port, rude
+from tests.unit.serve import WAIT, served, wsgi_served
 
 Recorded = tuple[str, str, str, str, int]
-WAIT = 10.0
 
 
 class Notes(Recorder):
@@ -160,24 +157,6 @@ async def item_of_name(request: Request) -> Response:
 
 async def raw(scope: Any, receive: Any, send: Any) -> None:
     await PlainTextResponse("raw")(scope, receive, send)
-
-
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The URL of an ASGI application that uvicorn serves."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="auto", ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        until = time.monotonic() + WAIT
-        while not server.started:
-            assert time.monotonic() < until
-            time.sleep(0.002)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(WAIT)
 
 
 @pytest.fixture
@@ -353,30 +332,6 @@ def answered(app: Any, notes: Notes, **more: Any) -> Any:
         return lambda data: None
 
     return wsgi.CallMiddleware(app, notes)(environ(**more), start_response), started
-
-
-@contextmanager
-def wsgi_served(app: Any) -> Iterator[str]:
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def get_stderr(self) -> Any:
-            return io.StringIO()
-
-    class Server(WSGIServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    server = make_server("127.0.0.1", 0, app, Server, Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(WAIT)
 
 
 def wsgi_application(env: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -663,6 +618,24 @@ def test_httpx_a_stream_that_is_left_is_no_failure(bare: str, notes: Notes) -> N
 
     asyncio.run(leave())
     assert [call[4] for call in notes.calls] == [200, 200]
+
+
+def test_httpx_a_body_that_is_left_before_it_is_closed(notes: Notes) -> None:
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b"x"
+
+    async def leave() -> None:
+        transport = httpx_.AsyncTransport(notes, httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless())))
+        answer = await transport.handle_async_request(httpx.Request("GET", "http://payment/x"))
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        async with aclosing(answer.stream.__aiter__()) as parts:  # type: ignore[type-var]
+            assert await anext(parts) == b"x"
+        await answer.aclose()
+
+    asyncio.run(leave())
+    assert notes.calls == [("shop", "payment", "GET", "/x", 200)]
 
 
 def test_httpx_a_call_that_is_cancelled_had_no_answer(notes: Notes) -> None:

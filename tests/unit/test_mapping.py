@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from foreshock.adapters.decode import decode, decode_arrow, encode_samples, encode_table
+from foreshock.adapters.decode import decode_arrow, encode_samples, encode_table
+from foreshock.adapters.decode import decode_samples as decode
 from foreshock.adapters.decode_table import decode_table, plan_table
 from foreshock.adapters.mapping import MappingOptions, plan_columns
 from foreshock.adapters.metrics import METRICS, Metric, Reading, decode_metrics, encode_metrics

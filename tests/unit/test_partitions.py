@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from foreshock import pipeline as pipes
-from foreshock.adapters.decode import decode
+from foreshock.adapters.decode import decode_samples as decode
 from foreshock.config import Config, load
 from foreshock.types import Alert, Columns, Intake, Record
 from foreshock.types.record import NDJSON

@@ -81,14 +81,16 @@ def test_large_batches_are_packed() -> None:
 
 def test_many_threads_lose_nothing() -> None:
     with receiver() as there, Recorder("checkout", there.url, batch=50, capacity=100_000, **PATIENT) as ours:
-        threads = [
-            threading.Thread(target=lambda who=who: [ours.record(*number(who * 1000 + at)) for at in range(500)])
-            for who in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+
+        def work(who: int) -> None:
+            for at in range(500):
+                ours.record(*number(who * 1000 + at))
+
+        workers = [threading.Thread(target=work, args=(who,)) for who in range(8)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
         assert ours.flush(20)
         assert sorted(there.calls()) == sorted(number(who * 1000 + at)[:5] for who in range(8) for at in range(500))
         assert ours.stats() == (4000, 4000, 0, {}, "")
@@ -178,6 +180,19 @@ def test_too_much_or_not_now_is_sent_again_later(status: int) -> None:
         eventually(ours.flush)
         assert there.calls() == [CHARGE[:5]] * 3
         assert ours.stats() == (1, 1, 0, {}, "")
+
+
+def test_a_full_batch_does_not_cut_short_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "FIRST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(recorder, "LONGEST_PAUSE_SECONDS", 60.0)
+    with receiver([503, 503]) as there, Recorder("checkout", there.url, batch=5, **PATIENT) as ours:
+        ours.record(*CHARGE)
+        assert not ours.flush()
+        for _ in range(5):
+            ours.record(*CHARGE)
+        assert not ours.flush(), "the second request, which is refused as well, is that of `flush`"
+        assert ours.flush()
+        assert ours.stats() == (6, 6, 0, {}, "")
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 413, 500, 502])

@@ -43,6 +43,34 @@ def test_the_slowest_source_holds_the_others_back_until_it_is_too_far_behind() -
     assert one.tick(NOW + S) == NOW + S
 
 
+def test_a_source_that_is_catching_up_is_waited_for() -> None:
+    past = NOW - 3600 * S
+    fresh = ticker(host=0, shop=0)
+    fresh.saw("shop", past, NOW)
+    fresh.saw("shop", past + 600 * S, NOW + S)
+    fresh.saw("host", NOW + S, NOW + S)
+    assert fresh.tick(NOW + S) == past + 600 * S
+    fresh.saw("shop", NOW + 2 * S, NOW + 2 * S)
+    fresh.saw("host", NOW + 3 * S, NOW + 3 * S)
+    assert fresh.tick(NOW + 3 * S) == NOW + 2 * S
+
+
+def test_a_source_that_never_arrives_is_not_waited_for() -> None:
+    slow = ticker(host=0, old=0)
+    old = NOW - 365 * 86400 * S
+    slow.saw("old", old, NOW)
+    slow.saw("old", old + 100 * S, NOW + S)
+    slow.saw("host", NOW + S, NOW + S)
+    assert slow.tick(NOW + S) == NOW + S
+    long = ticker(host=0, shop=0)
+    marks = []
+    for k in range(130):  # fast enough on paper, and then it stands still
+        long.saw("shop", NOW - 3600 * S + min(k, 2) * 600 * S, NOW + k * S)
+        long.saw("host", NOW + k * S, NOW + k * S)
+        marks.append(long.tick(NOW + k * S))
+    assert marks[-1] == NOW + 129 * S
+
+
 def test_it_rises_or_says_nothing() -> None:
     one = ticker(a=0)
     one.saw("a", NOW, NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,9 @@ from foreshock.adapters.times import times_of_values
 from foreshock.errors import BadInputError
 from foreshock.types import CALL, Calls
 
+MAX_CALLS = 500_000
+"""Most calls of one body."""
+
 MAX_NAMES = 100_000
 """Most distinct services, methods and endpoints of one body."""
 
@@ -30,7 +34,7 @@ NO_ANSWER = frozenset({"", "timeout", "error", "refused", "reset", "cancelled"})
 
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_FIRST_ROW = 4096
+_FIRST_ROW, _FIRST_LINES = 4096, 1000
 _MOST_SHOWN = 12
 _TOO_LONG, _TOO_MANY = -1, -2
 
@@ -86,7 +90,6 @@ _KEYS = {one.name: one.encode_name for one in msgspec.structs.fields(_Row)}
 _DOCUMENT = msgspec.json.Decoder(_Document)
 _ROW = msgspec.json.Decoder(_Row)
 _ROWS = msgspec.json.Decoder(list[_Row])
-_PARTS = msgspec.json.Decoder(list[Raw])
 
 Names = dict[str, int]
 """Texts and their places, in the order of the places."""
@@ -97,7 +100,8 @@ def decode_calls(payload: bytes, received_unix_nano: int) -> Calls:
 
     A call without a time has `received_unix_nano`. What cannot be used is counted in `dropped`: `bad_json`, `not_utf8`,
     `not_an_object`, `no_target`, `name_too_long`, `too_many_names`, `bad_status`, `bad_duration`, `bad_time`. Raises
-    BadInputError if the body is broken as a whole (also `bad_columns`), or if not one call can be used.
+    BadInputError if the body is broken as a whole (also `bad_columns`, `too_many_calls`), or if not one call can be
+    used.
     """
     drops = Drops()
     body = payload.removeprefix(_BOM).strip()
@@ -139,23 +143,50 @@ def _document(body: bytes) -> _Document | None:
 def _rows(body: bytes, drops: Drops) -> tuple[Sequence[_Row], NDArray[np.int64]]:
     """The rows of an array or of lines, and their numbers, from 1; blank lines have none."""
     array = body[:1] == b"["
+    _bound(body.count(b"{"))
     try:
         rows = _ROWS.decode(body) if array else _ROW.decode_lines(body)
         return rows, np.arange(1, len(rows) + 1)
     except _BROKEN:
-        pass
+        return _objects(body, drops) if array else _lines(body, drops)
+
+
+def _objects(body: bytes, drops: Drops) -> tuple[Sequence[_Row], NDArray[np.int64]]:
+    """The objects of an array that holds other things too."""
     try:
-        parts = _PARTS.decode(body) if array else [line for line in body.split(b"\n") if line.strip()]
+        values = msgspec.json.decode(body)
     except _BROKEN as error:
         raise BadInputError(*_trouble(error)) from error
-    rows, numbers = [], []
-    for number, part in enumerate(parts, 1):
+    fine = np.fromiter((type(value) is dict for value in values), np.bool_, len(values))
+    numbers = np.arange(1, len(values) + 1)
+    drops.add_rows("not_an_object", numbers[~fine])
+    return msgspec.convert([value for value in values if type(value) is dict], list[_Row]), numbers[fine]
+
+
+def _lines(body: bytes, drops: Drops) -> tuple[Sequence[_Row], NDArray[np.int64]]:
+    """The rows of lines of which some are broken; BadInputError where most are: that is something else."""
+    rows: list[_Row] = []
+    numbers: list[int] = []
+    number = 0
+    for line in io.BytesIO(body):
+        if not line.strip():
+            continue
+        number += 1
         try:
-            rows.append(_ROW.decode(part))
+            rows.append(_ROW.decode(line))
             numbers.append(number)
         except _BROKEN as error:
             drops.add(_trouble(error)[0], 1, number)
+            if number > _FIRST_LINES and len(rows) < number / 2:
+                raise BadInputError(
+                    drops.worst(), f"most of its lines are broken ({'; '.join(drops.notes())})"
+                ) from error
     return rows, np.array(numbers, np.int64)
+
+
+def _bound(count: int) -> None:
+    if count > MAX_CALLS:
+        raise BadInputError("too_many_calls", f"a body may have {MAX_CALLS} calls: send several smaller ones")
 
 
 def _trouble(error: Exception) -> tuple[str, str]:
@@ -205,6 +236,7 @@ def _of_columns(document: _Document, received_unix_nano: int, drops: Drops) -> C
     if set(map(type, columns.values())) - {list} or len({*map(len, columns.values())}) != 1:
         raise BadInputError("bad_columns", "beside `names` stand arrays of one length, one a field")
     n = len(next(iter(columns.values())))
+    _bound(n)
     names: Names = {}
     for text in texts:
         names.setdefault(text, len(names))

@@ -49,6 +49,17 @@ def decode(record: Record, mapping: MappingOptions) -> Decoded:
     raise BadInputError("unknown_content_type", f"cannot read {record.content_type!r}; known are {known}")
 
 
+def decode_samples(record: Record, mapping: MappingOptions) -> Samples:
+    """As `decode`, of a record that does not hold calls.
+
+    Raises BadInputError, also where it does.
+    """
+    found = decode(record, mapping)
+    if not isinstance(found, Samples):
+        raise BadInputError("unknown_content_type", f"{record.content_type!r} holds calls, where samples are wanted")
+    return found
+
+
 def encode_table(table: Any, plan: Plan, entity_default: Labels) -> bytes:
     """Arrow stream of a flat table together with its plan, so that nothing has to be guessed again."""
     return _stream(table, _Header(plan=plan, entity=entity_default))

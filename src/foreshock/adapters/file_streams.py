@@ -22,6 +22,7 @@ from foreshock.adapters.file_tables import (
     COMPRESSIONS,
     CsvTables,
     ParquetTables,
+    SortedTables,
     Tables,
     estimate,
     open_bytes,
@@ -112,7 +113,7 @@ def open_stream(path: Path, reading: Reading) -> Stream:
 
 
 class TableStream:
-    """Chunks of a file of columns."""
+    """Chunks of a file of columns; one whose rows are out of order (sorted by entity, say) is sorted by time."""
 
     def __init__(self, path: Path, tables: Tables, reading: Reading) -> None:
         self._tables = tables
@@ -127,13 +128,35 @@ class TableStream:
         texts = [*named, *(column for column in (self._plan.id, self._plan.name) if column)]
         self._columns = list(dict.fromkeys([self._plan.time, *texts, *self._features]))
         tables.prepare(texts, self._features, self._plan.time)
-        self._unit, self._shown, self.start_unix_nano = self._plan.unit, "no rows", None
-        for table in tables.read(0):
-            times, ok, self._shown = times_of_column(flat(table).column(self._plan.time), self._unit)
-            self._unit = self._shown if self._shown in NANOS else self._unit
-            self.start_unix_nano = int(times[ok].min()) if ok.any() else None
-            break
+        self._unit, self._shown = self._plan.unit, "no rows"
+        self.start_unix_nano: int | None = None
+        self._sorted = not self._survey()
+        if self._sorted:
+            self._tables = SortedTables(tables, self._order)
         self._sent = replace(self._plan, unit="ns")
+
+    def _survey(self) -> bool:
+        """Read all times once: their unit, the first of them, and whether they are in order from chunk to chunk."""
+        last: int | None = None
+        in_order = True
+        for number, table in enumerate(self._tables.read(0, [self._plan.time])):
+            times, ok, shown = times_of_column(flat(table).column(self._plan.time), self._unit)
+            if not number:
+                self._shown = shown
+                self._unit = shown if shown in NANOS else self._unit
+            if not ok.any():
+                continue
+            low, high = int(times[ok].min()), int(times[ok].max())
+            in_order = in_order and (last is None or low >= last)
+            last = high if last is None else max(last, high)
+            self.start_unix_nano = low if self.start_unix_nano is None else min(self.start_unix_nano, low)
+        return in_order
+
+    def _order(self, table: Any) -> NDArray[np.intp]:
+        """Rows by time, those of one time as they were; those without one where they stand, behind the row before."""
+        times, ok, _ = times_of_column(flat(table).column(self._plan.time), self._unit)
+        known = np.maximum.accumulate(np.where(ok, np.arange(len(times)), 0))
+        return np.argsort(times[known], kind="stable")
 
     def chunks(self, skipping: Callable[[], bool]) -> Iterator[Chunk]:
         """All chunks; while `skipping()`, of Parquet only the time column is read."""
@@ -169,7 +192,9 @@ class TableStream:
     def notes(self) -> tuple[str, ...]:
         """How its columns were understood, and what was dropped by the last reading."""
         refused = tuple(f"{reason}: {count} dropped" for reason, count in sorted(self._tables.refused.items()))
-        return (*self._plan.notes(self._shown, self._features, "file name", self._left), *self._drops.notes(), *refused)
+        ordered = ("sorted by time",) if self._sorted else ()
+        plan = self._plan.notes(self._shown, self._features, "file name", self._left)
+        return (*plan, *ordered, *self._drops.notes(), *refused)
 
     def rows(self) -> int:
         """Exact for Parquet, estimated from its size for CSV."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from foreshock.errors import BadInputError
 
@@ -17,6 +18,8 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 BROKEN = (pa.ArrowException, OSError)
 _SAMPLE = 1 << 18
 _DELIMITERS = ",;\t|"
+MOST_SORTED_BYTES = 4 << 30
+"""Tables that are out of order are sorted in memory up to this size."""
 _NULLS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "-")
 
 
@@ -174,8 +177,9 @@ class CsvTables:
         """The chunks from number `chunk` on; what lies before is read and thrown away."""
         self.refused = {}
         given = chunk
+        wanted = self._columns if columns is None else list(columns)
         try:
-            for table in rechunk(self._batches(self._types), self.chunk_rows, chunk * self.chunk_rows):
+            for table in rechunk(self._batches(self._types, wanted), self.chunk_rows, chunk * self.chunk_rows):
                 yield table
                 given += 1
             return
@@ -185,7 +189,7 @@ class CsvTables:
             raise self._broken(error) from error
         texts = dict.fromkeys(self._types, pa.string())
         try:
-            for table in rechunk(self._batches(texts), self.chunk_rows, given * self.chunk_rows):
+            for table in rechunk(self._batches(texts, wanted), self.chunk_rows, given * self.chunk_rows):
                 yield self._numbers_of(table)
         except BROKEN as error:
             raise self._broken(error) from error
@@ -193,8 +197,8 @@ class CsvTables:
     def _broken(self, error: Exception) -> BadInputError:
         return BadInputError("bad_file", f"{self._path}: cannot be read to its end: {error}")
 
-    def _batches(self, types: dict[str, Any]) -> Iterator[Any]:
-        with self._open(types, self._columns) as reader:
+    def _batches(self, types: dict[str, Any], columns: list[str] | None) -> Iterator[Any]:
+        with self._open(types, columns) as reader:
             while True:
                 try:
                     yield pa.Table.from_batches([reader.read_next_batch()])
@@ -217,6 +221,8 @@ class CsvTables:
 
     def _numbers_of(self, table: Any) -> Any:
         for name in self._numbers:
+            if name not in table.column_names:
+                continue
             at = table.column_names.index(name)
             table = table.set_column(at, name, pa.array(self._floats(table.column(name).to_pylist())))
         return table
@@ -239,6 +245,44 @@ class CsvTables:
     def rows(self) -> int:
         """About how many rows there are, from the size of the file."""
         return self._rows
+
+
+class SortedTables:
+    """A file of columns whose rows are out of order, held in memory in the order that `order` gives of the whole.
+
+    Raises BadInputError (`not_in_order`) where it is too large for that.
+    """
+
+    narrow = False
+
+    def __init__(self, tables: Tables, order: Callable[[Any], NDArray[np.intp]]) -> None:
+        self.chunk_rows, self.schema = tables.chunk_rows, tables.schema
+        held: list[Any] = []
+        size = 0
+        for table in tables.read(0):
+            held.append(table)
+            size += table.nbytes
+            if size > MOST_SORTED_BYTES:
+                raise BadInputError(
+                    "not_in_order",
+                    f"its rows are not in the order of their times, and more than {MOST_SORTED_BYTES >> 30} GiB of "
+                    "them cannot be sorted here: sort the file by time first",
+                )
+        whole = pa.concat_tables(held)
+        self._table = whole.take(pa.array(order(whole)))
+        self.refused = dict(tables.refused)
+
+    def prepare(self, texts: Sequence[str], numbers: Sequence[str], time: str) -> None:
+        """Nothing: what is needed has been read."""
+
+    def read(self, chunk: int, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """The chunks from number `chunk` on."""
+        for at in range(chunk * self.chunk_rows, self._table.num_rows, self.chunk_rows):
+            yield self._table.slice(at, self.chunk_rows)
+
+    def rows(self) -> int:
+        """The number of rows."""
+        return int(self._table.num_rows)
 
 
 def _as_number(field: Any) -> Any:

@@ -95,7 +95,12 @@ def sparkline(values: Iterable[float], width: int, low: float = math.nan, high: 
 
 
 class Screen:
-    """Renders what the views know; `told` finds out how an episode ended that is no longer open."""
+    """Renders what the views know; `told` finds out how an episode ended that is no longer open.
+
+    `points` and `most_series` say how much of the views is needed.
+    """
+
+    points, most_series = 1, 1000
 
     def __init__(self, views: Views, recent: Recent, standing: Callable[[], Standing], told: Told) -> None:
         self.views, self.recent, self.standing, self.told = views, recent, standing, told
@@ -110,7 +115,7 @@ class Screen:
             key=lambda alert: not alert.notified,
         )
         self._note_resolved(alerts)
-        views = {view.series: view for view in self.views.series(points=1, limit=1000)}
+        views = {view.series: view for view in self.views.series(points=self.points, limit=self.most_series)}
         standing = self.standing()
         head: list[RenderableType] = [*self._sentences(alerts, views, standing, width), Text()]
         foot = self._foot(standing)
@@ -121,20 +126,20 @@ class Screen:
         self, alerts: list[Alert], views: dict[Series, SeriesView], standing: Standing, width: int
     ) -> list[RenderableType]:
         if standing.problems:
-            return [_line("✗", problem, "bold red", "bold") for problem in standing.problems]
+            return [line("✗", problem, "bold red", "bold") for problem in standing.problems]
         out: list[RenderableType] = []
         for alert in alerts[:MOST_ALERTS]:
             loud = alert.notified is not False
-            out.append(_line("◆" if loud else "◇", _summary(alert), "bold red" if loud else "red", "bold" * loud))
+            out.append(line("◆" if loud else "◇", _summary(alert), "bold red" if loud else "red", "bold" * loud))
         if len(alerts) > MOST_ALERTS:
             out.append(Text(f"  and {len(alerts) - MOST_ALERTS} more", "dim"))
         if not alerts:
             out.append(Text(self._calm(views, standing), "bold"))
-        return [*out, *(_line("✓", _summary(alert), "green", "dim") for alert in self._resolved)]
+        return [*out, *(line("✓", _summary(alert), "green", "dim") for alert in self._resolved)]
 
     def _calm(self, views: dict[Series, SeriesView], standing: Standing) -> str:
         last = [(series, view.points[-1]) for series, view in views.items() if len(view.points)]
-        beyond = [series for series, point in last if _kind(point) == "anomalous"]
+        beyond = [series for series, point in last if kind_of(point) == "anomalous"]
         if beyond:
             what = f"{words.metric(beyond[0])} is" if len(beyond) == 1 else f"{len(beyond)} metrics are"
             return f"{what} beyond what is usual, not enough for an alert"
@@ -158,9 +163,12 @@ class Screen:
                 del self._open[episode]
         self._open |= now
 
+    def _series(self) -> int:
+        return len(self.recent.values)
+
     def _foot(self, standing: Standing) -> Text:
         seconds = max(1, round((standing.now_unix_nano - standing.since_unix_nano) / 1e9))
-        parts = (f"{len(self.recent.values)} series", words.duration(seconds), standing.where, "ctrl-c ends")
+        parts = (f"{self._series()} series", words.duration(seconds), standing.where, "ctrl-c ends")
         return Text(
             "foreshock · " + " · ".join(part for part in parts if part), "dim", no_wrap=True, overflow="ellipsis"
         )
@@ -190,7 +198,7 @@ class Screen:
         return table
 
 
-def _line(mark: str, sentence: str, mark_style: str, style: str) -> Table:
+def line(mark: str, sentence: str, mark_style: str, style: str) -> Table:
     """A sentence behind its mark, wrapped and never cut."""
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=1)
@@ -205,7 +213,7 @@ def _summary(alert: Alert) -> str:
 
 def _row(series: Series, values: deque[float], view: SeriesView | None, width: int) -> tuple[str, tuple[Any, ...]]:
     point = view.points[-1] if view is not None and len(view.points) else None
-    kind = _kind(point)
+    kind = kind_of(point)
     low, high = (float(point["low"]), float(point["high"])) if point is not None else (math.nan, math.nan)
     judged = kind in ("anomalous", "usual")
     expected = words.span(words.Band(low, high), series.unit) if judged else "" if kind == "not judged" else kind
@@ -217,7 +225,8 @@ def _row(series: Series, values: deque[float], view: SeriesView | None, width: i
     )
 
 
-def _kind(point: np.void | None) -> str:
+def kind_of(point: np.void | None) -> str:
+    """How a series stands by its last point, a key of `MARKS`."""
     if point is None or point["status"] == Status.EXCLUDED:
         return "not judged"
     if point["anomalous"]:

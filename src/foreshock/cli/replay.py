@@ -139,6 +139,9 @@ def _say(report: ReplayReport, out: Path, pictures: list[str]) -> None:
     if report.resumed_from:
         lines(f"went on from position {report.resumed_from}")
     lines(*_sentences(out / "alerts.jsonl"))
+    if report.counts:
+        unused = ", ".join(f"{reason} {count}" for reason, count in sorted(report.counts.items()))
+        lines(f"not used as they were: {unused}")
     found = f"{counted(report.alerts, 'alert')}, {report.notified} notified" if report.alerts else "no alerts"
     lines(f"{counted(report.rows, 'row')} judged in {report.seconds:.1f} s: {found}")
     lines(str(out / "alerts.jsonl"), str(out / "verdicts.parquet"))

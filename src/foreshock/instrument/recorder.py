@@ -130,7 +130,7 @@ class Recorder:
 
     def stats(self) -> Stats:
         """What became of the calls so far."""
-        overflow = self._numbered - self._taken + self._dropped.get("overflow", 0)
+        overflow = max(self._numbered - self._taken, 0) + self._dropped.get("overflow", 0)
         dropped = {k: n for k, n in sorted({**self._dropped, "overflow": overflow}.items()) if n}
         waiting = self._waiting()
         return Stats(self._sent + waiting + sum(dropped.values()), self._sent, waiting, dropped, self._problem)

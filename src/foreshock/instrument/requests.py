@@ -31,7 +31,7 @@ class Session(requests.Session):
         super().__init__()
         self._recording = recorder, services, header
 
-    def get_adapter(self, url: str | bytes) -> BaseAdapter:
+    def get_adapter(self, url: str) -> BaseAdapter:
         """The adapter that is mounted for a URL, recorded."""
         recorder, services, header = self._recording
         return Adapter(recorder, super().get_adapter(url), services, header)

@@ -38,7 +38,10 @@ GROUP_ROWS = 65_536
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What a replay did: `rows` aligned rows judged by this run, `resumed_from` the position it went on from."""
+    """What a replay did: `rows` aligned rows judged by this run, `resumed_from` the position it went on from.
+
+    `counts`: samples of the whole replay that were not used, by reason (`docs/explanation/time.md`).
+    """
 
     rows: int = 0
     records: int = 0
@@ -48,6 +51,7 @@ class ReplayReport:
     alerts: int = 0
     notified: int = 0
     notes: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -121,6 +125,7 @@ class Replay:
         self._commit(position)
         self._join_parts()
         self._count_alerts()
+        self.report.counts = task.pipeline.align.counts
         self.report.position = position
 
     # -- opening and restoring -----------------------------------------------------------------------------------

@@ -18,7 +18,19 @@ from foreshock.incident.story import alert_labels
 from foreshock.state import State
 from foreshock.stream.align import SourceTime
 from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE
-from foreshock.types import Alert, Calls, Columns, Control, ControlKind, Decoded, Intake, Labels, Record, Samples, labels
+from foreshock.types import (
+    Alert,
+    Calls,
+    Columns,
+    Control,
+    ControlKind,
+    Decoded,
+    Intake,
+    Labels,
+    Record,
+    Samples,
+    labels,
+)
 from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,9 @@ IDLE_SECONDS = 30.0
 BEHIND_SECONDS = 60.0
 """A source whose watermark is so far behind the newest does not hold the others back."""
 
+CATCH_UP_SECONDS = 120.0
+"""A source that brings its past, and at its pace will be here this soon, is waited for, at most so long."""
+
 LEAP_SECONDS = 10.0
 """The most that counts as passed between two looks at the clock: more is a clock that was set, or a machine asleep."""
 
@@ -18,6 +21,8 @@ LEAP_SECONDS = 10.0
 class _Seen:
     largest: int
     arrived: int
+    first: int
+    began: int
 
 
 @dataclass(slots=True)
@@ -27,6 +32,9 @@ class Ticker:
     A source's watermark is its largest event time less its lateness; once it has been idle for 30 s it moves on with
     the clock, at the source's own offset to it, so that a replay of old times is not taken for silence. The clock may
     be set: steps back count as no time, leaps ahead as 10 s. Somebody has to look (`saw`, `tick`) more often than that.
+
+    A source far behind the newest does not hold the others back, unless it is catching up: a watermark that leapt over
+    the rest of its past would make that late or missing.
     """
 
     lateness_nano: dict[str, int]
@@ -41,7 +49,7 @@ class Ticker:
         passed = self._pass(now)
         seen = self._seen.get(source)
         if seen is None:
-            self._seen[source] = _Seen(largest, passed)
+            self._seen[source] = _Seen(largest, passed, largest, passed)
         else:
             seen.largest, seen.arrived = max(seen.largest, largest), passed
 
@@ -50,9 +58,10 @@ class Ticker:
         passed = self._pass(now)
         if not self._seen:
             return None
-        marks = [self._of(source, seen, passed) for source, seen in self._seen.items()]
-        newest = max(marks)
-        mark = min(m for m in marks if m >= newest - int(BEHIND_SECONDS * 1e9))
+        marks = {source: self._of(source, seen, passed) for source, seen in self._seen.items()}
+        newest = max(marks.values())
+        least = newest - int(BEHIND_SECONDS * 1e9)
+        mark = min(m for source, m in marks.items() if m >= least or self._catches_up(source, newest, passed))
         if mark <= self.watermark:
             return None
         self.watermark = mark
@@ -73,6 +82,12 @@ class Ticker:
     def _of(self, source: str, seen: _Seen, passed: int) -> int:
         idle = passed - seen.arrived - int(IDLE_SECONDS * 1e9)
         return seen.largest - self.lateness(source) + max(0, idle)
+
+    def _catches_up(self, source: str, newest: int, passed: int) -> bool:
+        """Whether a source that is behind will be here soon, going by how fast it has come so far."""
+        seen, limit = self._seen[source], int(CATCH_UP_SECONDS * 1e9)
+        gained, took = seen.largest - seen.first, seen.arrived - seen.began
+        return gained > 0 and passed - seen.began < limit and (newest - seen.largest) * took <= limit * gained
 
     def _pass(self, now: int) -> int:
         """Time that has passed since the first look, in nanoseconds."""
