@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
@@ -45,7 +44,7 @@ KINDS: Mapping[str, Kind] = {
     "traffic_surge": Kind("so many times as many requests come from outside and reach it", 2.5, 6, 1, 20),
     "slow_dependency": Kind("its own work takes so many times as long", 3, 10, 1, 100),
     "retry_storm": Kind(
-        "its callers give up after so many times what it takes when all is quiet, and try up to 8 times more",
+        "its callers give up after so many times what it takes when all is quiet, and try 3 times more (8 below 1)",
         1, 0.5, 0.01, 10,
     ),
     "disk_fill": Kind("so many MiB of its disk are taken a second; once it is full, writes fail", 0.05, 0.5, 0.01, 64),
@@ -89,7 +88,8 @@ class Conditions:
         patience = self.impatience.get(edge.callee)
         if patience is None:
             return edge.timeout_seconds, edge.retries
-        return min(patience * quiet_seconds, edge.timeout_seconds), edge.retries + min(8, math.ceil(4 / patience))
+        retries = max(edge.retries, 8 if patience < 1.0 else 3)
+        return min(patience * quiet_seconds, edge.timeout_seconds), retries
 
 
 def conditions(faults: Iterable[Fault]) -> Conditions:

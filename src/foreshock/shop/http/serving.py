@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from foreshock.errors import BadInputError, PermanentError
+from foreshock.instrument import Recorder
 from foreshock.shop.http import load, service
 from foreshock.shop.http.process import HOST, reserve
 from foreshock.shop.http.site import Site, chosen
@@ -23,7 +24,7 @@ class Shop:
 
     Where the service that customers call is among them, so is the load generator, `web`, with `rate` requests a second.
     `collect` is where calls are recorded, "" = nowhere. `say` is told what happens to processes. Raises BadInputError
-    for an unknown service or a port that cannot be, PermanentError if a port is in use.
+    for an unknown service, a URL that is none or a port that cannot be, PermanentError if a port is in use.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Shop:
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         services = chosen(names)
+        _check_url(collect)
         parts = (*services, *([WEB] if SHOP.entry in services else []))
         self._holders = _reserved(parts, port)
         ports = {name: int(holder.getsockname()[1]) for name, holder in self._holders.items()}
@@ -59,6 +61,14 @@ class Shop:
         finally:
             for holder in self._holders.values():
                 holder.close()
+
+
+def _check_url(collect: str) -> None:
+    try:
+        if collect:
+            Recorder(WEB, collect).close()
+    except ValueError as error:
+        raise BadInputError("bad_url", f"calls cannot be sent to {collect}: {error}") from error
 
 
 def _reserved(parts: Sequence[str], first: int) -> dict[str, socket.socket]:
