@@ -61,9 +61,13 @@ def _announce(served: Shop, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("service", "address", "pid", "calls", box=None, pad_edge=False)
+    table = Table("service", box=None, pad_edge=False)
+    table.add_column("address", min_width=max(len(one["url"]) for one in about["services"]))
+    table.add_column("pid")
+    table.add_column("calls")
     for one in about["services"]:
         table.add_row(one["name"], one["url"], str(one["pid"]), ", ".join(one["calls"]))
     console().print(table)
-    recorded = f"calls are sent to {about['collect']}" if about["collect"] else "calls are not recorded"
-    errors().print(f"{about['rate']:g} requests a second; {recorded}; ctrl-c ends it", markup=False)
+    recorded = f"calls go to {about['collect']}" if about["collect"] else "calls are not recorded"
+    load = f"{about['rate']:g} requests a second" if about["rate"] else "no load"
+    errors().print(f"{load}, {recorded}; ctrl-c ends it", markup=False)
