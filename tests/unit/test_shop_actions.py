@@ -59,6 +59,16 @@ def test_a_replica_that_goes_finishes_its_work() -> None:
     assert shop.tables.replica["busy"].max() < 48
 
 
+def test_a_replica_that_went_in_the_middle_of_a_restart_stays_away() -> None:
+    shop = Shop(QUIET, START)
+    restart(shop, "cart")
+    shop.advance(2)
+    scale(shop, "cart", 1)
+    shop.advance(60)
+    assert len(shop.replicas("cart")) == 1
+    assert after(shop, "cart", 30).ready == 1
+
+
 def test_rolling_back_ends_a_bad_deploy() -> None:
     shop = Shop(QUIET, START, [Fault("bad_deploy", "catalog", "large", 10, 600)])
     shop.advance(50)

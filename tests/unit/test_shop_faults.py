@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from foreshock.errors import ConfigError
 from foreshock.shop.effects import mean_quiet_seconds
-from foreshock.shop.faults import CATALOGUE, KINDS, MAGNITUDES, Fault, FaultKind, Magnitude, check, schedule, suffering
+from foreshock.shop.faults import (
+    CATALOGUE,
+    KINDS,
+    MAGNITUDES,
+    Effect,
+    Fault,
+    FaultKind,
+    Magnitude,
+    check,
+    schedule,
+    suffering,
+)
 from foreshock.shop.shop import Shop
 from foreshock.shop.topology import SHOP
 from tests.unit.shop_cases import NANO, QUIET, START, Seen, played, seen
@@ -288,3 +301,27 @@ def test_a_larger_shop_breaks_alike(magnitude: Magnitude) -> None:
         now, before = (seen(telemetry, "search", *stretch) for stretch in ((40, 90), (0, 30)))
         assert now.latency > 1.4 * before.latency
         assert before.rate == pytest.approx(0.23 * rate, rel=0.25)
+
+
+def test_the_page_about_the_shop_has_every_kind_with_its_magnitudes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "shop.md").read_text()
+    rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    for kind, one in CATALOGUE.items():
+        for effect in (one.small, one.large):
+            for number in stated(effect):
+                assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.]*\d)", rows[kind]), (kind, number)
+        lasts = (
+            f"{one.duration_seconds / 60:g} min" if one.duration_seconds % 60 == 0 else f"{one.duration_seconds:g} s"
+        )
+        assert rows[kind].endswith(f"| {one.feature} | {lasts} |")
+
+
+def stated(effect: Effect) -> list[str]:
+    """The numbers of an effect as the page writes them."""
+    share = [f"{value * 100:g} %" for value in (effect.errors, effect.stolen) if value]
+    factor = [f"× {value:g}" for value in (effect.work, effect.surge) if value != 1]
+    plain = [f"{value:g}" for value in (effect.wait, effect.timeout, effect.retries) if value]
+    seconds = [value for value in (effect.memory_full_seconds, effect.disk_full_seconds) if value]
+    spans = ["10 min" if value == 600 else f"{value:g} s" for value in seconds]
+    left = [f"{effect.connections_left}"] if effect.connections_left >= 0 else []
+    return [*share, *factor, *plain, *spans, *left]

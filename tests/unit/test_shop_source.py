@@ -16,11 +16,12 @@ from foreshock import plugins
 from foreshock.adapters.decode import decode
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.metrics import METRICS
-from foreshock.errors import ConfigError, RetryableError
+from foreshock.errors import BadInputError, ConfigError, RetryableError
 from foreshock.shop.faults import CATALOGUE, KINDS, Fault
 from foreshock.shop.settings import Settings
 from foreshock.shop.shop import Shop
 from foreshock.shop.source import ShopOptions, ShopSource
+from foreshock.telemetry import REGISTRY
 from foreshock.types import Calls, Record, Samples
 from foreshock.types.record import CALLS
 
@@ -137,6 +138,17 @@ def test_where_there_is_no_room_it_waits_and_nothing_is_lost() -> None:
     payloads = [record.payload for record in records]
     assert payloads == [record.payload for record in calm][: len(payloads)]
     assert len(payloads) > len(calm) - 6
+
+
+def test_what_is_not_understood_is_counted_and_the_shop_goes_on() -> None:
+    def refuse(source: ShopSource, record: Record, count: int) -> None:
+        if record.content_type == CALLS:
+            raise BadInputError("no_calls_here", "only readings are understood")
+
+    counted = REGISTRY.get_sample_value("foreshock_dropped_total", {"reason": "no_calls_here"}) or 0.0
+    _, records = play(12.0, refuse)
+    assert {record.content_type for record in records} == {METRICS}
+    assert REGISTRY.get_sample_value("foreshock_dropped_total", {"reason": "no_calls_here"}) == counted + 12
 
 
 def test_late_seconds_are_caught_up_one_by_one() -> None:

@@ -175,10 +175,11 @@ def _kill(t: Tables, s: Int, replica: Int, now: Int) -> None:
 @inner
 def _obey(t: Tables, s: Int, r: Int, now: Int) -> None:
     service, one = t.service[s], t.replica[s * MAX_REPLICAS + r]
-    count_replica(t, s, r, now)
-    one.state, one.back = GONE if one.order == LEAVE else DOWN, now + service.start
+    if one.state != GONE:
+        count_replica(t, s, r, now)
+        one.state, one.back = GONE if one.order == LEAVE else DOWN, now + service.start
+        log(t, now, s, STOPPED, -1, r)
     one.order = NO_ORDER
-    log(t, now, s, STOPPED, -1, r)
 
 
 @inner

@@ -16,7 +16,9 @@ _DEPLOYS_A_DAY = 3.0
 _DEPLOY_HOURS = (8, 18)
 _BATCH_START = 2 * 3600
 _BATCH_SECONDS = (900, 1500)
-BATCH_CALLS_PER_SECOND = 1.5
+BATCH_SHARE = 0.15
+"""Calls of the nightly batch, for each request from outside."""
+
 BATCH_CALL = ("inventory", "postgres", "POST", "/stock/bulk")
 """Caller, callee, method and path of the nightly batch."""
 

@@ -36,7 +36,7 @@ from foreshock.shop.dynamics_tables import (
 from foreshock.shop.effects import Active, apply, replicas_of
 from foreshock.shop.faults import CATALOGUE, Fault, Truth, check, suffering
 from foreshock.shop.output import Collector, Telemetry
-from foreshock.shop.routine import BATCH_CALL, BATCH_CALLS_PER_SECOND, Happening, day_of
+from foreshock.shop.routine import BATCH_CALL, BATCH_SHARE, Happening, day_of
 from foreshock.shop.settings import Settings
 from foreshock.shop.topology import REQUESTS_PER_SECOND, SHOP, Topology
 
@@ -78,6 +78,7 @@ class Shop:
         self._scaled: dict[str, int] = {}
         self._changes: list[tuple[int, int, Callable[[], None]]] = []
         self._order = 0
+        run(self.tables, self.start_unix_nano)  # plays nothing, but compiles: once made, a shop keeps up
         self._set_batch_places()
         self._plan_day(self.start_unix_nano // NANO // DAY)
         if self.settings.autoscale:
@@ -213,7 +214,7 @@ class Shop:
         if one.kind == "burst":
             number[BURST_FROM], number[BURST_UNTIL], real[BURST] = self._now, until, one.height
         elif one.kind == "batch":
-            real[BATCH] = BATCH_CALLS_PER_SECOND
+            real[BATCH] = BATCH_SHARE * self.settings.rate
             self.at(until, partial(real.__setitem__, BATCH, 0.0))
         elif all(active.fault.service != one.service for active in self.active):
             self.deploy(one.service)

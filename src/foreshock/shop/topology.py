@@ -185,13 +185,15 @@ class Topology:
         return out
 
     def scaled(self, factor: float) -> Topology:
-        """The same shop built for so many times the requests: more workers, cores, connections and room in queues."""
+        """The same shop built for so many times the requests: larger replicas, pools and queues, no more of them."""
         if factor == 1.0:
             return self
         services = tuple(
             replace(
                 one, workers=round(one.workers * factor), cores=one.cores * factor,
-                queue_limit=round(one.queue_limit * factor),
+                queue_limit=round(one.queue_limit * factor), memory_bytes=round(one.memory_bytes * factor),
+                memory_limit_bytes=round(one.memory_limit_bytes * factor), disk_bytes=round(one.disk_bytes * factor),
+                disk_limit_bytes=round(one.disk_limit_bytes * factor),
             )
             for one in self.services
         )  # fmt: skip

@@ -13,7 +13,9 @@ import numba
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _ROOT = Path(__file__).parents[1]
-_SOURCES = ("types/*.py", "state/*.py", "stream/*.py", "detect/*.py", "incident/*.py", "runtime/views.py", "shop/dynamics*.py")
+_SOURCES = (
+    "types/*.py", "state/*.py", "stream/*.py", "detect/*.py", "incident/*.py", "runtime/views.py", "shop/dynamics*.py",
+)  # fmt: skip
 """Where kernels are in the package, and the constants that they take from `types`."""
 
 _njit: Any = numba.njit
