@@ -429,3 +429,15 @@ def test_read_only_samples_do_not_compile_the_kernel_again() -> None:
         samples = Samples((Series("x", (("host.name", "a"),)),), *columns, {})
         align.process(Columns(intakes=(Intake("s", i * S, samples),)))
     assert len(take.signatures) == 1  # type: ignore[attr-defined]
+
+
+def test_a_second_source_that_lags_is_waited_for_once_it_is_known() -> None:
+    align, rows = make("5s"), []
+    for at in range(0, 100, 5):
+        rows.append(feed(align, [(float(at), "x", 1.0)], source="quick"))
+        if at >= 30:
+            rows.append(feed(align, [(float(at - 5), "y", 2.0)], source="slow"))
+    cells = [len(values(one, i)) for one in rows for i in range(len(one))]
+    assert cells[:7] == [1] * 7, "nobody knew of it"
+    assert cells[7:] == [2] * (len(cells) - 7), "it is waited for"
+    assert align.counts == {"late": 2}

@@ -107,13 +107,14 @@ class Twin:
         if any(same(one, p) for p in e.pending) or (late and e.released.get(one.feature) == one.time):
             return self.count("duplicate")
         if late:
+            if one.time >= -(1 << 62) and (one.source in e.sources or len(e.sources) < 8):
+                e.sources[one.source] = max(one.time, e.sources.get(one.source, one.time))
             return self.count("late")
         if math.isinf(one.value):
             self.count("not_finite")
-        e.sources[one.source] = max(one.time, e.sources.get(one.source, one.time))
-        newest = max(e.sources.values())
-        alive = {s: t for s, t in e.sources.items() if t >= newest - max(5 * (e.step or 0), 60 * S)}
-        e.clock = max(e.clock, min(t - self.lateness(s) for s, t in alive.items()))
+        if one.time > e.sources.get(one.source, -math.inf):
+            e.sources[one.source] = one.time
+            e.clock = max(e.clock, min(t - self.lateness(s) for s, t in alive(e).items()))
         if one.time < self.watermark:
             e.hold = self.watermark + round(self.options.hold * S)
         e.pending = sorted([*e.pending, one], key=lambda p: p.time)
@@ -135,7 +136,9 @@ class Twin:
     def on_watermark(self, watermark: float) -> None:
         end = watermark == math.inf
         if not end:
-            self.watermark = max(self.watermark, watermark)
+            if watermark <= self.watermark:
+                return
+            self.watermark = watermark
         for e in self.entities.values():
             if end and e.pending:
                 if e.step is None:
@@ -179,7 +182,7 @@ class Twin:
         features = [p.feature for p in inside]
         if not e.live() or not set(e.live()) <= set(features) or len(set(features)) < len(features):
             return False
-        if any(p.event for p in inside):
+        if any(p.event for p in inside) or any(t < start for t in alive(e).values()):
             return False
         if e.step == 0:
             return clock >= start
@@ -258,6 +261,12 @@ class Twin:
             self.count("counter_reset")
             return p.value / seconds
         return (p.value - before[1]) / seconds
+
+
+def alive(e: Entity) -> dict[str, int]:
+    """Sources that count, with how far they have come."""
+    newest = max(e.sources.values())
+    return {s: t for s, t in e.sources.items() if t >= newest - max(5 * (e.step or 0), 60 * S)}
 
 
 def off_step(e: Entity, first: int) -> int:

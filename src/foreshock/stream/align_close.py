@@ -23,6 +23,7 @@ from foreshock.stream.align_tables import (
     Tables,
     clear_live,
     link,
+    live_from,
     pop,
 )
 from foreshock.types import Status
@@ -96,13 +97,18 @@ def drain(t: Tables, e: Int, clock: Int, early: Flag) -> Flag:
 def _complete(t: Tables, e: Int, clock: Int) -> Flag:
     """Whether the head window has all that is expected, so that it may close before its end.
 
-    Regular: the window before is closed, windows so far had one sample a column, and the next sample is expected
-    behind the end by more than twice the jitter. Irregular: nothing earlier can come (which needs a lateness of 0).
+    All live sources have come so far. Regular: the window before is closed, windows so far had one sample a column, and
+    the next sample is expected behind the end by more than twice the jitter. Irregular: nothing earlier can come (which
+    needs a lateness of 0).
     Never where samples have event ids: more of them may come, even of the same time.
     """
     r = t.entity[e]
     if r.live == 0 or r.head_live < r.live or r.head_columns < r.head_samples or r.head_ids == 1:
         return False
+    live = live_from(r)
+    for k in range(r.sources):
+        if live <= r.source_time[k] < r.head_start:
+            return False
     if r.step == IRREGULAR:
         return clock >= r.head_start
     if r.head_start != r.closed_end or r.single < _SINGLE_ROWS:

@@ -18,7 +18,6 @@ from foreshock.stream.align_tables import (
     FOREVER,
     FUTURE,
     HOLD,
-    IRREGULAR,
     LATE,
     MAX_PENDING,
     MAX_SOURCES,
@@ -37,15 +36,12 @@ from foreshock.stream.align_tables import (
     Tables,
     has_event,
     insert,
+    live_from,
     place,
 )
 
 DONE, ROOM_BEFORE, ROOM_AFTER, POOL = range(4)
 """Why a kernel stopped: all is done; rows or cells are full before or after a sample was put in; the pool is full."""
-
-_LIVE_STEPS = 5
-_LIVE_LEAST = 60_000_000_000
-"""A source is live within so many steps, and at least so long, of the entity's newest sample."""
 
 
 @entry
@@ -76,6 +72,8 @@ def take(
         e = np.int64(t.series_entity[s])
         refused = _refuse(t, e, s, time[i], event[i], source, limit)
         if refused >= 0:
+            if refused == LATE and time[i] >= -TIME_LIMIT:
+                _note_source(t, e, source, time[i])
             t.counts[refused] += 1
             i += 1
             continue
@@ -143,19 +141,31 @@ def _source_place(t: Tables, e: Int, source: Int) -> Int:
 
 
 @inner
-def _raise_clock(t: Tables, e: Int, source: Int, when: Int) -> None:
+def _note_source(t: Tables, e: Int, source: Int, when: Int) -> Flag:
+    """Follow how far a source of the entity has come; whether that is further than before.
+
+    Also by late samples: the clock does not go back for them, but then waits for their source while it is live.
+    """
     r = t.entity[e]
     k = _source_place(t, e, source)
+    if k == MAX_SOURCES:
+        return False
     if k == r.sources:
         r.sources = k + 1
         r.source[k] = source
-        r.source_time[k] = when
-    elif when > r.source_time[k]:
-        r.source_time[k] = when
-    else:
+    elif when <= r.source_time[k]:
+        return False
+    r.source_time[k] = when
+    return True
+
+
+@inner
+def _raise_clock(t: Tables, e: Int, source: Int, when: Int) -> None:
+    r = t.entity[e]
+    if not _note_source(t, e, source, when):
         return
     r.newest = max(r.newest, when)
-    live = r.newest - max(_LIVE_STEPS * r.step, _LIVE_LEAST)
+    live = live_from(r)
     low = FOREVER
     for k in range(r.sources):
         if r.source_time[k] >= live:
@@ -204,8 +214,8 @@ def _accept(t: Tables, e: Int, s: Int, when: Int, value: Real, event: Int, sourc
         return True
     if when < r.head_end:
         count_in_head(t, e, n)
-        return r.head_live >= r.live
-    return r.step == IRREGULAR and r.head_live >= r.live
+    # Also where it came later: its source may be the one that was waited for.
+    return r.head_live >= r.live
 
 
 @inner

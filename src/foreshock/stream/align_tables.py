@@ -24,6 +24,9 @@ MAX_SOURCES = 8
 LIVE_ROWS = 5
 """A column is live while it was seen in one of so many last rows."""
 
+_LIVE_STEPS, _LIVE_LEAST = 5, 60_000_000_000
+"""A source is live within so many steps, and at least so long, of the entity's newest sample."""
+
 ENTITY = np.dtype(
     [
         ("step", "i8"),  # nanoseconds between rows, or UNDECIDED or IRREGULAR
@@ -292,6 +295,12 @@ def link(t: Tables, e: Int, s: Int) -> None:
         at = t.series[at].next
     q.next = t.series[at].next
     t.series[at].next = s
+
+
+@inner
+def live_from(r: Any) -> Int:
+    """From which time on a source of an entity is live, by how far it has come."""
+    return r.newest - max(_LIVE_STEPS * r.step, _LIVE_LEAST)
 
 
 @inner
