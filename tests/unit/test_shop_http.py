@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from foreshock.errors import BadInputError, PermanentError
+from foreshock.shop.http import load
 from foreshock.shop.http.calling import Pool
 from foreshock.shop.http.capacity import Capacity, Disk, RefusedError
 from foreshock.shop.http.faults import KINDS, Conditions, Effect, Fault, Offer, Switch, conditions
+from foreshock.shop.http.load import Generator
 from foreshock.shop.http.metrics import Metrics
 from foreshock.shop.http.process import HOST, reserve
+from foreshock.shop.http.service import build
 from foreshock.shop.http.serving import Shop
 from foreshock.shop.http.site import Site, chosen
+from foreshock.shop.http.supervisor import Supervisor
 from foreshock.shop.topology import SHOP, Service
 
 # -- faults --------------------------------------------------------------------------------------------------------
@@ -297,6 +302,55 @@ def test_errors_have_a_base_to_rise_from() -> None:
     assert after["http_request_duration_seconds_count", *labels] == 2
     assert after["app_build_info", ("service", "cart"), ("version", "1.0.0")] == 1
     assert after["process_resident_memory_bytes", ("service", "cart")] > 1e6
+
+
+# -- load and processes --------------------------------------------------------------------------------------------
+
+
+def test_load_comes_whether_or_not_it_is_answered_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def everybody(generator: Generator) -> None:
+        """Nobody is asked whether they answer."""
+
+    monkeypatch.setattr(load, "MOST_IN_FLIGHT", 5)
+    monkeypatch.setattr(Generator, "_all_answer", everybody)
+
+    async def story(url: str) -> None:
+        generator = Generator(Site({"gateway": url, "web": ""}, rate=1000))
+
+        def read() -> dict[tuple[Any, ...], float]:
+            return samples(generator.page.text().decode())
+
+        running = asyncio.create_task(generator.run())
+        web = ("service", "web")
+        while read()["app_load_dropped_total", web] < 20:
+            await asyncio.sleep(0.005)
+            assert read()["app_load_in_flight", web] <= 5
+        running.cancel()
+        await asyncio.wait([running])
+        assert read()["app_load_in_flight", web] == 0
+        await generator.close()
+
+    with socket.create_server((HOST, 0)) as deaf:
+        asyncio.run(story(f"http://{HOST}:{deaf.getsockname()[1]}"))
+
+
+def test_a_process_that_dies_young_again_and_again_is_brought_back_later_each_time() -> None:
+    said: list[str] = []
+    supervisor = Supervisor({"cart": (0, partial(build, "cart", Site({"cart": ""})))}, said.append)
+    child = supervisor._children["cart"]
+    for _ in range(6):
+        child.since = time.monotonic()
+        supervisor._died(child, 9)
+    assert said[0] == "cart was killed by SIGKILL; it is back in 2 s"
+    assert [float(one.split()[-2]) for one in said] == [2, 4, 8, 16, 30, 30]
+    child.down_seconds = 7.0
+    supervisor._died(child, 1 << 8)
+    child.since = time.monotonic() - 60
+    supervisor._died(child, 1 << 8)
+    assert said[-2:] == [
+        "cart ended with exit code 1; it is back in 7 s",
+        "cart ended with exit code 1; it is back in 2 s",
+    ]
 
 
 # -- where things are ----------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Metrics(Page):
             self._errors.labels(self.service, method, endpoint).inc()
 
     def calls(self, target: str, in_use: Callable[[], float], size: int) -> tuple[Counter, Counter]:
-        """Counters of what is tried again and of what got no connection; `in_use` of `size` (0 = any number) are."""
+        """Counters of tries that were repeated, and of those that got none of `size` connections (0 = any number)."""
         if size:
             self.gauge("app_pool_in_use", "Connections in use.", in_use, target=target)
             self.gauge("app_pool_size", "Connections that there are.", lambda: size, target=target)
