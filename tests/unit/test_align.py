@@ -441,3 +441,14 @@ def test_a_second_source_that_lags_is_waited_for_once_it_is_known() -> None:
     assert cells[:7] == [1] * 7, "nobody knew of it"
     assert cells[7:] == [2] * (len(cells) - 7), "it is waited for"
     assert align.counts == {"late": 2}
+
+
+def test_a_new_feature_behind_the_known_ones_is_waited_for_from_the_next_window_on() -> None:
+    align, rows = make("5s"), []
+    for at in range(0, 50, 5):
+        known = [(float(at), "x", 1.0), (float(at), "y", 1.0)]
+        rows.append(feed(align, known if at < 25 else [*known, (float(at), "z", 2.0)]))
+    cells = [values(one, i) for one in rows for i in range(len(one))]
+    assert [len(row) for row in cells] == [2, 2, 2, 2, 2, 2, 3, 3, 3, 3]
+    assert cells[-1] == [1.0, 1.0, 2.0]
+    assert align.counts == {"late": 1}

@@ -109,6 +109,8 @@ class Twin:
         if late:
             if one.time >= -(1 << 62) and (one.source in e.sources or len(e.sources) < 8):
                 e.sources[one.source] = max(one.time, e.sources.get(one.source, one.time))
+            if e.step is not None and e.closed_end is not None and one.time >= e.closed_end - 5 * e.step:
+                e.seen[one.feature] = e.rows
             return self.count("late")
         if math.isinf(one.value):
             self.count("not_finite")

@@ -19,6 +19,7 @@ from foreshock.stream.align_tables import (
     FUTURE,
     HOLD,
     LATE,
+    LIVE_ROWS,
     MAX_PENDING,
     MAX_SOURCES,
     NEVER,
@@ -36,6 +37,7 @@ from foreshock.stream.align_tables import (
     Tables,
     has_event,
     insert,
+    link,
     live_from,
     place,
 )
@@ -74,6 +76,7 @@ def take(
         if refused >= 0:
             if refused == LATE and time[i] >= -TIME_LIMIT:
                 _note_source(t, e, source, time[i])
+                _expect(t, e, s, time[i])
             t.counts[refused] += 1
             i += 1
             continue
@@ -157,6 +160,24 @@ def _note_source(t: Tables, e: Int, source: Int, when: Int) -> Flag:
         return False
     r.source_time[k] = when
     return True
+
+
+@inner
+def _expect(t: Tables, e: Int, s: Int, when: Int) -> None:
+    """Let a column count as live that came just too late, so that the next window waits for it.
+
+    A new feature stands behind those known in its sender's records: their window may be closed when it comes.
+    """
+    r, q = t.entity[e], t.series[s]
+    if r.step < 0 or r.closed_end == NEVER or when < r.closed_end - LIVE_ROWS * r.step:
+        return
+    was_live = q.linked == 1 and r.rows + 1 - q.seen <= LIVE_ROWS
+    if q.linked == 0:
+        link(t, e, s)
+    q.seen = r.rows
+    if not was_live:
+        r.live += 1
+        r.head_live += r.head >= 0 and q.mark == r.generation
 
 
 @inner
