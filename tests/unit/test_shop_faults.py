@@ -243,6 +243,7 @@ def test_every_kind_has_targets_that_can_have_it() -> None:
     [
         ("latency", "sarch", "no service 'sarch'"), ("pool_exhaustion", "search", "no pool"),
         ("disk_fill", "search", "writes nothing"), ("bad_deploy", "redis", "is a store"),
+        ("retry_storm", "gateway", "do not try again"),
     ],
 )  # fmt: skip
 def test_what_cannot_break_is_refused(kind: FaultKind, service: str, said: str) -> None:

@@ -188,6 +188,8 @@ def check(fault: Fault, topology: Topology = SHOP) -> None:
         raise ConfigError(f"{fault.service} has no pool of connections that could be exhausted")
     if effect.disk_full_seconds and not any(e.writes for e in topology.service(fault.service).endpoints):
         raise ConfigError(f"{fault.service} writes nothing: a full disk would not be felt")
+    if effect.retries and fault.service == topology.entry:
+        raise ConfigError(f"{fault.service} is called by customers, who do not try again")
     if fault.kind == "bad_deploy" and topology.service(fault.service).store:
         raise ConfigError(f"{fault.service} is a store, which is not deployed")
 
