@@ -267,7 +267,7 @@ def test_a_crashed_service_refuses_and_comes_back(ask: Ask, broken: Broken) -> N
     broken("cart", "crash", seconds=1)
     eventually(lambda: not alive(pid), "it does not die")
     began = time.monotonic()
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises((httpx.ConnectError, httpx.ReadError)):  # the latter where a connection was open
         ask("cart", "GET", "/health")
     assert eventually(lambda: health_pid(ask, "cart"), "it does not come back") != pid
     assert time.monotonic() - began > 0.7
@@ -299,8 +299,8 @@ def test_a_traffic_surge_multiplies_what_reaches_a_service(
     told = ask("web", "GET", "/faults").json()["faults"]
     assert [(one["magnitude"], one["towards"]) for one in told] == [(magnitude, service)]
     before, began = arrived(), time.monotonic()
-    eventually(lambda: arrived() > before + 25, "nobody comes")
-    assert (arrived() - before) / (time.monotonic() - began) > 40, "20 a second are usual"
+    time.sleep(1.0)
+    eventually(lambda: (arrived() - before) / (time.monotonic() - began) > 40, "20 a second are usual")
     ask(service, "DELETE", "/faults")
     assert ask("web", "GET", "/faults").json()["faults"] == []
 

@@ -22,6 +22,8 @@ HOST = "127.0.0.1"
 _GRACE_SECONDS = 1
 """What is being answered when the end comes may take so long."""
 _MOST_CONNECTIONS = 1000
+_IDLE_SECONDS = 60
+"""Longer than any caller of ours keeps a connection: it is never closed just as a request comes."""
 
 
 def reserve(port: int) -> socket.socket:
@@ -138,6 +140,7 @@ def serve(name: str, app: ASGIApp, port: int, reports: Reports) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = _Server(config, reports, name)
