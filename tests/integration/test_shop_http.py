@@ -264,13 +264,13 @@ def test_memory_leak_takes_memory_and_gives_it_back(ask: Ask, broken: Broken) ->
 
 def test_a_crashed_service_refuses_and_comes_back(ask: Ask, broken: Broken) -> None:
     pid = ask("cart", "GET", "/health").json()["pid"]
-    broken("cart", "crash", seconds=1)
+    broken("cart", "crash", seconds=2)
     eventually(lambda: not alive(pid), "it does not die")
     began = time.monotonic()
     with pytest.raises((httpx.ConnectError, httpx.ReadError)):  # the latter where a connection was open
         ask("cart", "GET", "/health")
     assert eventually(lambda: health_pid(ask, "cart"), "it does not come back") != pid
-    assert time.monotonic() - began > 0.7
+    assert time.monotonic() - began > 1.0
 
 
 def health_pid(ask: Ask, service: str) -> int | None:
@@ -363,7 +363,7 @@ def test_a_bad_fault_is_answered_with_the_kinds_that_there_are(ask: Ask, service
 
 def test_a_service_killed_under_load_is_brought_back_and_the_others_go_on(shop: Launched, ask: Ask) -> None:
     pid = ask("redis", "GET", "/health").json()["pid"]
-    sent = total(ask, "web", "app_load_requests_total")
+    sent, dropped = total(ask, "web", "app_load_requests_total"), total(ask, "web", "app_load_dropped_total")
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not alive(pid), "it lives")
     answers(ask, "cart", "/cart/7", 504)
@@ -372,7 +372,7 @@ def test_a_service_killed_under_load_is_brought_back_and_the_others_go_on(shop: 
     assert found != pid
     answers(ask, "cart", "/cart/7", 200)
     assert total(ask, "web", "app_load_requests_total") > sent
-    assert total(ask, "web", "app_load_dropped_total") == 0
+    assert total(ask, "web", "app_load_dropped_total") == dropped
 
 
 def test_a_foreshock_that_never_answers_is_not_noticed(quiet: Launched, client: httpx.Client) -> None:
