@@ -334,6 +334,21 @@ def test_load_comes_whether_or_not_it_is_answered_and_is_bounded(monkeypatch: py
         asyncio.run(story(f"http://{HOST}:{deaf.getsockname()[1]}"))
 
 
+def test_a_surge_multiplies_the_requests_that_come_to_its_service() -> None:
+    async def story() -> None:
+        generator = Generator(Site({"gateway": "", "web": ""}))
+        usual = generator.shares()
+        assert sum(usual) == pytest.approx(1.0)
+        await generator.switch.put(Fault("traffic_surge", 3, 60, "cart"))
+        assert [round(a / b, 9) for a, b in zip(generator.shares(), usual, strict=True)] == [1, 1, 1, 3, 3, 1, 1]
+        await generator.switch.put(Fault("traffic_surge", 2, 60, "gateway"))
+        assert [round(a / b, 9) for a, b in zip(generator.shares(), usual, strict=True)] == [2, 2, 2, 6, 6, 2, 2]
+        await generator.close()
+        assert generator.shares() == usual
+
+    asyncio.run(story())
+
+
 def test_a_process_that_dies_young_again_and_again_is_brought_back_later_each_time() -> None:
     said: list[str] = []
     supervisor = Supervisor({"cart": (0, partial(build, "cart", Site({"cart": ""})))}, said.append)

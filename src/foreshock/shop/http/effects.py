@@ -21,7 +21,7 @@ _MIB = 1 << 20
 _TICK_SECONDS = 0.25
 _SLICE_SECONDS = 0.05
 _LAST_ANSWER_SECONDS = 0.1
-_ASK_SECONDS = 2.0
+_ASK_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -119,7 +119,7 @@ def elsewhere(service: str, others: Sequence[str]) -> Effect:
                     answer = await client.post(f"{url}/faults", json=asked, timeout=_ASK_SECONDS)
                     answer.raise_for_status()
                 except httpx.HTTPError as error:
-                    raise BadInputError("bad_fault", f"{url} did not take part: {error}") from error
+                    raise BadInputError("bad_fault", f"{url} did not take part: {error!r}") from error
             yield
 
     return effect

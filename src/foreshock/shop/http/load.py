@@ -55,7 +55,7 @@ class Generator:
         due = time.monotonic()
         async with self._in_flight:
             while self._site.rate > 0.0:
-                shares = self._shares()
+                shares = self.shares()
                 due += self._rng.expovariate(self._site.rate * sum(shares))
                 await asyncio.sleep(max(due - time.monotonic(), 0.0))
                 if len(self._in_flight) < MOST_IN_FLIGHT:
@@ -63,19 +63,19 @@ class Generator:
                 else:
                     self._dropped.inc()
 
-    async def close(self) -> None:
-        """Mend what is broken, and hang up."""
-        await self.switch.clear()
-        await self._client.aclose()
-        self.recording.close()
-
-    def _shares(self) -> list[float]:
+    def shares(self) -> list[float]:
         """The share of each endpoint in the usual load, times what surges make of it."""
         surges = self.switch.conditions.traffic
         return [
             one.share * math.prod(size for name, size in surges.items() if name in self._reached[one.path])
             for one in self._endpoints
         ]
+
+    async def close(self) -> None:
+        """Mend what is broken, and hang up."""
+        await self.switch.clear()
+        await self._client.aclose()
+        self.recording.close()
 
     async def _send(self, endpoint: Endpoint) -> None:
         url = self._site.urls[self._site.topology.entry]
