@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import config, log, replay, run, tools
+from foreshock.cli import config, log, replay, run, shop, tools
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("replay")(replay.replay)
 app.command("check")(config.check)
 app.add_typer(config.app, name="config")
 app.add_typer(log.app, name="log")
+app.add_typer(shop.app, name="shop")
 app.command("plan")(tools.plan)
 app.command("doctor")(tools.doctor)
 app.command("version")(tools.version)
