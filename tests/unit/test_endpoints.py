@@ -31,7 +31,7 @@ WORDS = [
 class Service:
     """Templates of a service, with a table of its own."""
 
-    row: Any = field(default_factory=lambda: np.zeros(1, np.dtype(PREFIX_FIELDS, align=True)))
+    row: Any = field(default_factory=lambda: np.zeros(1, np.dtype([*PREFIX_FIELDS, ("collapses", "i4")], align=True)))
     scratch: Any = field(default_factory=lambda: np.zeros((3, PREFIXES), np.uint64))
 
     def template(self, endpoint: str) -> tuple[int, str]:

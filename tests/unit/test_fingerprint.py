@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from foreshock.types import Columns, Intake, Samples
 from tests.unit.made_calls import T0, Call, Prints, S, made
 
 
-def regular(every: float, until: float, start: float = 0.0, **fields: object) -> list[Call]:
-    return [Call(start + k * every, **fields) for k in range(int((until - start) / every))]  # type: ignore[arg-type]
+def regular(every: float, until: float, start: float = 0.0, **fields: Any) -> list[Call]:
+    return [Call(start + k * every, **fields) for k in range(int((until - start) / every))]
 
 
 def test_a_window_of_a_service_an_edge_and_the_environment() -> None:
@@ -31,7 +32,7 @@ def test_a_window_of_a_service_an_edge_and_the_environment() -> None:
     first = {(e, f): value for e, f, at, value in prints.out if at == 0.0}
     shares = {"rate": 4.0, "error_ratio": 3 / 20, "no_answer_ratio": 1 / 20}
     durations = {"p50": pytest.approx(0.1, rel=0.01), "p95": pytest.approx(0.19, rel=0.01)}
-    edge = {f"calls.{name}": value for name, value in shares.items()}
+    edge: dict[str, Any] = {f"calls.{name}": value for name, value in shares.items()}
     edge |= {f"calls.duration.{name}": value for name, value in durations.items()}
     service = edge | {
         'calls.status_ratio{class="2xx"}': 14 / 20, 'calls.status_ratio{class="3xx"}': 1 / 20,
@@ -246,7 +247,7 @@ def test_a_state_of_other_windows_is_refused() -> None:
     prints = Prints()
     state = prints.operator.state().frozen()
     with pytest.raises(PermanentError, match="windows"):
-        Fingerprint(prints.operator.registry, CallOptions(window=10.0), prints.times).load(state)
+        Fingerprint(prints.operator.registry, CallOptions.model_validate({"window": 10}), prints.times).load(state)
     with pytest.raises(PermanentError, match="version"):
         prints.operator.load(State(99, state.meta, state.arrays, {}, state.blobs))
 

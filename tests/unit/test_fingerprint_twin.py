@@ -296,8 +296,7 @@ class Twin:
 
     def give_quantiles(self, e: Entity) -> None:
         for name, q, wanted, least in (("p50", 0.5, 20, self.least), ("p95", 0.95, 20, 20), ("p99", 0.99, 100, 100)):
-            calls = self.last(e, lambda some, least=wanted: len(timed(some)) >= least)
-            seconds = timed(calls)
+            seconds = timed(self.last(e, holding(wanted)))
             if e.kind != "environment" or name == "p95":
                 self.put(e, f"calls.duration.{name}", quantile(seconds, q) if len(seconds) >= least else NAN)
 
@@ -330,6 +329,10 @@ class Twin:
 
 def timed(calls: list[Call]) -> list[float]:
     return [c.seconds for c in calls if not math.isnan(c.seconds)]
+
+
+def holding(least: int) -> Callable[[list[Call]], bool]:
+    return lambda calls: len(timed(calls)) >= least
 
 
 def plain(rows: list[Row]) -> dict[tuple[str, str], list[tuple[float, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ QS = (0.0, 0.01, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 
 def durations(kind: str, rng: np.random.Generator, n: int) -> NDArray[np.float64]:
-    made = {
+    made: dict[str, Callable[[], NDArray[np.float64]]] = {
         "lognormal": lambda: rng.lognormal(-3, 2, n),
         "pareto": lambda: 1e-4 * (1 + rng.pareto(0.7, n)),
         "two modes": lambda: np.where(rng.random(n) < 0.5, 0.001, 30.0),
@@ -27,7 +28,8 @@ def durations(kind: str, rng: np.random.Generator, n: int) -> NDArray[np.float64
         "just above the bounds": lambda: np.nextafter(rng.choice(BOUNDS[:-1], n), 1e9),
         "sorted, over all decades": lambda: np.geomspace(2e-6, 700.0, n),
     }
-    return np.clip(made[kind](), 1.1 * LEAST_SECONDS, LARGEST_SECONDS)
+    values: NDArray[np.float64] = np.clip(made[kind](), 1.1 * LEAST_SECONDS, LARGEST_SECONDS)
+    return values
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 1000, 20_000])

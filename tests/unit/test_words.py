@@ -42,6 +42,9 @@ def test_metrics(name: str, attributes: tuple[tuple[str, str], ...], wanted: str
         ((("id", "x"),), "x"),
         ((("k8s.pod.name", "cart-0"),), "pod cart-0"),
         ((("host.name", "a1"), ("service.name", "cart")), "host a1, service cart"),
+        ((("client", "checkout"), ("server", "payment")), "calls from checkout to payment"),
+        ((("deployment.environment.name", "prod"),), "environment prod"),
+        ((("deployment", "blue"),), "deployment blue"),
         ((), "the system"),
     ],
 )
@@ -162,3 +165,22 @@ def test_label_names_are_prometheus_safe() -> None:
     assert [words.safe_name(name) for name in ("host.name", "a-b/c", "9x", "", "größe")] == [
         "host_name", "a_b_c", "_9x", "_", "gr__e"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "entity", "wanted"),
+    [
+        ("calls.error_ratio", (), (("service.name", "pay"),), "calls error ratio of service pay"),
+        ("calls.error_ratio", (), (("client", "a"), ("server", "b")), "error ratio of calls from a to b"),
+        ("latency", (), (("client", "a"), ("server", "b")), "latency of calls from a to b"),
+        ("calls.duration.p95", (), (("deployment.environment.name", "x"),), "calls duration p95 of environment x"),
+        ("calls.status_ratio", (("class", "5xx"),), (("service.name", "pay"),),
+         "calls status ratio (class 5xx) of service pay"),
+        ("calls.endpoint.rate", (("endpoint", "GET /cart/{id}"),), (("service.name", "cart"),),
+         "calls endpoint rate (GET /cart/{id}) of service cart"),
+    ],
+)  # fmt: skip
+def test_titles_of_fingerprints(
+    name: str, attributes: tuple[tuple[str, str], ...], entity: tuple[tuple[str, str], ...], wanted: str
+) -> None:
+    assert words.title(Series(name, entity, attributes)) == wanted

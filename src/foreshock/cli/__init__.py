@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import bench, config, demo, log, replay, run, tools
+from foreshock.cli import bench, config, demo, log, replay, run, shop, tools
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("check")(config.check)
 app.add_typer(config.app, name="config")
 app.add_typer(log.app, name="log")
 app.add_typer(bench.app, name="bench")
+app.add_typer(shop.app, name="shop")
 app.command("plan")(tools.plan)
 app.command("doctor")(tools.doctor)
 app.command("version")(tools.version)

@@ -127,6 +127,8 @@ def _table_bytes(task: Task, small: int, small_series: int, entities: int, serie
     total = 0
     for state in task.states().values():
         for table in state.tables.values():
+            if not table.used:
+                continue
             wanted = entities if table.used <= small < small_series else series
             total += _capacity(wanted) * table.dtype.itemsize
     return total

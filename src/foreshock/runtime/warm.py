@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from foreshock import plugins
+from foreshock.adapters.calls import encode_calls
 from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
 from foreshock.config import Config, load
 from foreshock.runtime.task import Task, Watermark, encode_json
 from foreshock.runtime.views import Views
 from foreshock.telemetry import EVENTS
-from foreshock.types import Record
-from foreshock.types.record import WATERMARK
+from foreshock.types import CALL, Calls, Record
+from foreshock.types.record import CALLS, WATERMARK
 
 START = 1_700_000_000_000_000_000
 
@@ -36,6 +38,19 @@ def readings(entities: int, features: int, rows: int, step_seconds: float, seed:
         yield Record("default", "warm", WATERMARK, now, encode_json(Watermark(now)))
 
 
+def brings_calls(config: Config) -> bool:
+    """Whether a source of the config brings calls: its class then has `brings_calls`, which is True."""
+    return any(getattr(plugins.find("source", one.type), "brings_calls", False) for one in config.sources)
+
+
+def _calls() -> Iterator[Record]:
+    """Records of two calls, a minute apart."""
+    for at in (START, START + 60_000_000_000):
+        rows = np.zeros(1, CALL)
+        rows[0] = (at, 0.01, 0, 1, 2, 3, 200)
+        yield Record("default", "warm", CALLS, at, encode_calls(Calls(["warm-a", "warm-b", "GET", "/"], rows, {})))
+
+
 def warm(config: Config, rows: int = 80) -> Task:
     """Run a task of the config over a few made-up rows and a jump, so that every kernel it needs is compiled."""
     task, views = Task(config, bands=True), Views(max_series=8, points=8)
@@ -43,6 +58,9 @@ def warm(config: Config, rows: int = 80) -> Task:
         for columns in task.process(record).columns:
             views.feed(columns.rows, columns.verdicts, task.pipeline.registry)
     jump = [Metric(f"metric_{j}", {}, "1", 1e6) for j in range(3)]
+    if brings_calls(config):
+        for record in _calls():
+            task.process(record)
     at = START + rows * 5_000_000_000
     task.process(Record("default", "warm", METRICS, at, encode_metrics(Reading(at, {"host.name": "warm-0"}, jump))))
     task.finish()

@@ -39,9 +39,8 @@ PREFIX_FIELDS: list[Any] = [
     ("parent", "u8", (PREFIXES,)),
     ("children", "i2", (PREFIXES,)),  # different segments behind it, or _COLLAPSED
     ("prefixes", "i4"),
-    ("collapses", "i4"),
 ]
-"""What a service's row holds for its templates."""
+"""What a service's row holds for its templates, beside `collapses`: how often a prefix was collapsed."""
 
 
 def endpoint_text(endpoint: str, ids: int, method: str = "") -> str:
@@ -62,7 +61,8 @@ def endpoint_text(endpoint: str, ids: int, method: str = "") -> str:
 def template_of(s: Any, data: Any, start: Int, end: Int, scratch: Any) -> tuple[Int, Int]:
     """Hash of the template of the endpoint `data[start:end]` (UTF-8) of a service, and its `ids`; learns on the way.
 
-    `s` has `PREFIX_FIELDS`, `scratch` uint64[3, PREFIXES] is free to use. `UNTOLD` where the table is full.
+    `s` has `PREFIX_FIELDS` and `collapses`; `scratch` uint64[3, PREFIXES] is free to use. `UNTOLD` where the table is
+    full.
     """
     prefix, ids, depth = np.uint64(_ROOT), np.int64(0), 0
     if s.prefixes == 0:

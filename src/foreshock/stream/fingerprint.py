@@ -69,6 +69,7 @@ LEAST_CHANGES = {
     "calls.*.distance": 0.1,
     "calls.new_endpoints": 5.0,
     "calls.new_*": 2.0,
+    "calls.active_edges": 5.0,
 }
 """Changes of features that are worth an alert at the least, where the settings (`min_change`) say nothing else."""
 
@@ -171,7 +172,9 @@ class Fingerprint:
             self._number[tables.WATERMARK] = time_unix_nano
         if not self._entity.used:
             return Columns()
-        self._touch(np.arange(self._entity.used), known=False)
+        closed = self._entity.rows["closed_end"][: self._entity.used]
+        due = (closed != tables.NEVER) & (closed <= time_unix_nano - self._number[tables.STEP])
+        self._touch(np.flatnonzero(due), known=False)
         first = kernel.advance(self._tables(), time_unix_nano, 0)
         while first < self._entity.used:
             self._grow()
@@ -273,9 +276,10 @@ class Fingerprint:
             service[at] = self._slot_of((("service.name", names[at]),), SERVICE)
         edge = np.full(edges, kernel.NOT_ASKED, np.int32)
         if self.options.edges:
-            for k, row in enumerate(rows[firsts[:edges]]):
-                if service[row["target"]] >= 0:
-                    edge[k] = self._slot_of((("client", names[row["source"]]), ("server", names[row["target"]])), EDGE)
+            distinct = rows[["source", "target"]][firsts[:edges]].tolist()
+            for k, (source, target) in enumerate(distinct):
+                if service[target] >= 0:
+                    edge[k] = self._slot_of((("client", names[source]), ("server", names[target])), EDGE)
         return CallRecord(
             rows, data, start, hashes, service, edge_of, edge, np.zeros(edges, np.uint8), np.zeros(edges, np.int64),
             path_of, np.zeros(paths, np.uint8), np.zeros(paths, np.uint64), np.zeros(paths, np.int64),

@@ -56,13 +56,20 @@ MIX_DECAY = 0.995
 
 _RECENT_CALLS = 512
 
+# What every call touches stands first in a row, side by side: most of the time is waiting for memory.
 ENTITY = np.dtype(
     [
+        ("kind", "i4"),
+        ("service", "i4"),  # row of SERVICE_ROW, or -1
+        ("waiting", "i4"),  # open windows with calls
+        ("began", "i4"),  # whether a window with calls was closed
         ("newest", "i8"),  # largest event time
         ("lateness", "i8"),  # the longest of its sources, nanoseconds
         ("hold", "i8"),  # watermarks below this close nothing
         ("closed_end", "i8"),  # end of the last closed window: calls before it are late
         ("quiet_until", "i8"),  # nothing counts as new before
+        ("empty", "i4"),  # windows since the last with calls
+        ("gap", "i4"),  # usual windows from one with calls to the next: the largest, decaying; times 64
         ("known", "u8"),  # features that ever had a value
         ("closed", "i8"),  # windows in `past` so far
         ("recents", "i8"),  # durations in `recent` so far
@@ -70,12 +77,6 @@ ENTITY = np.dtype(
         ("mix_now", "f8", (SHARES,)),
         ("past", "i4", (HISTORY, CLASSES + 1)),  # calls by class, and timed calls; a ring
         ("full", "u4", (BUCKETS,)),  # durations of the last full window
-        ("kind", "i4"),
-        ("service", "i4"),  # row of SERVICE_ROW, or -1
-        ("waiting", "i4"),  # open windows with calls
-        ("began", "i4"),  # whether a window with calls was closed
-        ("empty", "i4"),  # windows since the last with calls
-        ("gap", "i4"),  # usual windows from one with calls to the next: the largest, decaying; times 64
         ("recent", "u2", (RECENT,)),
     ],
     align=True,
@@ -90,13 +91,13 @@ WINDOW = np.dtype(
         ("calls", "i4", (CLASSES,)),
         ("count", "i4"),
         ("timed", "i4"),
-        ("buckets", "u4", (BUCKETS,)),
-        ("mix", "u4", (SHARES,)),
         ("mixed", "i4"),  # calls in `mix`
         ("new_endpoints", "i4"),
         ("new_edges", "i4"),
         ("active", "i4"),  # edges, of the environment
         ("active_in", "i8"),  # of an edge: the window of the environment that has counted it
+        ("buckets", "u4", (BUCKETS,)),
+        ("mix", "u4", (SHARES,)),
     ],
     align=True,
 )
@@ -104,19 +105,20 @@ NEW_WINDOW = {"start": NEVER, "active_in": NEVER}
 
 SERVICE_ROW = np.dtype(
     [
-        ("seen", "u8", (_RECENT_CALLS, WAYS)),  # hashes of the last calls
+        ("names", "i4"),  # names given so far
+        ("collapses", "i4"),
         ("place_key", "u8", (PLACES,)),  # template, 0 = free
         ("place_since", "i8", (PLACES,)),  # start of the first window it counts in
         ("before_key", "u8", (PLACES,)),  # whose place it was in the windows before
         ("age", "i8"),  # how often frequencies were halved, by the time of calls
         *PREFIX_FIELDS,
+        ("spare", "i4"),
         ("frequency", "u4", (CELLS,)),  # of endpoints without a place
         ("place_count", "u4", (PLACES,)),
         ("place_name", "i4", (PLACES,)),
         ("before_name", "i4", (PLACES,)),
         ("moving", "i4", (PLACES,)),  # whether what is known of the mix still has it under the one before
-        ("names", "i4"),  # names given so far
-        ("spare", "i4"),
+        ("seen", "u8", (_RECENT_CALLS, WAYS)),  # hashes of the last calls
         ("known", "u2", (filter_cells(512),)),  # endpoints and callers ever seen
     ],
     align=True,
