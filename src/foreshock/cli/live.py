@@ -24,7 +24,7 @@ BARS = "▁▂▃▄▅▆▇█"
 HISTORY = 120
 MOST_SAMPLES = 5000
 """Of one reading; what a screen shows needs no more of a file that is read in large pieces."""
-MOST_ALERTS, MOST_RESOLVED = 4, 2
+MOST_RESOLVED = 2
 LEAST_ROWS = 5
 NOW_WIDTH, EXPECTED_WIDTH = 10, 19
 MARKS = {
@@ -97,10 +97,11 @@ def sparkline(values: Iterable[float], width: int, low: float = math.nan, high: 
 class Screen:
     """Renders what the views know; `told` finds out how an episode ended that is no longer open.
 
-    `points` and `most_series` say how much of the views is needed.
+    `points` and `most_series` say how much of the views is needed, `most_alerts` how many are told one by one.
     """
 
     points, most_series = 1, 1000
+    most_alerts = 4
 
     def __init__(self, views: Views, recent: Recent, standing: Callable[[], Standing], told: Told) -> None:
         self.views, self.recent, self.standing, self.told = views, recent, standing, told
@@ -110,10 +111,7 @@ class Screen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width, height = options.max_width, options.height or console.height
-        alerts = sorted(
-            (alert for alert in self.views.alerts() if alert.kind is not AlertKind.WATCHDOG),
-            key=lambda alert: not alert.notified,
-        )
+        alerts = self._in_order([alert for alert in self.views.alerts() if alert.kind is not AlertKind.WATCHDOG])
         self._note_resolved(alerts)
         views = {view.series: view for view in self.views.series(points=self.points, limit=self.most_series)}
         standing = self.standing()
@@ -122,17 +120,21 @@ class Screen:
         used = sum(len(console.render_lines(part, options.update(height=None))) for part in head) + 2
         yield Group(*head, self._metrics(views, width, max(LEAST_ROWS, height - used - 1)), Text(), foot)
 
+    def _in_order(self, alerts: list[Alert]) -> list[Alert]:
+        """Open alerts, the latest first, in the order in which they are told."""
+        return sorted(alerts, key=lambda alert: not alert.notified)
+
     def _sentences(
         self, alerts: list[Alert], views: dict[Series, SeriesView], standing: Standing, width: int
     ) -> list[RenderableType]:
         if standing.problems:
             return [line("✗", problem, "bold red", "bold") for problem in standing.problems]
         out: list[RenderableType] = []
-        for alert in alerts[:MOST_ALERTS]:
+        for alert in alerts[: self.most_alerts]:
             loud = alert.notified is not False
             out.append(line("◆" if loud else "◇", _summary(alert), "bold red" if loud else "red", "bold" * loud))
-        if len(alerts) > MOST_ALERTS:
-            out.append(Text(f"  and {len(alerts) - MOST_ALERTS} more", "dim"))
+        if len(alerts) > self.most_alerts:
+            out.append(Text(f"  and {len(alerts) - self.most_alerts} more", "dim"))
         if not alerts:
             out.append(Text(self._calm(views, standing), "bold"))
         return [*out, *(line("✓", _summary(alert), "green", "dim") for alert in self._resolved)]

@@ -16,7 +16,7 @@ from foreshock.incident import words
 from foreshock.runtime.views import SeriesView, Views
 from foreshock.types import Alert, Series
 
-LEAST_BARS, MOST_BARS = 8, 60
+LEAST_BARS, MOST_BARS = 8, 100
 WIDE = 110
 """From this width on, memory and what is expected of the latency are shown as well."""
 MOST_BREAKAGES = 2
@@ -39,6 +39,7 @@ class ShopScreen(Screen):
     """Renders the shop; `broken` says what was broken, the latest last."""
 
     points, most_series = MOST_BARS, 5000
+    most_alerts = 3
 
     def __init__(
         self,
@@ -50,6 +51,10 @@ class ShopScreen(Screen):
     ) -> None:
         super().__init__(views, recent, standing, told)
         self._broken = broken
+
+    def _in_order(self, alerts: list[Alert]) -> list[Alert]:
+        """Those that began first stand nearest to the cause."""
+        return sorted(alerts, key=lambda alert: (not alert.notified, alert.starts_unix_nano, alert.key))
 
     def _series(self) -> int:
         return self.views.counts()["series"]
@@ -127,7 +132,7 @@ def _cell(view: SeriesView | None, unit: str) -> Text:
     value = float(point["value"])
     if not math.isfinite(value):
         return Text("–", "dim")
-    text = words.quantity(100 * value, "%") if unit == "%" else words.quantity(value, unit)
+    text = f"{100 * value:.{0 if value >= 0.1 or value == 0 else 1}f} %" if unit == "%" else words.quantity(value, unit)
     return Text(text, MARKS["anomalous"][1] if point["anomalous"] else "")
 
 
