@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,12 +19,15 @@ from foreshock.incident import words
 from foreshock.runtime.clock import FastClock, SystemClock
 from foreshock.runtime.warm import warm
 from foreshock.shop.faults import KINDS
+from foreshock.shop.http.launch import launched
+from foreshock.shop.http.tour import Tour
 from foreshock.shop.judge import Finding, about_shop, judge
 from foreshock.shop.source import ShopSource
 from foreshock.types import Alert, rfc3339
 
 FIRST_FAULT_SECONDS = 20.0
 LEAST_QUIET_SECONDS = 5.0
+REAL_FAULT_SECONDS, REAL_GAP_SECONDS = 240.0, 60.0
 """The first fault comes so long after the start; on a machine that still had to compile, so long after that."""
 
 
@@ -31,10 +35,12 @@ LEAST_QUIET_SECONDS = 5.0
 class DemoOptions:
     """What is shown: `faults` = kinds that break in turn (all, if none is named); `speed` = how fast time goes.
 
-    `data_dir` None = a folder of its own, which goes with the demo.
+    `real` = the shop as HTTP services, which has no past: judging begins after some minutes, and so do faults. `data_dir`
+    None = a folder of its own, which goes with the demo.
     """
 
     seed: int = 0
+    real: bool = False
     speed: float = 1.0
     faults: tuple[str, ...] = ()
     data_dir: Path | None = None
@@ -46,6 +52,8 @@ class DemoOptions:
                 raise ConfigError(f"there is no fault {kind!r}; there are {', '.join(KINDS)}")
         if not 0.1 <= self.speed <= 100:
             raise ConfigError(f"speed is {self.speed:g}: it must lie between 0.1 and 100")
+        if self.real and self.speed != 1.0:
+            raise ConfigError("real services take their own time: leave out speed, or real")
 
 
 class Demo:
@@ -62,6 +70,7 @@ class Demo:
     ) -> None:
         self.options = options
         began = perf_counter()
+        self._real = ExitStack()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         data_dir = options.data_dir
         if data_dir is None:
@@ -75,17 +84,40 @@ class Demo:
         except BaseException:
             self.close()
             raise
-        self.shop = next(source for source in self.app.sources if isinstance(source, ShopSource))
+        self._say = say
+        self.shop: ShopSource | Tour | None = next(
+            (one for one in self.app.sources if isinstance(one, ShopSource)), None
+        )
+
+    def start(self) -> None:
+        """Start the app, and the services where they are real."""
+        self.app.start()
+        if self.options.real:
+            assert self.app.server is not None
+            self._say("starting the shop's services; they are learnt for some minutes before the first fault …")
+            collect = f"http://{self.app.server.host}:{self.app.server.port}/collect"
+            shop = self._real.enter_context(launched(collect=collect))
+            kinds: Any = self.options.faults
+            tour = Tour(
+                shop.urls, self.app.clock, self.options.seed, kinds,
+                first_seconds=REAL_FAULT_SECONDS, gap_seconds=REAL_GAP_SECONDS,
+            )  # fmt: skip
+            tour.start()
+            self._real.callback(tour.stop)
+            self.shop = tour
 
     def close(self) -> None:
-        """Remove what was only made for the demo."""
+        """End the services, and remove what was only made for the demo."""
+        self._real.close()
         if self._folder is not None:
             self._folder.cleanup()
 
     def findings(self) -> tuple[list[Finding], list[Alert]]:
         """What became of each fault so far, and the alerts about the shop since it is live that belong to none."""
-        now, began = self.app.clock.now_unix_nano(), self.shop.live_unix_nano
-        truths = [truth for truth in self.shop.truth() if truth.since_unix_nano <= now]
+        now = self.app.clock.now_unix_nano()
+        began = self.shop.live_unix_nano if isinstance(self.shop, ShopSource) else self.app.started_unix_nano
+        known = self.shop.truth() if self.shop is not None else ()
+        truths = [truth for truth in known if truth.since_unix_nano <= now]
         alerts = list(self.app.engine.said.values())
         found, rest = judge(truths, alerts, self.app.engine.decided)
         return found, [one for one in rest if about_shop(one) and 0 < began <= one.starts_unix_nano]
@@ -105,11 +137,11 @@ class Demo:
 
 
 def config_of(options: DemoOptions, data_dir: Path, first_fault_seconds: float) -> Config:
-    """The preset `demo` with what the options say."""
+    """The preset `demo` or `demo-real` with what the options say."""
     overrides: dict[str, Any] = {"data_dir": str(data_dir)}
     if options.listen is not None:
         overrides["http"] = {"listen": options.listen}
-    config = load([], preset="demo", overrides=overrides)
+    config = load([], preset="demo-real" if options.real else "demo", overrides=overrides)
     sources = []
     for source in config.sources:
         own: dict[str, Any] = {}

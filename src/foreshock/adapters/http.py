@@ -66,6 +66,7 @@ class HttpSource(PostedSource):
     """What is posted to `/api/v1/events`."""
 
     options: ClassVar = HttpSourceOptions
+    brings_calls: ClassVar = True
 
     def __init__(self, name: str = "http", lateness_seconds: float = 5.0) -> None:
         super().__init__(name, lateness_seconds)

@@ -26,6 +26,9 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another shop, and breaks otherwise.")] = 0,
     speed: Annotated[float, typer.Option("--speed", help="How fast time goes; this machine is left out then.")] = 1.0,
+    real: Annotated[
+        bool, typer.Option("--real", help="The shop as real HTTP services; the first fault comes after four minutes.")
+    ] = False,
     headless: Annotated[bool, typer.Option("--headless", help="No live view: a line an alert.")] = False,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="End after so many seconds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="No live view; end with a report in JSON.")] = False,
@@ -42,7 +45,7 @@ def demo(
 
     live = sys.stdout.isatty() and not headless and not as_json
     log_to_stderr(live)
-    options = DemoOptions(seed, speed, tuple(fault or ()), data_dir, listen)
+    options = DemoOptions(seed, real, speed, tuple(fault or ()), data_dir, listen)
     quiet = live or as_json
     show = Demo(options, lambda text: errors().print(f"foreshock demo: {text}", markup=False),
                 without_stdout if quiet else lambda config: config)  # fmt: skip
@@ -67,7 +70,7 @@ def watch(show: Demo, stop: Event, seconds: float | None, live: bool) -> None:
     """Start and wait, with the live view or without."""
     app = show.app
     if not live:
-        app.start()
+        show.start()
         all_imported()
         say_where(app)
         stop.wait(seconds)
@@ -77,7 +80,7 @@ def watch(show: Demo, stop: Event, seconds: float | None, live: bool) -> None:
     from foreshock.cli.live import Recent, Standing
     from foreshock.cli.live_shop import ShopScreen
 
-    app.start()
+    show.start()
     all_imported()
 
     def standing() -> Standing:

@@ -77,6 +77,7 @@ class ShopSource:
     """
 
     options: ClassVar = ShopOptions
+    brings_calls: ClassVar = True
     default_lateness_seconds: ClassVar = 0.0
 
     def __init__(
