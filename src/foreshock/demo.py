@@ -35,8 +35,8 @@ REAL_FAULT_SECONDS, REAL_GAP_SECONDS = 240.0, 60.0
 class DemoOptions:
     """What is shown: `faults` = kinds that break in turn (all, if none is named); `speed` = how fast time goes.
 
-    `real` = the shop as HTTP services, which has no past: judging begins after some minutes, and so do faults. `data_dir`
-    None = a folder of its own, which goes with the demo.
+    `real` = the shop as HTTP services, which has no past: judging begins after some minutes, and so do faults.
+    `data_dir` None = a folder of its own, which goes with the demo.
     """
 
     seed: int = 0

@@ -19,8 +19,8 @@ _POST_SECONDS = 5.0
 class Tour:
     """Posts faults to services by the clock, from `start` on; `first_seconds` after it the first.
 
-    `urls` = where each service listens. Kinds, services and order are those of `schedule`; a surge is a small one, since
-    a large one takes a whole core. What a service does not take is said and left out.
+    `urls` = where each service listens. Kinds, services and order are those of `schedule`; a surge is a small one,
+    since a large one takes a whole core. What a service does not take is said and left out.
     """
 
     def __init__(
