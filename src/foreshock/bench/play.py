@@ -17,8 +17,8 @@ from foreshock.types import Alert, Record
 from foreshock.types.record import CALLS, WATERMARK
 
 NANO = 1_000_000_000
-SLICE_SECONDS = 60
-"""So much is played at a time; what is said does not depend on it."""
+SLICE_SECONDS = 5
+"""So much is played at a time, as the live shop does: calls, then the reading of the same seconds."""
 SOURCE = "shop"
 
 
