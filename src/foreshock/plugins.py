@@ -27,6 +27,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "files": "foreshock.adapters.files:FilesSource",
         "host": "foreshock.adapters.host:HostSource",
         "http": "foreshock.adapters.http:HttpSource",
+        "prometheus": "foreshock.adapters.prometheus.source:PrometheusSource",
     },
     "sink": {
         "jsonl": "foreshock.adapters.sinks.jsonl:Jsonl",

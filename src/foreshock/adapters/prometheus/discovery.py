@@ -1,0 +1,404 @@
+"""Which series of a Prometheus are worth watching, and as what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.adapters.mapping import matches, shortened
+from foreshock.adapters.prometheus.api import Api, TooMuchError, labels_of, points, selector
+from foreshock.adapters.prometheus.columns import Raw
+from foreshock.adapters.prometheus.names import Kind, identify, is_state, kind_of
+from foreshock.adapters.prometheus.options import PrometheusOptions, PrometheusQuery
+from foreshock.errors import BadInputError, PermanentError
+from foreshock.types import Labels
+
+MOST_CELLS = 250_000
+"""About how many points one query may give."""
+GLANCE_POINTS = 200
+"""Points by which a series is judged: so many of the last steps, and so many over the past."""
+LOOK_SECONDS = 600
+USUAL_SECONDS = 15.0
+MOST_STRIDE = 20
+FEWEST_MOVES = 10
+"""Moves of a metric without a type before it is judged by them."""
+
+_LONGEST_SELECTOR = 16_000
+_COUNTED_AT_A_TIME = 500
+_LIFETIME_SECONDS = 20 * 365 * 86400.0
+_DAY = 86400.0
+
+Group = tuple[Labels, str, Labels]
+Metric = tuple[int, str]
+"""A metric within the answer to a query of the user's, by the query's number, or (−1) among those found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One query: of the user's with its `number`, or of some of the metrics found; `prefix` tells answers apart."""
+
+    query: str
+    number: int = -1
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> bytes:
+        """What the keys of its series begin with."""
+        return b"%d " % self.number
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """How the series of a metric moved: moves, falls, falls to more than half of before; whether it tells the time."""
+
+    moves: int = 0
+    falls: int = 0
+    partial: int = 0
+    clock: bool = True
+
+    def add(self, values: NDArray[np.float64], now: float) -> None:
+        """Look at the values of a series in order of time, all finite."""
+        change = np.diff(values)
+        self.moves += int(np.count_nonzero(change))
+        self.falls += int(np.count_nonzero(change < 0))
+        self.partial += int(np.count_nonzero((change < 0) & (values[1:] > 0.5 * values[:-1])))
+        self.clock = self.clock and bool((np.abs(values - now) < _LIFETIME_SECONDS).all())
+
+    def kind(self, said: Kind, name: str, long: bool) -> Kind:
+        """What a metric is that is `said` to be a gauge, a counter or unknown; SKIP if it tells the time.
+
+        Resets of a counter leave next to nothing: what falls by less than half again and again is none. `long`: it
+        was seen over a day or more.
+        """
+        if self.partial >= 2 and 10 * self.partial >= self.moves:
+            return Kind.SKIP if self.clock else Kind.GAUGE
+        grows = self.moves >= FEWEST_MOVES and self.partial == 0 and 20 * self.falls <= self.moves
+        if said is Kind.COUNTER:
+            return said
+        if self.clock and "time" in name:
+            return Kind.SKIP
+        if said is Kind.UNKNOWN:
+            return Kind.COUNTER if grows else Kind.GAUGE if self.moves >= FEWEST_MOVES or self.falls else said
+        lies = grows and self.falls == 0 and self.moves >= 5 * FEWEST_MOVES
+        return Kind.COUNTER if name.endswith("_total") or (long and lies) else said
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A series of a survey: what it is read by, its labels, and the range of its values."""
+
+    ask: Ask
+    labels: dict[str, str]
+    low: float = np.inf
+    high: float = -np.inf
+    now: bool = False
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that it belongs to."""
+        return self.ask.number, self.labels.get("__name__", "")
+
+
+class Catalogue:
+    """The series that are watched (`raws`), by a key that their answers give.
+
+    `discover` finds them, and looks again later; `meet` takes up what turns up meanwhile. Gauges that never moved are
+    not watched until they do. `first_unix` is the earliest time at which something was seen, None if nothing was.
+    `tell` gives what people should know.
+    """
+
+    def __init__(self, api: Api, options: PrometheusOptions, nobody: Labels) -> None:
+        self._api, self._options, self._nobody = api, options, nobody
+        self.raws: dict[bytes, Raw] = {}
+        self.first_unix: float | None = None
+        self.step_seconds = options.every or USUAL_SECONDS
+        self.intervals: dict[tuple[str, str], float] = {}
+        self._still: dict[bytes, tuple[Raw, float]] = {}
+        self._still_groups: dict[Group, list[bytes]] = {}
+        self._types: Mapping[str, str] = {}
+        self._known: frozenset[str] = frozenset()
+        self._counts: dict[str, int] = {}
+        self._kinds: dict[Metric, Kind] = {}
+        self._sure: set[Metric] = set()
+        self._refused: dict[int, str] = {}
+        self._notes: list[str] = []
+        self._told: set[str] = set()
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def find_step(self, now: float) -> float:
+        """Seconds between two readings: as set, else an interval at which a quarter of the targets is scraped or more.
+
+        Also learns the interval of each target. Raises what `Api` raises.
+        """
+        self.intervals = {}
+        for series in self._api.samples(f"up[{LOOK_SECONDS}s]", now):
+            times, labels = points(series)[:, 0], labels_of(series.metric)
+            if len(times) >= 3:
+                target = labels.get("job", ""), labels.get("instance", "")
+                self.intervals[target] = float(np.median(np.diff(times)))
+        if self._options.every is None and self.intervals:
+            ordered = sorted(self.intervals.values())
+            self.step_seconds = float(min(max(round(ordered[len(ordered) // 4]), 1), 3600))
+        return self.step_seconds
+
+    def discover(self, now: float, past_seconds: float) -> None:
+        """Look for what is worth watching; `past_seconds` is how far to look back for movement.
+
+        Raises what `Api` raises.
+        """
+        self._types = self._read_types()
+        if self._options.queries:
+            self._refused.clear()
+            asks = self._own()
+        else:
+            asks = list(self._pack(self._find_metrics(now), GLANCE_POINTS))
+        self._judge(self._survey(asks, now, past_seconds), past_seconds >= _DAY)
+
+    def asks(self, rows: int, cells: int = MOST_CELLS) -> list[Ask]:
+        """The queries that bring all that is watched over so many rows, of about `cells` points each at the most."""
+        if self._options.queries:
+            return [ask for ask in self._own() if ask.number not in self._refused]
+        metrics = sorted({raw.metric for raw in self.raws.values()})
+        return list(self._pack({name: self._counts.get(name, 1) for name in metrics}, rows, cells))
+
+    def refuse(self, ask: Ask, why: str) -> None:
+        """Leave a query out until the next discovery: the server says that it is wrong."""
+        self._say(f"query {ask.query[:200]!r} is left out: {why}")
+        if ask.number >= 0:
+            self._refused[ask.number] = why
+
+    def meet(self, ask: Ask, key: bytes, metric: msgspec.Raw, values: NDArray[np.float64]) -> bool:
+        """A series that is not watched has brought values `float64[n]`: take it up if it is to be; whether it was."""
+        values = values[~np.isnan(values)]
+        if not len(values) or key in self.raws:
+            return False
+        if key in self._still:
+            raw, value = self._still[key]
+            if (values == value).all():
+                return False
+            keys = self._still_groups[raw.group]
+            if not self._has_room(len(keys)):
+                return False
+            del self._still_groups[raw.group]
+            self.raws |= {one: self._still.pop(one)[0] for one in keys}
+            return True
+        try:
+            labels = labels_of(metric)
+        except BadInputError:
+            return False
+        name = labels.get("__name__", "")
+        kind = self._kinds.get((ask.number, name), Kind.GAUGE if not name else Kind.SKIP)
+        new = self._raw(ask, labels, kind)
+        if new is None:
+            return False
+        if new.group in self._still_groups:
+            self._rest(key, new, float(values[-1]))
+            return False
+        if not self._has_room(1):
+            return False
+        self.raws[key] = new
+        return True
+
+    def drop(self, keys: Iterable[bytes]) -> None:
+        """Let go of series that are gone."""
+        for key in keys:
+            self.raws.pop(key, None)
+
+    def tell(self) -> list[str]:
+        """What people should know and were not told yet."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    # -- metrics -------------------------------------------------------------------------------------------------
+
+    def _own(self) -> list[Ask]:
+        return [Ask(one.query, number) for number, one in enumerate(self._options.queries)]
+
+    def _read_types(self) -> Mapping[str, str]:
+        """Types by metric; none where the server keeps none."""
+        try:
+            types, disputed = self._api.types()
+        except (PermanentError, TooMuchError):
+            return {}
+        if disputed:
+            self._say(f"targets disagree on the type of {shortened(sorted(disputed))}: read by what they do")
+        return types
+
+    def _find_metrics(self, now: float) -> dict[str, int]:
+        """The metrics to look at, with the number of their series: what is not watched yet and may come to be."""
+        names = self._api.names(now - LOOK_SECONDS, now)
+        self._known = frozenset(names)
+        include, exclude = self._options.include, self._options.exclude
+        asked = (name for name in names if matches(name, include) and not matches(name, exclude))
+        wanted = [name for name in asked if kind_of(name, self._types, self._known) is not Kind.SKIP]
+        counts = self._count(sorted(wanted), now)
+        watched = {raw.metric for raw in self.raws.values()}
+        room, out, left = self._options.max_series, {}, {}
+        for name in sorted(counts, key=lambda one: (one not in watched, not is_state(one), counts[one], one)):
+            if counts[name] > room:
+                left[name] = counts[name]
+                continue
+            room -= counts[name]
+            metric = (-1, name)
+            if self._kinds.get(metric) is not Kind.SKIP and (name not in watched or metric not in self._sure):
+                out[name] = counts[name]
+        self._counts = counts
+        if left:
+            most = sorted(left, key=lambda one: (-left[one], one))
+            listed = shortened([f"{name} ({left[name]})" for name in most])
+            self._say(f"{sum(left.values())} series of {len(left)} metrics are left out, since there are more than "
+                      f"max_series ({self._options.max_series}): {listed}; name what matters with include, or raise it",
+                      "max_series")  # fmt: skip
+        return out
+
+    def _count(self, names: list[str], now: float) -> dict[str, int]:
+        """Series of each metric that has some now."""
+        out: dict[str, int] = {}
+        for first in range(0, len(names), _COUNTED_AT_A_TIME):
+            query = f"count by (__name__) ({selector(names[first : first + _COUNTED_AT_A_TIME])})"
+            out |= {labels.get("__name__", ""): int(value) for labels, value in self._api.instant(query, now)}
+        return out
+
+    def _pack(self, counts: Mapping[str, int], rows: int, cells: int = MOST_CELLS) -> Iterator[Ask]:
+        """Queries of metrics together, as many as fit."""
+        names: list[str] = []
+        size = length = 0
+        for name, count in counts.items():
+            if names and (size + count * rows > cells or length + len(name) > _LONGEST_SELECTOR):
+                yield Ask(selector(names), -1, tuple(names))
+                names, size, length = [], 0, 0
+            names.append(name)
+            size, length = size + count * rows, length + len(name) + 1
+        if names:
+            yield Ask(selector(names), -1, tuple(names))
+
+    # -- judging -------------------------------------------------------------------------------------------------
+
+    def _survey(
+        self, asks: list[Ask], now: float, past_seconds: float
+    ) -> tuple[dict[bytes, _Seen], dict[Metric, Behaviour]]:
+        """Read a few points of everything: of the last steps, and over the past."""
+        seen: dict[bytes, _Seen] = {}
+        behaviours: dict[Metric, Behaviour] = {}
+        recent = GLANCE_POINTS * self.step_seconds
+        for ask in asks:
+            self._glance(ask, now - recent, now, self.step_seconds, seen, behaviours)
+            if past_seconds > 2 * recent:
+                self._glance(ask, now - past_seconds, now, past_seconds / GLANCE_POINTS, seen, behaviours)
+        return seen, behaviours
+
+    def _glance(
+        self, ask: Ask, start: float, end: float, step: float, seen: dict[bytes, _Seen],
+        behaviours: dict[Metric, Behaviour],
+    ) -> None:  # fmt: skip
+        try:
+            answer = self._api.range(ask.query, start, end, step)
+        except PermanentError as error:
+            return self.refuse(ask, str(error))
+        except TooMuchError as error:
+            if len(ask.metrics) < 2:
+                return self._say(f"{ask.query[:200]} is not looked at: {error}")
+            for half in (ask.metrics[::2], ask.metrics[1::2]):
+                self._glance(Ask(selector(half), -1, half), start, end, step, seen, behaviours)
+            return None
+        for series in answer:
+            key, found = ask.prefix + bytes(series.metric), points(series)
+            found = found[np.isfinite(found[:, 1])]
+            if series.histograms:
+                self._say("native histograms are not read; classic buckets of the same metric are, where there are any")
+            if not len(found):
+                continue
+            one = seen.get(key) or seen.setdefault(key, _Seen(ask, labels_of(series.metric)))
+            one.low, one.high = min(one.low, float(found[:, 1].min())), max(one.high, float(found[:, 1].max()))
+            one.now = one.now or found[-1, 0] > end - LOOK_SECONDS
+            behaviours.setdefault(one.metric, Behaviour()).add(found[:, 1], end)
+            first = float(found[0, 0]) - step
+            self.first_unix = first if self.first_unix is None else min(first, self.first_unix)
+        return None
+
+    def _judge(self, survey: tuple[dict[bytes, _Seen], dict[Metric, Behaviour]], long: bool) -> None:
+        """Take up what moves, and remember what does not."""
+        seen, behaviours = survey
+        for metric, behaviour in behaviours.items():
+            self._decide(metric, behaviour, long)
+        groups: dict[Group, list[tuple[bytes, Raw, _Seen]]] = {}
+        for key, one in seen.items():
+            raw = self._raw(one.ask, one.labels, self._kinds[one.metric]) if one.now else None
+            if raw is not None and key not in self.raws:
+                groups.setdefault(raw.group, []).append((key, raw, one))
+        for group, members in groups.items():
+            for key, _, _ in members:
+                self._still.pop(key, None)
+            self._still_groups.pop(group, None)
+            asked = any(one.ask.number >= 0 for _, _, one in members)
+            for key, raw, one in members:
+                if asked or any(_moves(raw, one) for _, raw, one in members):
+                    self.raws[key] = raw
+                else:
+                    self._rest(key, raw, one.high)
+
+    def _decide(self, metric: Metric, behaviour: Behaviour, long: bool) -> None:
+        """The kind of a metric, by its name, its type and what it does; said once where these do not agree."""
+        number, name = metric
+        said = kind_of(name, self._types, self._known) if name else Kind.GAUGE
+        if said is Kind.SKIP and number >= 0:
+            said = Kind.GAUGE  # somebody asked for it
+        histogram = said is Kind.BUCKET or (said is Kind.COUNTER and name.endswith("_count"))
+        plain = histogram or not name or ":" in name
+        found = said if plain else behaviour.kind(said, name, long)
+        if metric in self._sure:
+            return
+        if plain or behaviour.moves >= FEWEST_MOVES:
+            self._sure.add(metric)
+        if self._kinds.setdefault(metric, found) is not found:
+            self._kinds[metric] = found
+            self.drop([key for key, raw in self.raws.items() if raw.metric == name and key.startswith(b"%d " % number)])
+        if {said, found} == {Kind.GAUGE, Kind.COUNTER}:
+            does = "falls and is read as a gauge" if found is Kind.GAUGE else "only grows and is read as a counter"
+            self._say(f"{name} is not what its type or name says: it {does}")
+
+    def _raw(self, ask: Ask, labels: Mapping[str, str], kind: Kind) -> Raw | None:
+        """What a series is read as; None if it is not to be."""
+        if kind not in (Kind.GAUGE, Kind.COUNTER, Kind.BUCKET):
+            return None
+        own = self._options.queries[ask.number] if ask.number >= 0 else PrometheusQuery(query=ask.query)
+        replicas = self._options.replica_labels
+        entity, attributes = identify(labels, own.entity, replicas, self._nobody)
+        metric = labels.get("__name__", "")
+        feature = own.name or (metric.removesuffix("_bucket") if kind is Kind.BUCKET else metric) or own.query
+        try:
+            bound = float(labels["le"]) if kind is Kind.BUCKET else 0.0
+        except (KeyError, ValueError):
+            return None
+        replica = ",".join(labels.get(name, "") for name in replicas)
+        alone = tuple(sorted(pair for pair in labels.items() if pair[0] not in replicas))
+        interval = self.intervals.get((labels.get("job", ""), labels.get("instance", "")), 0.0)
+        stride = min(max(1, round(interval / self.step_seconds)), MOST_STRIDE)
+        return Raw(kind, metric, feature, entity, attributes, own.unit, bound, replica.strip(","),
+                   (ask.number, *alone), stride)  # fmt: skip
+
+    def _rest(self, key: bytes, raw: Raw, value: float) -> None:
+        self._still[key] = raw, value
+        self._still_groups.setdefault(raw.group, []).append(key)
+
+    def _has_room(self, count: int) -> bool:
+        """Whether so many more may be watched: series that come and go, such as those of pods, may double them."""
+        if len(self.raws) + count <= 2 * self._options.max_series:
+            return True
+        self._say(f"new series are left out, since twice max_series ({self._options.max_series}) are read", "room")
+        return False
+
+    def _say(self, note: str, about: str = "") -> None:
+        if (about or note) not in self._told and len(self._told) < 1000:
+            self._told.add(about or note)
+            self._notes.append(note)
+
+
+def _moves(raw: Raw, seen: _Seen) -> bool:
+    """Whether a series is worth watching: it moved, or its first move would matter (an error counter, `up`, a zero)."""
+    return raw.kind is not Kind.GAUGE or seen.low != seen.high or seen.low == 0 or is_state(raw.metric)
