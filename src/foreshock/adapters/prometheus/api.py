@@ -128,8 +128,8 @@ class Api:
         return out, disputed
 
     def _matrix(self, body: bytes) -> list[Matrix]:
-        # Python and msgspec know infinity without the sign; within a label set it cannot stand before a bracket.
-        body = body.replace(b',"+Inf"]', b',"Inf"]')
+        # The decoder knows infinity without its sign; within a label set it cannot stand before a bracket.
+        body = body.replace(b'"+Inf"]', b'"Inf"]')
         return self._read(body, _ANSWER).data.result
 
     def _plain(self, path: str, asked: Mapping[str, str], method: str = "POST") -> Any:

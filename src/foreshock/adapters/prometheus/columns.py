@@ -86,7 +86,8 @@ class Columns:
         self.raws, self._step = list(raws), step_seconds
         strides = [raw.stride for raw in raws]
         self._window = max([1, round(WINDOW_SECONDS / step_seconds), *strides])
-        self.lead = self._window + 5
+        self._reach = self._window + 5
+        self.lead = self._window + self._reach
         """Rows before the first that are needed for what looks back."""
         self._past: Floats = np.full((self.lead, len(raws)), np.nan)
         numbered = list(enumerate(raws))
@@ -146,17 +147,18 @@ class Columns:
         out: list[Floats] = []
         if self._counters is not None:
             order = self._counters.order
-            sums, counts = self._counters(rates(whole[:, order], self._lag[order], self._step)[self.lead :])
+            found = rates(whole[:, order], self._lag[order], self._step, self._reach)
+            sums, counts = self._counters(found[self.lead :])
             out.append(np.where(counts > 0, sums, np.nan))
         if self._buckets is not None:
-            grown, _ = increases(whole[:, self._buckets.order])
+            grown, _ = increases(whole[:, self._buckets.order], self._reach)
             gone = np.isnan(whole[self.lead :, self._buckets.order])
             fresh = np.where(gone, np.nan, grown[self.lead :] - grown[self.lead - self._window : -self._window])
             sums, counts = self._buckets(fresh)
             sums[counts == 0] = np.nan
             for one in self._histograms:
                 found = quantiles(one.bounds, sums[:, one.place], QUANTILES)
-                out.append(found.reshape(len(found), -1))
+                out.append(found.reshape(len(found), found.shape[1] * found.shape[2]))
         return out
 
     def _without_replicas(self, values: Floats) -> Floats:
@@ -173,32 +175,35 @@ class Columns:
         return values
 
 
-def increases(values: Floats) -> tuple[Floats, Ints]:
+def increases(values: Floats, reach: int) -> tuple[Floats, Ints]:
     """Of counters `float64[r, s]`: how much each has grown since the first row, and the row of its last sample (−1).
 
-    A counter that fell began again at 0, as in PromQL's `increase`. Growth over a gap counts where the gap ends.
+    A counter that fell began again at 0, as in PromQL's `increase`. Growth over a gap counts where the gap ends; over
+    more than `reach` rows it does not count.
     """
     there = np.isfinite(values)
-    last = np.maximum.accumulate(np.where(there, np.arange(len(values))[:, None], -1), axis=0)
+    row = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(there, row, -1), axis=0)
     filled = np.take_along_axis(values, np.maximum(last, 0), axis=0)
     grown = np.zeros_like(values)
     steps = filled[1:] - filled[:-1]
     steps = np.where(steps < 0, filled[1:], steps)
-    grown[1:] = np.cumsum(np.where(last[:-1] >= 0, steps, 0.0), axis=0)
+    counts = (last[:-1] >= 0) & (row[1:] - last[:-1] <= reach)
+    grown[1:] = np.cumsum(np.where(counts, steps, 0.0), axis=0)
     return grown, last
 
 
-def rates(values: Floats, lag: Ints, step_seconds: float) -> Floats:
+def rates(values: Floats, lag: Ints, step_seconds: float, reach: int) -> Floats:
     """Growth per second of counters `float64[r, s]` over the last `lag int64[s]` rows; behind a gap, over all of it.
 
-    NaN where there is no sample, or none before.
+    NaN where there is no sample, or none in the `reach` rows before.
     """
-    grown, last = increases(values)
+    grown, last = increases(values, reach)
     row = np.arange(len(values))[:, None]
     earlier = row - lag[None, :]
     before = np.where(earlier >= 0, np.take_along_axis(last, np.maximum(earlier, 0), axis=0), -1)
     growth = grown - np.take_along_axis(grown, np.maximum(before, 0), axis=0)
-    known = (before >= 0) & np.isfinite(values)
+    known = (before >= 0) & (row - before <= reach) & np.isfinite(values)
     return np.where(known, growth / ((row - before) * step_seconds), np.nan)
 
 

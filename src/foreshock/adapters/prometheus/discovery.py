@@ -27,6 +27,7 @@ MOST_STRIDE = 20
 FEWEST_MOVES = 10
 """Moves of a metric without a type before it is judged by them."""
 
+_FEWEST_POINTS = 20
 _LONGEST_SELECTOR = 16_000
 _COUNTED_AT_A_TIME = 500
 _LIFETIME_SECONDS = 20 * 365 * 86400.0
@@ -107,13 +108,14 @@ class Catalogue:
     """The series that are watched (`raws`), by a key that their answers give.
 
     `discover` finds them, and looks again later; `meet` takes up what turns up meanwhile. Gauges that never moved are
-    not watched until they do. `first_unix` is the earliest time at which something was seen, None if nothing was.
-    `tell` gives what people should know.
+    not watched until they do. `version` grows whenever `raws` changes. `first_unix` is the earliest time at which
+    something was seen, None if nothing was. `tell` gives what people should know.
     """
 
     def __init__(self, api: Api, options: PrometheusOptions, nobody: Labels) -> None:
         self._api, self._options, self._nobody = api, options, nobody
         self.raws: dict[bytes, Raw] = {}
+        self.version = 0
         self.first_unix: float | None = None
         self.step_seconds = options.every or USUAL_SECONDS
         self.intervals: dict[tuple[str, str], float] = {}
@@ -185,7 +187,7 @@ class Catalogue:
             if not self._has_room(len(keys)):
                 return False
             del self._still_groups[raw.group]
-            self.raws |= {one: self._still.pop(one)[0] for one in keys}
+            self._watch({one: self._still.pop(one)[0] for one in keys})
             return True
         try:
             labels = labels_of(metric)
@@ -201,13 +203,14 @@ class Catalogue:
             return False
         if not self._has_room(1):
             return False
-        self.raws[key] = new
+        self._watch({key: new})
         return True
 
     def drop(self, keys: Iterable[bytes]) -> None:
         """Let go of series that are gone."""
         for key in keys:
-            self.raws.pop(key, None)
+            if self.raws.pop(key, None) is not None:
+                self.version += 1
 
     def tell(self) -> list[str]:
         """What people should know and were not told yet."""
@@ -301,10 +304,13 @@ class Catalogue:
         except PermanentError as error:
             return self.refuse(ask, str(error))
         except TooMuchError as error:
-            if len(ask.metrics) < 2:
-                return self._say(f"{ask.query[:200]} is not looked at: {error}")
-            for half in (ask.metrics[::2], ask.metrics[1::2]):
-                self._glance(Ask(selector(half), -1, half), start, end, step, seen, behaviours)
+            if len(ask.metrics) > 1:
+                for half in (ask.metrics[::2], ask.metrics[1::2]):
+                    self._glance(Ask(selector(half), -1, half), start, end, step, seen, behaviours)
+            elif end - start > _FEWEST_POINTS * step:
+                self._glance(ask, (start + end) / 2, end, step, seen, behaviours)
+            else:
+                self._say(f"{ask.query[:200]} is not looked at: {error}")
             return None
         for series in answer:
             key, found = ask.prefix + bytes(series.metric), points(series)
@@ -338,7 +344,7 @@ class Catalogue:
             asked = any(one.ask.number >= 0 for _, _, one in members)
             for key, raw, one in members:
                 if asked or any(_moves(raw, one) for _, raw, one in members):
-                    self.raws[key] = raw
+                    self._watch({key: raw})
                 else:
                     self._rest(key, raw, one.high)
 
@@ -381,6 +387,10 @@ class Catalogue:
         stride = min(max(1, round(interval / self.step_seconds)), MOST_STRIDE)
         return Raw(kind, metric, feature, entity, attributes, own.unit, bound, replica.strip(","),
                    (ask.number, *alone), stride)  # fmt: skip
+
+    def _watch(self, raws: Mapping[bytes, Raw]) -> None:
+        self.raws |= raws
+        self.version += 1
 
     def _rest(self, key: bytes, raw: Raw, value: float) -> None:
         self._still[key] = raw, value

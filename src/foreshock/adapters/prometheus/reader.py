@@ -50,6 +50,7 @@ class Reader:
         self.next_row = next_row
         self._columns = Columns((), step_seconds)
         self._index: dict[bytes, int] = {}
+        self._version = -1
         self._last_raw: dict[bytes, int] = {}
         self._last: NDArray[np.int64] = np.zeros(0, np.int64)
         self._cells = MOST_CELLS
@@ -74,7 +75,8 @@ class Reader:
             self._ask_for_less(rows)
             raise
         first, self.next_row = self.next_row, self.next_row + rows
-        self._rows, self._cells = min(MOST_ROWS, 2 * self._rows), min(MOST_CELLS, self._cells + self._cells // 8 + 1)
+        self._rows = min(MOST_ROWS, self._rows + self._rows // 8 + 1)
+        self._cells = min(MOST_CELLS, self._cells + self._cells // 8 + 1)
         features = self._columns.take(values)
         self._note(values, first)
         yield from self._payloads(features, first)
@@ -93,8 +95,9 @@ class Reader:
 
     def _follow(self) -> None:
         """Take over what the catalogue watches, with the past of what was watched before."""
-        if self._index.keys() == self._catalogue.raws.keys():
+        if self._version == self._catalogue.version:
             return
+        self._version = self._catalogue.version
         before, known = self._columns, self._index
         self._index = {key: at for at, key in enumerate(self._catalogue.raws)}
         self._columns = Columns(list(self._catalogue.raws.values()), self.step_seconds)

@@ -37,6 +37,8 @@ _MOST_OFFSET_SECONDS = 2.0
 _QUIET_SECONDS = 60.0
 """Trouble that comes and goes is said once; after so long without any it is news again."""
 _MOST_TOLD = 1000
+_HALVINGS = 8
+"""So often a smaller chunk is tried before it counts as trouble."""
 
 
 class PrometheusSource:
@@ -192,7 +194,8 @@ class PrometheusSource:
         if seconds > _CLOCK_SET_SECONDS:
             self._say(f"the clock went back by {seconds:.0f} s: reading goes on from there", f"clock {last}")
             reader.skip_to(last + 1)
-        elif seconds > _SETTLE_SECONDS:
+            return 0.0
+        if seconds > _SETTLE_SECONDS:
             self._say(f"the clock went back by {seconds:.0f} s: reading goes on when it has come up to where it was",
                       f"clock {reader.next_row}")  # fmt: skip
         return min(max(seconds, 0.0), _LONGEST_BACKOFF)
@@ -220,19 +223,22 @@ class PrometheusSource:
     def _failed(self, error: RetryableError, clock: Clock) -> float:
         """Count and say it; seconds until the next try."""
         ERRORS.labels(f"source:{self.name}").inc()
-        self._problem = f"source {self.name}: {error}"
+        self._failures += 1
         self._last_failure = clock.now_unix_nano()
+        less = isinstance(error, TooMuchError) and self._failures <= _HALVINGS
+        if not less:
+            self._problem = f"source {self.name}: {error}"
         if str(error) not in self._troubles:
             self._troubles.add(str(error))
-            then = "asking for less" if isinstance(error, TooMuchError) else "trying again"
+            then = "asking for less at a time" if less else "trying again"
             logger.warning("source %s: %s; %s", self.name, error, then)
-        self._failures += 1
         pause = min(_LONGEST_BACKOFF, 2.0 ** min(self._failures - 1, 10)) * self._random.uniform(0.8, 1.2)
-        return min(pause, 1.0) if isinstance(error, TooMuchError) else pause
+        return min(pause, 1.0) if less else pause
 
     def _went_well(self, api: Api, clock: Clock) -> None:
+        self._failures = 0
         if self._problem:
-            self._failures, self._problem = 0, ""
+            self._problem = ""
             logger.warning("source %s: %s answers again", self.name, api.where)
         elif self._troubles and clock.now_unix_nano() - self._last_failure > _QUIET_SECONDS * 1e9:
             self._troubles.clear()
