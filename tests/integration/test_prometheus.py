@@ -212,7 +212,7 @@ class Reading:
 
 
 def promql(server: Prometheus, query: str, times: list[int]) -> dict[int, float]:
-    asked = {"query": query, "start": times[0], "end": times[-1], "step": 1}
+    asked: dict[str, str | int] = {"query": query, "start": times[0], "end": times[-1], "step": 1}
     answer = httpx.get(f"{server.url}/api/v1/query_range", params=asked, trust_env=False).json()
     [found] = answer["data"]["result"]
     return {round(when): float(value) for when, value in found["values"]}

@@ -21,18 +21,18 @@ NANO = 1_000_000_000
 
 
 class Clock:
-    """Time that passes by sleeping."""
+    """Time that passes by sleeping; `after_sleep` is called then."""
 
     def __init__(self, unix_seconds: float = 1_700_000_000.0) -> None:
         self.now = round(unix_seconds * NANO)
-        self.slept = 0.0
+        self.after_sleep: Callable[[], None] = lambda: None
 
     def now_unix_nano(self) -> int:
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.slept += seconds
         self.now += max(1, round(seconds * NANO))
+        self.after_sleep()
 
 
 class StandIn:

@@ -69,12 +69,11 @@ class Run:
             if enough():
                 self.source.stop()
 
-        def sleep(span: float, before: Callable[[float], None] = self.clock.sleep) -> None:
-            before(span)
+        def look() -> None:
             if self.clock.now > end or enough():
                 self.source.stop()
 
-        self.clock.sleep = sleep  # type: ignore[method-assign]
+        self.clock.after_sleep = look
         self.source.run(submit, self.clock)
         return self
 
@@ -174,7 +173,7 @@ def test_it_goes_on_behind_what_the_log_has() -> None:
 
 
 def test_no_room_loses_nothing() -> None:
-    refused = []
+    refused: list[int] = []
 
     def refuse(count: int) -> None:
         if count == 2 and len(refused) < 3:
@@ -200,6 +199,20 @@ def test_a_missing_value_is_given_as_missing_and_silence_as_silence() -> None:
     queue = dict(zip(run.times("queue_length"), run.values("queue_length"), strict=True))
     assert [when - START for when, value in queue.items() if math.isnan(value)] == [20, 30]
     assert run.times("up") == [START - 10, START, START + 10], "an entity of which nothing is there is silent"
+
+
+def test_what_is_scraped_less_often_has_an_even_rate() -> None:
+    def scraped(t: float) -> float:
+        return float(t // 30 * 30)
+
+    series = shop() | {
+        label_set("up", instance="slow:80"): lambda t: 1.0 if t % 30 == 0 else None,
+        label_set("slow_total", instance="slow:80"): scraped,
+    }
+    with running(series) as run:
+        run.until(lambda: len(run.records) == 6)
+    assert run.times("queue_length") == [START + 10 * at for at in range(-1, 5)], "as often as most is scraped"
+    assert run.values("slow_total") == [1.0] * 6
 
 
 def test_texts_that_are_no_numbers() -> None:

@@ -2,90 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.adapters.mapping import matches, shortened
 from foreshock.adapters.prometheus.api import Api, TooMuchError, labels_of, points, selector
+from foreshock.adapters.prometheus.behaviour import FEWEST_MOVES, Behaviour
 from foreshock.adapters.prometheus.columns import Raw
-from foreshock.adapters.prometheus.names import Kind, identify, is_state, kind_of
+from foreshock.adapters.prometheus.metrics import LOOK_SECONDS, MOST_CELLS, Ask, Metrics, pack
+from foreshock.adapters.prometheus.names import Kind, identify, is_state
 from foreshock.adapters.prometheus.options import PrometheusOptions, PrometheusQuery
 from foreshock.errors import BadInputError, PermanentError
 from foreshock.types import Labels
 
-MOST_CELLS = 250_000
-"""About how many points one query may give."""
 GLANCE_POINTS = 200
 """Points by which a series is judged: so many of the last steps, and so many over the past."""
-LOOK_SECONDS = 600
 USUAL_SECONDS = 15.0
 MOST_STRIDE = 20
-FEWEST_MOVES = 10
-"""Moves of a metric without a type before it is judged by them."""
 
 _FEWEST_POINTS = 20
-_LONGEST_SELECTOR = 16_000
-_COUNTED_AT_A_TIME = 500
-_LIFETIME_SECONDS = 20 * 365 * 86400.0
+_LOOKS_KEPT = 12
 _DAY = 86400.0
 
 Group = tuple[Labels, str, Labels]
 Metric = tuple[int, str]
 """A metric within the answer to a query of the user's, by the query's number, or (−1) among those found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One query: of the user's with its `number`, or of some of the metrics found; `prefix` tells answers apart."""
-
-    query: str
-    number: int = -1
-    metrics: tuple[str, ...] = ()
-
-    @property
-    def prefix(self) -> bytes:
-        """What the keys of its series begin with."""
-        return b"%d " % self.number
-
-
-@dataclass(slots=True)
-class Behaviour:
-    """How the series of a metric moved: moves, falls, falls to more than half of before; whether it tells the time."""
-
-    moves: int = 0
-    falls: int = 0
-    partial: int = 0
-    clock: bool = True
-
-    def add(self, values: NDArray[np.float64], now: float) -> None:
-        """Look at the values of a series in order of time, all finite."""
-        change = np.diff(values)
-        self.moves += int(np.count_nonzero(change))
-        self.falls += int(np.count_nonzero(change < 0))
-        self.partial += int(np.count_nonzero((change < 0) & (values[1:] > 0.5 * values[:-1])))
-        self.clock = self.clock and bool((np.abs(values - now) < _LIFETIME_SECONDS).all())
-
-    def kind(self, said: Kind, name: str, long: bool) -> Kind:
-        """What a metric is that is `said` to be a gauge, a counter or unknown; SKIP if it tells the time.
-
-        Resets of a counter leave next to nothing: what falls by less than half again and again is none. `long`: it
-        was seen over a day or more.
-        """
-        if self.partial >= 2 and 10 * self.partial >= self.moves:
-            return Kind.SKIP if self.clock else Kind.GAUGE
-        grows = self.moves >= FEWEST_MOVES and self.partial == 0 and 20 * self.falls <= self.moves
-        if said is Kind.COUNTER:
-            return said
-        if self.clock and "time" in name:
-            return Kind.SKIP
-        if said is Kind.UNKNOWN:
-            return Kind.COUNTER if grows else Kind.GAUGE if self.moves >= FEWEST_MOVES or self.falls else said
-        lies = grows and self.falls == 0 and self.moves >= 5 * FEWEST_MOVES
-        return Kind.COUNTER if name.endswith("_total") or (long and lies) else said
 
 
 @dataclass(slots=True)
@@ -104,6 +48,15 @@ class _Seen:
         return self.ask.number, self.labels.get("__name__", "")
 
 
+@dataclass(slots=True)
+class _Still:
+    """A series that never moved, its value, and the number of the look at which it was last seen."""
+
+    raw: Raw
+    value: float
+    look: int
+
+
 class Catalogue:
     """The series that are watched (`raws`), by a key that their answers give.
 
@@ -118,12 +71,11 @@ class Catalogue:
         self.version = 0
         self.first_unix: float | None = None
         self.step_seconds = options.every or USUAL_SECONDS
-        self.intervals: dict[tuple[str, str], float] = {}
-        self._still: dict[bytes, tuple[Raw, float]] = {}
+        self._intervals: dict[tuple[str, str], float] = {}
+        self._still: dict[bytes, _Still] = {}
         self._still_groups: dict[Group, list[bytes]] = {}
-        self._types: Mapping[str, str] = {}
-        self._known: frozenset[str] = frozenset()
-        self._counts: dict[str, int] = {}
+        self._look = 0
+        self._metrics = Metrics(api, options, self._say)
         self._kinds: dict[Metric, Kind] = {}
         self._sure: set[Metric] = set()
         self._refused: dict[int, str] = {}
@@ -132,41 +84,53 @@ class Catalogue:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def find_step(self, now: float) -> float:
-        """Seconds between two readings: as set, else an interval at which a quarter of the targets is scraped or more.
-
-        Also learns the interval of each target. Raises what `Api` raises.
-        """
-        self.intervals = {}
+    def learn_intervals(self, now: float) -> None:
+        """Learn how often each target is scraped. Raises what `Api` raises."""
+        found = {}
         for series in self._api.samples(f"up[{LOOK_SECONDS}s]", now):
-            times, labels = points(series)[:, 0], labels_of(series.metric)
+            times = points(series)[:, 0]
             if len(times) >= 3:
-                target = labels.get("job", ""), labels.get("instance", "")
-                self.intervals[target] = float(np.median(np.diff(times)))
-        if self._options.every is None and self.intervals:
-            ordered = sorted(self.intervals.values())
+                found[_target(labels_of(series.metric))] = float(np.median(np.diff(times)))
+        self._intervals = found
+
+    def choose_step(self) -> bool:
+        """Choose the time between two readings: as set, else so that a quarter of the targets is scraped as often.
+
+        False where no interval is known yet.
+        """
+        if self._options.every is None and self._intervals:
+            ordered = sorted(self._intervals.values())
             self.step_seconds = float(min(max(round(ordered[len(ordered) // 4]), 1), 3600))
-        return self.step_seconds
+        return self._options.every is not None or bool(self._intervals)
 
     def discover(self, now: float, past_seconds: float) -> None:
         """Look for what is worth watching; `past_seconds` is how far to look back for movement.
 
         Raises what `Api` raises.
         """
-        self._types = self._read_types()
+        self._look += 1
+        self._metrics.read_types()
         if self._options.queries:
             self._refused.clear()
             asks = self._own()
         else:
-            asks = list(self._pack(self._find_metrics(now), GLANCE_POINTS))
+            watched = {raw.metric for raw in self.raws.values()}
+            found = self._metrics.find(now, watched)
+            asks = list(pack({name: n for name, n in found.items() if self._is_open(name, watched)}, GLANCE_POINTS))
         self._judge(self._survey(asks, now, past_seconds), past_seconds >= _DAY)
+        self._forget()
+        strides = {key: self._stride(dict(raw.identity[1:])) for key, raw in self.raws.items()}
+        changed = {key: replace(self.raws[key], stride=n) for key, n in strides.items() if n != self.raws[key].stride}
+        if changed:
+            self._watch(changed)
 
     def asks(self, rows: int, cells: int = MOST_CELLS) -> list[Ask]:
         """The queries that bring all that is watched over so many rows, of about `cells` points each at the most."""
         if self._options.queries:
             return [ask for ask in self._own() if ask.number not in self._refused]
+        counts = self._metrics.counts
         metrics = sorted({raw.metric for raw in self.raws.values()})
-        return list(self._pack({name: self._counts.get(name, 1) for name in metrics}, rows, cells))
+        return list(pack({name: counts.get(name, 1) for name in metrics}, rows, cells))
 
     def refuse(self, ask: Ask, why: str) -> None:
         """Leave a query out until the next discovery: the server says that it is wrong."""
@@ -179,15 +143,14 @@ class Catalogue:
         values = values[~np.isnan(values)]
         if not len(values) or key in self.raws:
             return False
-        if key in self._still:
-            raw, value = self._still[key]
-            if (values == value).all():
+        still = self._still.get(key)
+        if still is not None:
+            still.look = self._look
+            keys = self._still_groups[still.raw.group]
+            if (values == still.value).all() or not self._has_room(len(keys)):
                 return False
-            keys = self._still_groups[raw.group]
-            if not self._has_room(len(keys)):
-                return False
-            del self._still_groups[raw.group]
-            self._watch({one: self._still.pop(one)[0] for one in keys})
+            del self._still_groups[still.raw.group]
+            self._watch({one: self._still.pop(one).raw for one in keys})
             return True
         try:
             labels = labels_of(metric)
@@ -217,68 +180,13 @@ class Catalogue:
         notes, self._notes = self._notes, []
         return notes
 
-    # -- metrics -------------------------------------------------------------------------------------------------
-
     def _own(self) -> list[Ask]:
         return [Ask(one.query, number) for number, one in enumerate(self._options.queries)]
 
-    def _read_types(self) -> Mapping[str, str]:
-        """Types by metric; none where the server keeps none."""
-        try:
-            types, disputed = self._api.types()
-        except (PermanentError, TooMuchError):
-            return {}
-        if disputed:
-            self._say(f"targets disagree on the type of {shortened(sorted(disputed))}: read by what they do")
-        return types
-
-    def _find_metrics(self, now: float) -> dict[str, int]:
-        """The metrics to look at, with the number of their series: what is not watched yet and may come to be."""
-        names = self._api.names(now - LOOK_SECONDS, now)
-        self._known = frozenset(names)
-        include, exclude = self._options.include, self._options.exclude
-        asked = (name for name in names if matches(name, include) and not matches(name, exclude))
-        wanted = [name for name in asked if kind_of(name, self._types, self._known) is not Kind.SKIP]
-        counts = self._count(sorted(wanted), now)
-        watched = {raw.metric for raw in self.raws.values()}
-        room, out, left = self._options.max_series, {}, {}
-        for name in sorted(counts, key=lambda one: (one not in watched, not is_state(one), counts[one], one)):
-            if counts[name] > room:
-                left[name] = counts[name]
-                continue
-            room -= counts[name]
-            metric = (-1, name)
-            if self._kinds.get(metric) is not Kind.SKIP and (name not in watched or metric not in self._sure):
-                out[name] = counts[name]
-        self._counts = counts
-        if left:
-            most = sorted(left, key=lambda one: (-left[one], one))
-            listed = shortened([f"{name} ({left[name]})" for name in most])
-            self._say(f"{sum(left.values())} series of {len(left)} metrics are left out, since there are more than "
-                      f"max_series ({self._options.max_series}): {listed}; name what matters with include, or raise it",
-                      "max_series")  # fmt: skip
-        return out
-
-    def _count(self, names: list[str], now: float) -> dict[str, int]:
-        """Series of each metric that has some now."""
-        out: dict[str, int] = {}
-        for first in range(0, len(names), _COUNTED_AT_A_TIME):
-            query = f"count by (__name__) ({selector(names[first : first + _COUNTED_AT_A_TIME])})"
-            out |= {labels.get("__name__", ""): int(value) for labels, value in self._api.instant(query, now)}
-        return out
-
-    def _pack(self, counts: Mapping[str, int], rows: int, cells: int = MOST_CELLS) -> Iterator[Ask]:
-        """Queries of metrics together, as many as fit."""
-        names: list[str] = []
-        size = length = 0
-        for name, count in counts.items():
-            if names and (size + count * rows > cells or length + len(name) > _LONGEST_SELECTOR):
-                yield Ask(selector(names), -1, tuple(names))
-                names, size, length = [], 0, 0
-            names.append(name)
-            size, length = size + count * rows, length + len(name) + 1
-        if names:
-            yield Ask(selector(names), -1, tuple(names))
+    def _is_open(self, name: str, watched: set[str]) -> bool:
+        """Whether a metric is to be looked at: it may come to be watched, or turn out to be something else."""
+        metric = (-1, name)
+        return self._kinds.get(metric) is not Kind.SKIP and (name not in watched or metric not in self._sure)
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -351,7 +259,7 @@ class Catalogue:
     def _decide(self, metric: Metric, behaviour: Behaviour, long: bool) -> None:
         """The kind of a metric, by its name, its type and what it does; said once where these do not agree."""
         number, name = metric
-        said = kind_of(name, self._types, self._known) if name else Kind.GAUGE
+        said = self._metrics.kind_of(name) if name else Kind.GAUGE
         if said is Kind.SKIP and number >= 0:
             said = Kind.GAUGE  # somebody asked for it
         histogram = said is Kind.BUCKET or (said is Kind.COUNTER and name.endswith("_count"))
@@ -383,18 +291,27 @@ class Catalogue:
             return None
         replica = ",".join(labels.get(name, "") for name in replicas)
         alone = tuple(sorted(pair for pair in labels.items() if pair[0] not in replicas))
-        interval = self.intervals.get((labels.get("job", ""), labels.get("instance", "")), 0.0)
-        stride = min(max(1, round(interval / self.step_seconds)), MOST_STRIDE)
         return Raw(kind, metric, feature, entity, attributes, own.unit, bound, replica.strip(","),
-                   (ask.number, *alone), stride)  # fmt: skip
+                   (ask.number, *alone), self._stride(labels))  # fmt: skip
+
+    def _stride(self, labels: Mapping[str, str]) -> int:
+        """Steps between two scrapes of a series' target."""
+        return min(max(1, round(self._intervals.get(_target(labels), 0.0) / self.step_seconds)), MOST_STRIDE)
 
     def _watch(self, raws: Mapping[bytes, Raw]) -> None:
         self.raws |= raws
         self.version += 1
 
     def _rest(self, key: bytes, raw: Raw, value: float) -> None:
-        self._still[key] = raw, value
+        self._still[key] = _Still(raw, value, self._look)
         self._still_groups.setdefault(raw.group, []).append(key)
+
+    def _forget(self) -> None:
+        """Let go of what was still and has not been seen for some looks."""
+        for key in [key for key, one in self._still.items() if one.look < self._look - _LOOKS_KEPT]:
+            keys = self._still_groups[self._still.pop(key).raw.group]
+            keys.remove(key)
+        self._still_groups = {group: keys for group, keys in self._still_groups.items() if keys}
 
     def _has_room(self, count: int) -> bool:
         """Whether so many more may be watched: series that come and go, such as those of pods, may double them."""
@@ -412,3 +329,7 @@ class Catalogue:
 def _moves(raw: Raw, seen: _Seen) -> bool:
     """Whether a series is worth watching: it moved, or its first move would matter (an error counter, `up`, a zero)."""
     return raw.kind is not Kind.GAUGE or seen.low != seen.high or seen.low == 0 or is_state(raw.metric)
+
+
+def _target(labels: Mapping[str, str]) -> tuple[str, str]:
+    return labels.get("job", ""), labels.get("instance", "")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from foreshock.adapters.decode import encode_samples
 from foreshock.adapters.prometheus.api import Api, Matrix, TooMuchError, points
 from foreshock.adapters.prometheus.columns import Columns
-from foreshock.adapters.prometheus.discovery import MOST_CELLS, Ask, Catalogue
+from foreshock.adapters.prometheus.discovery import Catalogue
+from foreshock.adapters.prometheus.metrics import MOST_CELLS, Ask
 from foreshock.errors import PermanentError
 from foreshock.types import Samples
 

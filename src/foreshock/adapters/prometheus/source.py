@@ -134,10 +134,11 @@ class PrometheusSource:
     def _begin(self, api: Api, catalogue: Catalogue, submit: Submit, clock: Clock) -> float:
         """Find out what there is, and where to begin."""
         now = api.now_unix_nano() / 1e9
-        step = catalogue.find_step(now)
+        catalogue.learn_intervals(now)
         waited = (clock.now_unix_nano() - self._started) / 1e9
-        if not self._options.every and not catalogue.intervals and waited < _SETTLE_SECONDS:
+        if not catalogue.choose_step() and waited < _SETTLE_SECONDS:
             return 1.0  # it has only just begun to scrape
+        step = catalogue.step_seconds
         now = api.now_unix_nano() / 1e9
         catalogue.discover(now, self._options.backfill)
         self.every_seconds = step
@@ -159,7 +160,7 @@ class PrometheusSource:
         """Discover anew; trouble with that keeps nobody from reading what is known."""
         self._plan_look(api)
         try:
-            catalogue.find_step(api.now_unix_nano() / 1e9)
+            catalogue.learn_intervals(api.now_unix_nano() / 1e9)
             catalogue.discover(api.now_unix_nano() / 1e9, 0.0)
         except RetryableError as error:
             self._failed(error, clock)
