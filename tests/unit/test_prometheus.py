@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from foreshock.adapters.decode import decode
+from foreshock.adapters.decode import decode, encode_samples
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.prometheus import api as api_module
 from foreshock.adapters.prometheus.options import PrometheusOptions
 from foreshock.adapters.prometheus.source import PrometheusSource
 from foreshock.errors import BadInputError, ConfigError, RetryableError
 from foreshock.telemetry import REGISTRY
-from foreshock.types import Record, Samples
+from foreshock.types import Record, Samples, Series
 from foreshock.types.record import ARROW, WATERMARK
 from tests.services import free_port
 from tests.unit.prometheus_stand_in import Answer, Clock, Labels, StandIn, Values, bad, serving
@@ -477,6 +478,33 @@ def test_a_long_absence_is_read_as_far_as_backfill(caplog: pytest.LogCaptureFixt
     assert later[0] == pytest.approx(START + 7200 - 600, abs=20)
     assert later == [later[0] + 10 * at for at in range(len(later))]
     assert any("longer than backfill" in text for text in said(caplog))
+
+
+# -- payloads --------------------------------------------------------------------------------------------------------
+
+
+def test_packed_samples_are_the_same_and_smaller() -> None:
+    rng = np.random.default_rng(3)
+    series = [Series("m", (("service", f"s{at}"),), (("code", str(at)),), "1/s") for at in range(700)]
+    samples = Samples(
+        series, np.tile(np.arange(700, dtype=np.int32), 3), np.repeat(np.arange(3) * NANO, 700).astype(np.int64),
+        rng.normal(size=2100), np.zeros(2100, np.uint64), {},
+    )  # fmt: skip
+    plain, packed = encode_samples(samples), encode_samples(samples, pack=True)
+    assert len(packed) < len(plain) / 3
+    for payload in (plain, packed):
+        found = samples_of(Record("default", "prom", ARROW, 0, payload))
+        assert list(found.series) == series
+        for name in ("index", "time_unix_nano", "value"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(samples, name))
+        assert samples_of(Record("default", "prom", ARROW, 1, payload)).series is found.series, "so that it is known"
+
+
+def test_a_packed_payload_that_is_broken() -> None:
+    packed = encode_samples(Samples.empty(), pack=True)
+    for payload in (packed[:20], packed[:4] + b"x" * 40):
+        with pytest.raises(BadInputError, match="cannot be read"):
+            samples_of(Record("default", "prom", ARROW, 0, payload))
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
