@@ -25,7 +25,7 @@ from foreshock.telemetry import REGISTRY
 from foreshock.types import Record, Samples, Series
 from foreshock.types.record import ARROW, WATERMARK
 from tests.services import free_port
-from tests.unit.prometheus_stand_in import Answer, Clock, Labels, StandIn, Values, bad, serving
+from tests.unit.prometheus_stand_in import Answer, Clock, Labels, StandIn, Values, bad, good, serving
 
 NANO = 1_000_000_000
 START = 1_700_000_000.0
@@ -142,7 +142,9 @@ def test_what_comes_is_read_once_in_order_at_exact_multiples() -> None:
 
 def test_the_past_is_read_first_in_order_and_is_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("foreshock.adapters.prometheus.reader.CHUNK_CELLS", 400)
+    problems = []
     with running(backfill="2h") as run:
+        run.refuse = lambda count: problems.append(run.source.problem)
         run.until(lambda: len(run.records) == 12)
     mark, *records = run.records
     assert msgspec.json.decode(mark.payload) == {"w": round((START - 900) * NANO)}
@@ -153,6 +155,8 @@ def test_the_past_is_read_first_in_order_and_is_history(monkeypatch: pytest.Monk
     assert len(records) == 11
     assert run.values("requests_total")[:3] == [5.0, 5.0, 5.0], "what lies before is looked at, for rates"
     assert all(end - start < 11_000 * 10 for start, end in run.stand_in.ranges())
+    assert any("the past is being read, up to 20" in text for text in problems)
+    assert run.source.problem == ""
 
 
 def test_the_past_is_read_as_far_as_there_is_one() -> None:
@@ -295,7 +299,7 @@ def test_too_many_series_are_bounded_and_said(caplog: pytest.LogCaptureFixture) 
         run.until(lambda: len(run.records) == 3)
     assert {name for name, _, _ in run.samples()} == {"up", "queue_length", "requests_total", "errors_total"}
     [text] = said(caplog)
-    assert "40 series of 1 metrics are left out, since there are more than max_series (20): sizes (40)" in text
+    assert "are left out, since together there are more series than max_series (20): sizes (40);" in text
 
 
 def test_pairs_are_counted_once_and_pods_together() -> None:
@@ -419,9 +423,52 @@ def test_too_much_at_a_time_is_asked_for_in_parts(caplog: pytest.LogCaptureFixtu
     assert any(text in one and one.endswith("; asking for less at a time") for one in said(caplog))
 
 
-def test_answers_that_are_too_large_or_too_slow(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_refused_however_little_is_asked_keeps_nothing_else_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    heavy = {label_set("heavy_total", service="cart", id=str(at)): lambda t: t for at in range(3)}
+    with running(shop() | heavy, backfill="1h", queries=["up", "heavy_total"]) as run:
+
+        def limited(path: str, asked: Mapping[str, str]) -> Answer | None:
+            return bad(422, "execution", "too many samples") if asked.get("query") == "heavy_total" else None
+
+        run.stand_in.fault = limited
+        run.until(lambda: START in run.times("up"))
+    times = run.times("up")
+    assert times == [START - 3600 + 10 * at for at in range(361)]
+    assert any("query 'heavy_total' is left out" in text for text in said(caplog))
+
+
+def test_metrics_that_cannot_even_be_counted_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with running() as run:
+
+        def limited(path: str, asked: Mapping[str, str]) -> Answer | None:
+            heavy = path == "query" and "queue_length" in asked["query"]
+            return bad(422, "execution", "query processing would load too many samples") if heavy else None
+
+        run.stand_in.fault = limited
+        run.until(lambda: len(run.records) == 3)
+    assert {name for name, _, _ in run.samples()} == {"up", "requests_total", "errors_total"}
+    assert any("queue_length (too many)" in text for text in said(caplog))
+
+
+def test_a_server_without_types() -> None:
+    with running() as run:
+        run.stand_in.fault = lambda path, asked: (404, {}, b"not found") if path == "metadata" else None
+        run.until(lambda: len(run.records) == 3)
+    assert {name for name, _, _ in run.samples()} == {"up", "queue_length", "requests_total", "errors_total"}
+
+
+@pytest.mark.parametrize("path", ["metadata", "label/__name__/values", "query", "query_range"])
+@pytest.mark.parametrize("data", [None, 3, [3], {"result": 3}, {"result": [{"metric": 3, "values": [[1, "x"]]}]}])
+def test_answers_that_make_no_sense_end_nothing(path: str, data: Any) -> None:
+    with running() as run:
+        run.stand_in.fault = lambda asked_path, asked: (
+            good(data) if asked_path == path and run.clock.now < (START + 100) * NANO else None
+        )
+        run.until(lambda: START + 400 in run.times("up"))
+    assert START + 400 in run.times("up")
+
+
+def test_answers_that_are_too_large(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_module, "MAX_ANSWER_BYTES", 60_000)
     with running(backfill="6h") as run:
         run.until(lambda: START in run.times("up"))

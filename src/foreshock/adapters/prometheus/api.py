@@ -32,6 +32,10 @@ class TooMuchError(RetryableError):
     """More was asked for than the server can or may give at a time: ask for less."""
 
 
+class TooSlowError(TooMuchError):
+    """No answer in time: it was too much, or the server is in trouble."""
+
+
 class Matrix(msgspec.Struct, frozen=True):
     """One series of an answer: its label set in JSON as the server wrote it, and its points (Unix seconds, value)."""
 
@@ -121,7 +125,8 @@ class Api:
         out: dict[str, str] = {}
         disputed: set[str] = set()
         for name, entries in data.items() if isinstance(data, dict) else ():
-            said = {str(one.get("type", "unknown")) for one in entries if isinstance(one, dict)} - {"unknown"}
+            dicts = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+            said = {str(one.get("type", "unknown")) for one in dicts} - {"unknown"}
             if len(said) > 1:
                 disputed.add(name)
             out[name] = said.pop() if len(said) == 1 else "unknown"
@@ -144,7 +149,7 @@ class Api:
                 self._look_at_clock(answer.headers.get("Date", ""), sent)
                 body = self._body(answer)
         except httpx.TimeoutException as error:
-            raise TooMuchError(f"{self.where} did not answer in time ({type(error).__name__})") from error
+            raise TooSlowError(f"{self.where} did not answer in time ({type(error).__name__})") from error
         except httpx.TransportError as error:
             raise RetryableError(f"{self.where} cannot be reached: {_plainly(error)}") from error
         except (httpx.DecodingError, httpx.StreamError) as error:

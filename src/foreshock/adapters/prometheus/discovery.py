@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.adapters.prometheus.api import Api, TooMuchError, labels_of, points, selector
+from foreshock.adapters.prometheus.api import Api, TooMuchError, TooSlowError, labels_of, points, selector
 from foreshock.adapters.prometheus.behaviour import FEWEST_MOVES, Behaviour
 from foreshock.adapters.prometheus.columns import Raw
 from foreshock.adapters.prometheus.metrics import LOOK_SECONDS, MOST_CELLS, Ask, Metrics, pack
@@ -78,7 +78,7 @@ class Catalogue:
         self._metrics = Metrics(api, options, self._say)
         self._kinds: dict[Metric, Kind] = {}
         self._sure: set[Metric] = set()
-        self._refused: dict[int, str] = {}
+        self._refused: set[int | str] = set()
         self._notes: list[str] = []
         self._told: set[str] = set()
 
@@ -109,15 +109,16 @@ class Catalogue:
         Raises what `Api` raises.
         """
         self._look += 1
+        self._refused.clear()
         self._metrics.read_types()
         if self._options.queries:
-            self._refused.clear()
             asks = self._own()
         else:
             watched = {raw.metric for raw in self.raws.values()}
             found = self._metrics.find(now, watched)
             asks = list(pack({name: n for name, n in found.items() if self._is_open(name, watched)}, GLANCE_POINTS))
-        self._judge(self._survey(asks, now, past_seconds), past_seconds >= _DAY)
+        survey = self._survey(asks, now, past_seconds)
+        self._judge(survey, self.first_unix is not None and now - self.first_unix >= _DAY)
         self._forget()
         strides = {key: self._stride(dict(raw.identity[1:])) for key, raw in self.raws.items()}
         changed = {key: replace(self.raws[key], stride=n) for key, n in strides.items() if n != self.raws[key].stride}
@@ -129,14 +130,13 @@ class Catalogue:
         if self._options.queries:
             return [ask for ask in self._own() if ask.number not in self._refused]
         counts = self._metrics.counts
-        metrics = sorted({raw.metric for raw in self.raws.values()})
+        metrics = sorted({raw.metric for raw in self.raws.values()} - self._refused)
         return list(pack({name: counts.get(name, 1) for name in metrics}, rows, cells))
 
     def refuse(self, ask: Ask, why: str) -> None:
-        """Leave a query out until the next discovery: the server says that it is wrong."""
+        """Leave a query out until the next discovery: the server will not answer it."""
         self._say(f"query {ask.query[:200]!r} is left out: {why}")
-        if ask.number >= 0:
-            self._refused[ask.number] = why
+        self._refused |= {ask.number} if ask.number >= 0 else set(ask.metrics)
 
     def meet(self, ask: Ask, key: bytes, metric: msgspec.Raw, values: NDArray[np.float64]) -> bool:
         """A series that is not watched has brought values `float64[n]`: take it up if it is to be; whether it was."""
@@ -199,7 +199,7 @@ class Catalogue:
         recent = GLANCE_POINTS * self.step_seconds
         for ask in asks:
             self._glance(ask, now - recent, now, self.step_seconds, seen, behaviours)
-            if past_seconds > 2 * recent:
+            if past_seconds > recent:
                 self._glance(ask, now - past_seconds, now, past_seconds / GLANCE_POINTS, seen, behaviours)
         return seen, behaviours
 
@@ -211,11 +211,14 @@ class Catalogue:
             answer = self._api.range(ask.query, start, end, step)
         except PermanentError as error:
             return self.refuse(ask, str(error))
+        except TooSlowError:
+            raise
         except TooMuchError as error:
             if len(ask.metrics) > 1:
                 for half in (ask.metrics[::2], ask.metrics[1::2]):
                     self._glance(Ask(selector(half), -1, half), start, end, step, seen, behaviours)
             elif end - start > _FEWEST_POINTS * step:
+                self._saw(start)  # perhaps: it was not looked at
                 self._glance(ask, (start + end) / 2, end, step, seen, behaviours)
             else:
                 self._say(f"{ask.query[:200]} is not looked at: {error}")
@@ -231,9 +234,11 @@ class Catalogue:
             one.low, one.high = min(one.low, float(found[:, 1].min())), max(one.high, float(found[:, 1].max()))
             one.now = one.now or found[-1, 0] > end - LOOK_SECONDS
             behaviours.setdefault(one.metric, Behaviour()).add(found[:, 1], end)
-            first = float(found[0, 0]) - step
-            self.first_unix = first if self.first_unix is None else min(first, self.first_unix)
+            self._saw(float(found[0, 0]) - step)
         return None
+
+    def _saw(self, unix_seconds: float) -> None:
+        self.first_unix = unix_seconds if self.first_unix is None else min(unix_seconds, self.first_unix)
 
     def _judge(self, survey: tuple[dict[bytes, _Seen], dict[Metric, Behaviour]], long: bool) -> None:
         """Take up what moves, and remember what does not."""

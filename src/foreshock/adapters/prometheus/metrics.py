@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from foreshock.adapters.mapping import matches, shortened
-from foreshock.adapters.prometheus.api import Api, TooMuchError, selector
+from foreshock.adapters.prometheus.api import Api, TooMuchError, TooSlowError, selector
 from foreshock.adapters.prometheus.names import Kind, is_state, kind_of
 from foreshock.adapters.prometheus.options import PrometheusOptions
-from foreshock.errors import PermanentError
+from foreshock.errors import ForeshockError
 
 MOST_CELLS = 250_000
 """About how many points one query may give."""
@@ -48,11 +49,11 @@ class Metrics:
         return kind_of(name, self._types, self._known)
 
     def read_types(self) -> None:
-        """Read the types; there are none where the server keeps none. Raises what `Api` raises."""
+        """Read the types; those of before stay where the server does not give them."""
         try:
             self._types, disputed = self._api.types()
-        except (PermanentError, TooMuchError):
-            return
+        except ForeshockError:
+            return  # some have none; where nothing is answered at all, the next question says so
         if disputed:
             self._say(f"targets disagree on the type of {shortened(sorted(disputed))}: read by what they do", "types")
 
@@ -75,18 +76,27 @@ class Metrics:
             room -= counts[name] if fits else 0
         if left:
             most = sorted(left, key=lambda one: (-left[one], one))
-            listed = shortened([f"{name} ({left[name]})" for name in most])
-            self._say(f"{sum(left.values())} series of {len(left)} metrics are left out, since there are more than "
-                      f"max_series ({self._options.max_series}): {listed}; name what matters with include, or raise it",
+            listed = shortened([f"{name} ({left[name] if left[name] < sys.maxsize else 'too many'})" for name in most])
+            self._say(f"metrics are left out, since together there are more series than max_series "
+                      f"({self._options.max_series}): {listed}; name what matters with include, or raise it",
                       "max_series")  # fmt: skip
         return found
 
     def _count(self, names: list[str], now: float) -> dict[str, int]:
         """Series of each metric that has some now."""
         out: dict[str, int] = {}
-        for first in range(0, len(names), _COUNTED_AT_A_TIME):
-            query = f"count by (__name__) ({selector(names[first : first + _COUNTED_AT_A_TIME])})"
-            out |= {labels.get("__name__", ""): int(value) for labels, value in self._api.instant(query, now)}
+        parts = [names[first : first + _COUNTED_AT_A_TIME] for first in range(0, len(names), _COUNTED_AT_A_TIME)]
+        while parts:
+            part = parts.pop()
+            try:
+                found = self._api.instant(f"count by (__name__) ({selector(part)})", now)
+            except TooSlowError:
+                raise
+            except TooMuchError:
+                parts += [part[::2], part[1::2]] if len(part) > 1 else []
+                out |= dict.fromkeys(part if len(part) == 1 else (), sys.maxsize)
+            else:
+                out |= {labels.get("__name__", ""): int(value) for labels, value in found}
         return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.adapters.decode import encode_samples
-from foreshock.adapters.prometheus.api import Api, Matrix, TooMuchError, points
+from foreshock.adapters.prometheus.api import Api, Matrix, TooMuchError, TooSlowError, points
 from foreshock.adapters.prometheus.columns import Columns
 from foreshock.adapters.prometheus.discovery import Catalogue
 from foreshock.adapters.prometheus.metrics import MOST_CELLS, Ask
@@ -64,17 +64,12 @@ class Reader:
         Raises what `Api` raises; then nothing was read.
         """
         self._follow()
+        while not self._has_past:
+            self._look_back()
         rows = min(last_row + 1 - self.next_row, self._rows, max(1, CHUNK_CELLS // max(1, len(self._index))))
         if rows <= 0:
             return
-        try:
-            if not self._has_past:
-                self._columns.look_back(self._fetch(self.next_row - self._columns.lead, self._columns.lead))
-                self._has_past = True
-            values = self._fetch(self.next_row, rows)
-        except TooMuchError:
-            self._ask_for_less(rows)
-            raise
+        values = self._fetch(self.next_row, rows)
         first, self.next_row = self.next_row, self.next_row + rows
         self._rows = min(MOST_ROWS, self._rows + self._rows // 8 + 1)
         self._cells = min(MOST_CELLS, self._cells + self._cells // 8 + 1)
@@ -87,10 +82,14 @@ class Reader:
         """Go on at a row; what lies between is left out."""
         self.next_row, self._has_past = row, False
 
-    def _ask_for_less(self, rows: int) -> None:
-        if rows > 1:
-            self._rows = max(1, rows // 2)
-        self._cells = max(_FEWEST_CELLS, self._cells // 2)
+    def _look_back(self) -> None:
+        """Read what lies before the first row, in parts where it cannot be had at once."""
+        first = self.next_row - self._columns.lead
+        while first < self.next_row:
+            rows = min(self.next_row - first, self._rows)
+            self._columns.look_back(self._fetch(first, rows))
+            first += rows
+        self._has_past = True
 
     # -- columns -------------------------------------------------------------------------------------------------
 
@@ -108,34 +107,56 @@ class Reader:
 
     def _fetch(self, first: int, rows: int) -> NDArray[np.float64]:
         """The watched series at so many rows: float64[rows, series]; takes up those that turn up."""
+        try:
+            answers = ((ask, self._ask(ask, first, rows)) for ask in self._catalogue.asks(rows, self._cells))
+            values, met = self._sort(answers, first, rows)
+        except TooMuchError:
+            self._rows = max(1, rows // 2)
+            self._cells = max(_FEWEST_CELLS, self._cells // 2)
+            raise
+        taken = [self._catalogue.meet(one.ask, key, one.metric, one.values) for key, one in met.items()]
+        if any(taken):
+            values = self._grown(values, met)
+        return np.ascontiguousarray(values.T)
+
+    def _sort(
+        self, answers: Iterable[tuple[Ask, list[Matrix]]], first: int, rows: int
+    ) -> tuple[NDArray[np.float64], dict[bytes, _Met]]:
+        """The values of series that are watched, float64[series, rows], and the others."""
         values = np.full((len(self._index), rows), np.nan)
         met: dict[bytes, _Met] = {}
-        for ask in self._catalogue.asks(rows, self._cells):
-            for series in self._ask(ask, first, rows):
+        for ask, answer in answers:
+            for series in answer:
                 key = ask.prefix + bytes(series.metric)
                 at = self._index.get(key)
                 if at is None:
                     met[key] = _Met(ask, series.metric, self._place(series, first, np.full(rows, np.nan)))
                 else:
                     self._place(series, first, values[at])
-        taken = [self._catalogue.meet(one.ask, key, one.metric, one.values) for key, one in met.items()]
-        if any(taken):
-            known = self._index
-            self._follow()
-            grown = np.full((len(self._index), rows), np.nan)
-            for key, at in self._index.items():
-                if key in known:
-                    grown[at] = values[known[key]]
-                elif key in met:
-                    grown[at] = met[key].values
-            values = grown
-        return np.ascontiguousarray(values.T)
+        return values, met
+
+    def _grown(self, values: NDArray[np.float64], met: dict[bytes, _Met]) -> NDArray[np.float64]:
+        """The values with those of series that have just been taken up."""
+        known = self._index
+        self._follow()
+        grown = np.full((len(self._index), values.shape[1]), np.nan)
+        for key, at in self._index.items():
+            if key in known:
+                grown[at] = values[known[key]]
+            elif key in met:
+                grown[at] = met[key].values
+        return grown
 
     def _ask(self, ask: Ask, first: int, rows: int) -> list[Matrix]:
         step = self.step_seconds
         try:
             return self._api.range(ask.query, first * step, (first + rows - 1) * step, step)
-        except PermanentError as error:
+        except TooSlowError:
+            raise
+        except (PermanentError, TooMuchError) as error:
+            if isinstance(error, TooMuchError) and (rows > 1 or len(ask.metrics) > 1):
+                raise
+            # Less cannot be asked for: what one query is refused must not keep the others waiting.
             self._catalogue.refuse(ask, str(error))
             return []
 
@@ -185,9 +206,9 @@ class Reader:
         """Remember when each series was last there."""
         there = ~np.isnan(values)
         last = first + len(values) - 1 - np.argmax(there[::-1], axis=0)
-        for key, at in self._index.items():
-            if there[-1, at] or there[:, at].any():
-                self._last_raw[key] = int(last[at])
+        came = np.flatnonzero(there.any(axis=0)).tolist()
+        keys = list(self._index)
+        self._last_raw |= {keys[at]: int(last[at]) for at in came}
 
     def _let_go(self) -> None:
         gone = self.next_row - round(GONE_SECONDS / self.step_seconds)

@@ -13,7 +13,7 @@ from foreshock.adapters.prometheus.api import Api, TooMuchError, connect
 from foreshock.adapters.prometheus.discovery import Catalogue
 from foreshock.adapters.prometheus.options import PrometheusOptions
 from foreshock.adapters.prometheus.reader import Reader
-from foreshock.errors import BadInputError, ConfigError, RetryableError
+from foreshock.errors import BadInputError, ConfigError, ForeshockError, RetryableError
 from foreshock.ports import Clock, Submit
 from foreshock.telemetry import DROPPED, ERRORS
 from foreshock.types import Record, rfc3339
@@ -84,6 +84,7 @@ class PrometheusSource:
         self._random = random.Random()
         self._failures = 0
         self._problem = ""
+        self._progress = ""
         self._told: set[str] = set()
         self._troubles: set[str] = set()
         self._last_failure = 0
@@ -94,7 +95,7 @@ class PrometheusSource:
     @property
     def problem(self) -> str:
         """Why it brings nothing new now, in words; empty while all is well."""
-        return self._problem
+        return self._problem or self._progress
 
     def resume(self, time_unix_nano: int) -> None:
         """Before `run`: the newest time that the log has of this source; reading goes on behind it."""
@@ -109,7 +110,7 @@ class PrometheusSource:
             while not self._stopped.is_set():
                 try:
                     pause = self._step(api, catalogue, submit, clock)
-                except RetryableError as error:
+                except ForeshockError as error:
                     pause = self._failed(error, clock)
                 else:
                     self._went_well(api, clock)
@@ -162,7 +163,7 @@ class PrometheusSource:
         try:
             catalogue.learn_intervals(api.now_unix_nano() / 1e9)
             catalogue.discover(api.now_unix_nano() / 1e9, 0.0)
-        except RetryableError as error:
+        except ForeshockError as error:
             self._failed(error, clock)
 
     def _plan_look(self, api: Api) -> None:
@@ -175,7 +176,8 @@ class PrometheusSource:
         last = int((now - self._offset) // step)
         behind = last + 1 - reader.next_row
         longest = round(max(self._options.backfill, _LEAST_GAP_SECONDS) / step)
-        if behind > longest + 1:
+        # While the past is being read, time goes on: that is no gap.
+        if behind > longest + max(longest // 4, round(_CLOCK_SET_SECONDS / step)):
             DROPPED.labels("prometheus_gap").inc(behind - longest)
             self._say(f"nothing was read for {behind * step:.0f} s, longer than backfill: the older part is left out")
             reader.skip_to(last + 1 - longest)
@@ -185,6 +187,9 @@ class PrometheusSource:
             return max(0.0, reader.next_row * step + self._offset - api.now_unix_nano() / 1e9)
         for payload in reader.read(last):
             self._bring(submit, clock, Record(self._environment, self.name, ARROW, clock.now_unix_nano(), payload))
+        left = (last + 1 - reader.next_row) * step
+        reached = rfc3339(round(reader.next_row * step * 1e9))
+        self._progress = f"source {self.name}: the past is being read, up to {reached} so far" if left > 60 else ""
         return 0.0
 
     def _clock_went_back(self, reader: Reader, api: Api, last: int) -> float:
@@ -221,7 +226,7 @@ class PrometheusSource:
 
     # -- trouble -------------------------------------------------------------------------------------------------
 
-    def _failed(self, error: RetryableError, clock: Clock) -> float:
+    def _failed(self, error: ForeshockError, clock: Clock) -> float:
         """Count and say it; seconds until the next try."""
         ERRORS.labels(f"source:{self.name}").inc()
         self._failures += 1
