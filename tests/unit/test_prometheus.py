@@ -293,6 +293,31 @@ def test_a_constant_that_begins_to_move_is_taken_up_and_new_series_too() -> None
     assert moves < by["late_total", "a:80"] < moves + 330
 
 
+def test_constants_that_come_go_and_move_again_and_again() -> None:
+    """Copies of gauges that rest for a while: nothing is forgotten wrongly, and nothing ends the source."""
+
+    def pool(at: int) -> Values:
+        def values(t: float) -> float | None:
+            age = t - START
+            if age < 0:
+                return 5.0
+            return None if (age // 700 + at) % 3 == 0 else 5.0 + (at == 1 and age // 900 % 4 == 3)
+
+        return values
+
+    copies = {label_set("pool_size", service="cart", instance=f"i{at}"): pool(at) for at in range(4)}
+    lone = {label_set("lone", service=f"s{at}"): pool(at) for at in range(4)}
+    with running(shop() | copies | lone, TYPES | {"pool_size": "gauge", "lone": "gauge"}) as run:
+        run.until(lambda: run.clock.now > (START + 9000) * NANO, 20_000)
+    times = run.times("up")
+    assert times == [START - 10 + 10 * at for at in range(len(times))]
+    assert times[-1] >= START + 8990
+    assert {one for one in run.values("lone") if not math.isnan(one)} == {5.0, 6.0}
+    pools = [one for one in run.values("pool_size") if not math.isnan(one)]
+    assert min(pools) == 5.0
+    assert 5.0 < max(pools) <= 5.5, "a mean of two or three copies"
+
+
 def test_too_many_series_are_bounded_and_said(caplog: pytest.LogCaptureFixture) -> None:
     many = {label_set("sizes", service="cart", id=str(at)): (lambda t, at=at: t // 10 % 7 + at) for at in range(40)}
     with running(shop() | many, max_series=20) as run:

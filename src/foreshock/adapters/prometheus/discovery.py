@@ -73,7 +73,7 @@ class Catalogue:
         self.step_seconds = options.every or USUAL_SECONDS
         self._intervals: dict[tuple[str, str], float] = {}
         self._still: dict[bytes, _Still] = {}
-        self._still_groups: dict[Group, list[bytes]] = {}
+        self._still_groups: dict[Group, set[bytes]] = {}
         self._look = 0
         self._metrics = Metrics(api, options, self._say)
         self._kinds: dict[Metric, Kind] = {}
@@ -119,7 +119,8 @@ class Catalogue:
             asks = list(pack({name: n for name, n in found.items() if self._is_open(name, watched)}, GLANCE_POINTS))
         survey = self._survey(asks, now, past_seconds)
         self._judge(survey, self.first_unix is not None and now - self.first_unix >= _DAY)
-        self._forget()
+        for key in [key for key, one in self._still.items() if one.look < self._look - _LOOKS_KEPT]:
+            self._wake(key)  # it is gone
         strides = {key: self._stride(dict(raw.identity[1:])) for key, raw in self.raws.items()}
         changed = {key: replace(self.raws[key], stride=n) for key, n in strides.items() if n != self.raws[key].stride}
         if changed:
@@ -146,11 +147,10 @@ class Catalogue:
         still = self._still.get(key)
         if still is not None:
             still.look = self._look
-            keys = self._still_groups[still.raw.group]
+            keys = sorted(self._still_groups[still.raw.group])
             if (values == still.value).all() or not self._has_room(len(keys)):
                 return False
-            del self._still_groups[still.raw.group]
-            self._watch({one: self._still.pop(one).raw for one in keys})
+            self._watch({one: self._wake(one).raw for one in keys})
             return True
         try:
             labels = labels_of(metric)
@@ -251,9 +251,8 @@ class Catalogue:
             if raw is not None and key not in self.raws:
                 groups.setdefault(raw.group, []).append((key, raw, one))
         for group, members in groups.items():
-            for key, _, _ in members:
-                self._still.pop(key, None)
-            self._still_groups.pop(group, None)
+            for key in {*self._still_groups.get(group, ()), *(key for key, _, _ in members)} & self._still.keys():
+                self._wake(key)
             asked = any(one.ask.number >= 0 for _, _, one in members)
             for key, raw, one in members:
                 if asked or any(_moves(raw, one) for _, raw, one in members):
@@ -308,15 +307,18 @@ class Catalogue:
         self.version += 1
 
     def _rest(self, key: bytes, raw: Raw, value: float) -> None:
+        """Remember a series that does not move."""
         self._still[key] = _Still(raw, value, self._look)
-        self._still_groups.setdefault(raw.group, []).append(key)
+        self._still_groups.setdefault(raw.group, set()).add(key)
 
-    def _forget(self) -> None:
-        """Let go of what was still and has not been seen for some looks."""
-        for key in [key for key, one in self._still.items() if one.look < self._look - _LOOKS_KEPT]:
-            keys = self._still_groups[self._still.pop(key).raw.group]
-            keys.remove(key)
-        self._still_groups = {group: keys for group, keys in self._still_groups.items() if keys}
+    def _wake(self, key: bytes) -> _Still:
+        """Take one out of what does not move."""
+        still = self._still.pop(key)
+        keys = self._still_groups[still.raw.group]
+        keys.remove(key)
+        if not keys:
+            del self._still_groups[still.raw.group]
+        return still
 
     def _has_room(self, count: int) -> bool:
         """Whether so many more may be watched: series that come and go, such as those of pods, may double them."""

@@ -41,7 +41,10 @@ class PrometheusOptions(Options):
         Field(default=[], description="PromQL, each as text or with its own settings; none: discovery.")
     )
     include: list[str] = Field(default=["*"], description="Globs of the metrics to look at in discovery.")
-    exclude: list[str] = Field(default=[], description="Globs of metrics to leave out of that.")
+    exclude: list[str] = Field(
+        default=["go_gc_*", "go_memstats_*", "go_sched_*", "python_gc_*", "promhttp_*", "prometheus_*"],
+        description="Globs of metrics to leave out of that; by default how runtimes and Prometheus itself keep house.",
+    )
     backfill: Annotated[Seconds, Field(ge=0)] = Field(
         default=7 * 86400.0, description="How much of the past to read first, as far as Prometheus has it."
     )
