@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import subprocess
@@ -306,7 +305,9 @@ http:
 """
 
 
-def test_a_fault_is_found_within_15_seconds_and_resolves(fresh: Prometheus, exporter: Exporter, tmp_path: Path) -> None:
+def test_a_fault_is_found_within_15_seconds_and_resolves(
+    fresh: Prometheus, exporter: Exporter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wait_until(lambda: len(fresh.query('count_over_time(up{job="shop"}[5m]) > 40')) == 1, "it does not scrape", 60)
     config = tmp_path / "foreshock.yaml"
     config.write_text(FIVE_LINES.format(url=fresh.url))
