@@ -308,7 +308,7 @@ http:
 def test_a_fault_is_found_within_15_seconds_and_resolves(
     fresh: Prometheus, exporter: Exporter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wait_until(lambda: len(fresh.query('count_over_time(up{job="shop"}[5m]) > 40')) == 1, "it does not scrape", 60)
+    wait_until(lambda: len(fresh.query('count_over_time(up{job="shop"}[5m]) > 32')) == 1, "it does not scrape", 60)
     config = tmp_path / "foreshock.yaml"
     config.write_text(FIVE_LINES.format(url=fresh.url))
     app = App(load([config], environ={}, overrides={"data_dir": str(tmp_path / "data")}))
