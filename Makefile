@@ -7,10 +7,10 @@ STAMP := $(VENV)/.setup-stamp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test lint bench verify clean help
+.PHONY: setup run test test-services lint bench verify clean help
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything that run, test and lint need
 
@@ -26,7 +26,10 @@ run: setup ## watch this machine (ARGS="…" passes arguments on)
 	@$(BIN)/foreshock run $(ARGS)
 
 test: setup ## run the tests
-	@$(BIN)/python -m pytest -n 2 --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not services" --durations=15 $(ARGS)
+
+test-services: setup ## run the tests against real servers (scripts/services.sh install)
+	@$(BIN)/python -m pytest -m services --durations=5 $(ARGS)
 
 lint: setup ## check style, types and layers
 	@$(BIN)/ruff check .

@@ -29,6 +29,7 @@ from foreshock.runtime.views import Views
 from foreshock.runtime.warm import warm
 from foreshock.telemetry import BUDGET_ACHIEVED, ENTITIES, ERRORS, SECONDS_SILENT, SERIES
 from foreshock.types import Alert, Decoded, Record
+from foreshock.types.record import WATERMARK
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,9 @@ class App:
         # Compiling keeps a core busy, which must not be the first thing that is learnt of this machine.
         with self._warming, suppress(ForeshockError):
             warm(self.config)
+        resume = getattr(source, "resume", None)
+        if resume is not None and (newest := self.engine.ticker.newest(source.name)) is not None:
+            resume(newest)
         try:
             source.run(self._submit, self.clock)
         except Exception as error:
@@ -146,6 +150,9 @@ class App:
             logger.exception("source %s has ended", source.name)
 
     def _submit(self, record: Record) -> None:
+        if record.content_type == WATERMARK:
+            self.engine.submit(record)
+            return
         samples = self.engine.decode(record)
         self.engine.submit(record, samples)
         self.on_reading(samples)
@@ -194,7 +201,10 @@ class App:
         ready = engine.ready.is_set()
         problems = [] if ready else ["starting: the log is being read"]
         problems += [one for one in (engine.failed or engine.writer.trouble, *self.ended.values()) if one]
+        problems += [one for source in self.sources if (one := getattr(source, "problem", ""))]
         own = own_sources(self.config)
+        # Some find out only when they run how often there is something to read.
+        own |= {one.name: every for one in self.sources if one.name in own and (every := _every(one))}
         if not own or not ready:
             return Health(0, LEAST_STEP_SECONDS, tuple(problems))
         step = self.config.stream.step if isinstance(self.config.stream.step, float) else 0.0
@@ -273,7 +283,12 @@ class App:
 def own_sources(config: Config) -> dict[str, float]:
     """Sources that read by themselves and are never late, and the seconds between two of their readings."""
     own = (one for one in config.sources if getattr(plugins.find("source", one.type), _NEVER_LATE, None) == 0)
-    return {source.name: float(getattr(source.options, "every", 1.0)) for source in own}
+    return {source.name: float(getattr(source.options, "every", 1.0) or LEAST_STEP_SECONDS) for source in own}
+
+
+def _every(source: Source) -> float:
+    """Seconds between two readings of a running source, 0 where it does not say."""
+    return float(getattr(source, "every_seconds", 0.0))
 
 
 def build_sinks(config: Config, clock: Clock) -> Iterator[Sink]:

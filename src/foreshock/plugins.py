@@ -28,6 +28,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "files": "foreshock.adapters.files:FilesSource",
         "host": "foreshock.adapters.host:HostSource",
         "http": "foreshock.adapters.http:HttpSource",
+        "prometheus": "foreshock.adapters.prometheus.source:PrometheusSource",
         "shop": "foreshock.shop.source:ShopSource",
     },
     "sink": {

@@ -109,7 +109,12 @@ Submit = Callable[[Record], None]
 
 
 class Source(Protocol):
-    """Brings telemetry from one outside system as records."""
+    """Brings telemetry from one outside system as records.
+
+    Beside what stands here it may have `resume(time_unix_nano)`, called before `run` with the newest time that the log
+    has of it; `problem`, why it brings nothing new now, in words; and `every_seconds` between two readings. It may
+    submit a watermark record before its past: what is older is history then, which notifies nobody.
+    """
 
     name: str
     lateness_seconds: float

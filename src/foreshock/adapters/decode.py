@@ -20,6 +20,10 @@ from foreshock.types import Decoded, Kind, Labels, Record, Samples, Series
 from foreshock.types.record import ARROW, CALLS, JSON, NDJSON
 
 _HEADER = b"foreshock"
+_ZSTD = bytes.fromhex("28b52ffd")
+"""What a packed payload begins with."""
+_LARGE = 32 << 10
+"""Headers from this size on are those of thousands of series: few are kept."""
 
 
 class _Header(msgspec.Struct, omit_defaults=True):
@@ -65,15 +69,16 @@ def encode_table(table: Any, plan: Plan, entity_default: Labels) -> bytes:
     return _stream(table, _Header(plan=plan, entity=entity_default))
 
 
-def encode_samples(samples: Samples) -> bytes:
-    """Arrow stream of samples and their series; what was dropped before is not in it."""
+def encode_samples(samples: Samples, pack: bool = False) -> bytes:
+    """Arrow stream of samples and their series, packed (zstd) where asked; what was dropped before is not in it."""
     import pyarrow as pa
 
     series = [(one.name, one.entity, one.attributes, one.unit, one.kind) for one in samples.series]
     columns = {"index": samples.index, "time": samples.time_unix_nano, "value": samples.value}
     if samples.event_id.any():
         columns["id"] = samples.event_id
-    return _stream(pa.table(columns), _Header(series=series))
+    payload = _stream(pa.table(columns), _Header(series=series))
+    return bytes(pa.compress(payload, codec="zstd", asbytes=True)) if pack else payload
 
 
 def decode_arrow(payload: bytes, options: MappingOptions, entity_default: Labels = ()) -> Samples:
@@ -86,8 +91,11 @@ def decode_arrow(payload: bytes, options: MappingOptions, entity_default: Labels
     from foreshock.adapters.decode_table import decode_planned, decode_table
 
     try:
+        if payload.startswith(_ZSTD):
+            payload = pa.CompressedInputStream(pa.BufferReader(payload), "zstd").read()
         table = pa.ipc.open_stream(payload).read_all()
-        header = _header((table.schema.metadata or {}).get(_HEADER, b"{}"))
+        data = (table.schema.metadata or {}).get(_HEADER, b"{}")
+        header = _header(data) if len(data) < _LARGE else _large_header(data)
     except (pa.ArrowException, OSError, msgspec.MsgspecError) as error:
         raise BadInputError("bad_arrow", f"the Arrow stream cannot be read: {error}") from error
     if header.plan is not None:
@@ -96,7 +104,7 @@ def decode_arrow(payload: bytes, options: MappingOptions, entity_default: Labels
         return decode_table(table, options, entity_default)
     ids = table["id"].to_numpy() if "id" in table.column_names else np.zeros(table.num_rows, np.uint64)
     return Samples(
-        [Series(*fields) for fields in header.series],
+        _series_of(data),
         table["index"].to_numpy(), table["time"].to_numpy(), table["value"].to_numpy(), ids, {},
     )  # fmt: skip
 
@@ -115,3 +123,15 @@ def _stream(table: Any, header: _Header) -> bytes:
 @lru_cache(maxsize=256)
 def _header(data: bytes) -> _Header:
     return msgspec.json.decode(data, type=_Header)
+
+
+@lru_cache(maxsize=2)
+def _large_header(data: bytes) -> _Header:
+    return msgspec.json.decode(data, type=_Header)
+
+
+@lru_cache(maxsize=4)
+def _series_of(data: bytes) -> tuple[Series, ...]:
+    # The same tuple for the same header: whoever has looked its series up knows it again.
+    header = _header(data) if len(data) < _LARGE else _large_header(data)
+    return tuple(Series(*fields) for fields in header.series or ())

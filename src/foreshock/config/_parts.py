@@ -105,8 +105,8 @@ class Source(Part):
 
     lateness: Annotated[Seconds, Field(ge=0)] = Field(
         default=DEFAULT_LATENESS_SECONDS,
-        description="How long after newer samples an older one may still come; by default 0 for `host`, which is never "
-        "late, and 2 s for `calls`.",
+        description="How long after newer samples an older one may still come; by default 0 for `host`, `prometheus` "
+        "and `shop`, which are never late, and 2 s for `calls`.",
     )
     max_skew: Annotated[Seconds, Field(ge=0)] = Field(
         default=60.0,

@@ -27,7 +27,7 @@ from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.recovery import Origin, Reader, find_origin, numerics_change, task_of
 from foreshock.runtime.snapshot import SnapshotStore
-from foreshock.runtime.task import Outputs, Task, Watermark, about, encode_json, newest
+from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.runtime.writer import Forget, Writer
@@ -128,6 +128,8 @@ class Embedded:
             samples = self.decode(record)
         with self._lock:
             end = self._append(record, samples)
+            if record.content_type == records.WATERMARK:
+                self.ticker.watermark = max(self.ticker.watermark, decode_watermark(record.payload))
         self._sync(end)
         if samples is None:
             return 0

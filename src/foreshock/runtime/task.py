@@ -52,6 +52,11 @@ _watermark = msgspec.json.Decoder(Watermark)
 encode_json = msgspec.json.Encoder().encode
 
 
+def decode_watermark(payload: bytes) -> int:
+    """The time that a watermark record speaks of (Unix ns)."""
+    return _watermark.decode(payload).w
+
+
 @dataclass(slots=True)
 class Outputs:
     """What one record brought about: rows with verdicts, decided alerts, controls taken."""
@@ -105,7 +110,7 @@ class Task:
     def _take(self, record: Record, samples: Decoded | None, out: Outputs) -> None:
         kind = record.content_type
         if kind == WATERMARK:
-            self._on_watermark(_watermark.decode(record.payload).w, out)
+            self._on_watermark(decode_watermark(record.payload), out)
         elif kind == CONFIG:
             out.alerts += self.use(parse_resolved(record.payload))
         elif kind == CONTROL:

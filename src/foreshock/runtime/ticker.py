@@ -67,6 +67,11 @@ class Ticker:
         self.watermark = mark
         return mark
 
+    def newest(self, source: str) -> int | None:
+        """The largest event time that a source has brought; None before the first."""
+        seen = self._seen.get(source)
+        return None if seen is None else seen.largest
+
     def lateness(self, source: str) -> int:
         """The lateness of a source in nanoseconds."""
         return self.lateness_nano.get(source, self.default_lateness_nano)
