@@ -7,7 +7,7 @@ STAMP := $(VENV)/.setup-stamp
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test test-services lint bench verify clean help
+.PHONY: setup run watch test test-services lint bench verify clean help
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,10 +19,13 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m foreshock.runtime.warm
+	@$(BIN)/python -m foreshock.runtime.warm & $(BIN)/python -m foreshock.shop && wait
 	@touch $@
 
-run: setup ## watch this machine (ARGS="…" passes arguments on)
+run: setup ## the demo: a shop breaks, and is watched (ARGS="…" passes arguments on)
+	@$(BIN)/foreshock demo $(ARGS)
+
+watch: setup ## watch this machine (ARGS="…" passes arguments on)
 	@$(BIN)/foreshock run $(ARGS)
 
 test: setup ## run the tests

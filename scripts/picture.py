@@ -1,4 +1,4 @@
-"""Draws docs/img/terminal.svg: the real live view, run on made-up telemetry of a host with a fault."""
+"""Draws the pictures in docs/img: the real live views, of a made-up host with a fault and of the simulated shop."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from rich.terminal_theme import TerminalTheme
 
 from foreshock.adapters.decode import decode
 from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
+from foreshock.bench.play import play
 from foreshock.cli.live import Recent, Screen, Standing
+from foreshock.cli.live_shop import Breakage, ShopScreen
 from foreshock.config import Config, load
-from foreshock.runtime.task import Task, Watermark, encode_json
+from foreshock.demo import sentence
+from foreshock.runtime.task import Outputs, Task, Watermark, encode_json
 from foreshock.runtime.views import Views
+from foreshock.shop.faults import Fault
+from foreshock.shop.judge import judge
+from foreshock.shop.settings import Settings
 from foreshock.types import Record
 from foreshock.types.record import WATERMARK
 
 START = 1_767_264_000_000_000_000
 SECOND = 1_000_000_000
 QUIET, FAULT = 600, 36
+PAST, BROKEN = 3600, 35
 WIDTH, HEIGHT = 110, 24
 
 THEME = TerminalTheme(
@@ -82,15 +89,38 @@ def screen(config: Config) -> Screen:
     return Screen(views, recent, lambda: Standing(now, START, "http://127.0.0.1:8080"), lambda episode: None)
 
 
-def main(path: str = "docs/img/terminal.svg") -> None:
-    """Write the picture."""
+def demo() -> Screen:
+    """The demo half a minute after something broke."""
+    views, fault = Views(), Fault("error_spike", "recommend", "large", PAST)
+
+    def see(outputs: Outputs, task: Task) -> None:
+        for columns in outputs.columns:
+            views.feed(columns.rows, columns.verdicts, task.pipeline.registry)
+        views.feed_alerts(outputs.alerts)
+
+    played = play(Settings(seed=3), START, PAST + BROKEN, [fault], see=see)
+    found, _ = judge(played.truths, played.alerts.values(), played.decided)
+    now, since = START + (PAST + BROKEN) * SECOND, found[0].truth.since_unix_nano
+    broken = Breakage("error spike in recommend", since, sentence(found[0]))
+    standing = Standing(now, START + (PAST - 20) * SECOND, "http://127.0.0.1:8080")
+    return ShopScreen(views, Recent(), lambda: standing, lambda episode: None, lambda: [broken])
+
+
+def draw(shown: Screen, title: str, path: Path) -> None:
+    """Write a picture of a view."""
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=io.StringIO(), force_terminal=True, highlight=False)
-    console.print(screen(load([], preset="host", environ={})))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    console.print(shown)
+    path.parent.mkdir(parents=True, exist_ok=True)
     # The theme belongs to the picture; the terminal's own is used in a terminal.
-    svg = console.export_svg(title="foreshock run", theme=THEME, unique_id="foreshock")
+    svg = console.export_svg(title=title, theme=THEME, unique_id="foreshock")
     # A picture asks nobody for a font.
-    Path(path).write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
+    path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL))
+
+
+def main(folder: str = "docs/img") -> None:
+    """Write the pictures."""
+    draw(screen(load([], preset="host", environ={})), "foreshock run", Path(folder) / "terminal.svg")
+    draw(demo(), "foreshock demo", Path(folder) / "demo.svg")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
-from foreshock.adapters.decode import decode
 from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.config import Config, load
 from foreshock.runtime.task import Outputs, Task, Watermark, encode_json
 from foreshock.shop.faults import Fault, Truth
 from foreshock.shop.settings import Settings
 from foreshock.shop.shop import Shop
-from foreshock.types import Alert, Record
+from foreshock.types import Alert, Decoded, Record
 from foreshock.types.record import CALLS, WATERMARK
 
 NANO = 1_000_000_000
@@ -54,30 +53,26 @@ def play(
     seconds: int,
     faults: Iterable[Fault] = (),
     config: Config | None = None,
-    progress: Callable[[int], None] = lambda seconds: None,
+    see: Callable[[Outputs, Task], None] = lambda outputs, task: None,
 ) -> Played:
-    """Play a shop for so many seconds and judge it; `progress(seconds)` tells how far it has come."""
-    shop, task, out = Shop(shop_settings, start_unix_nano, faults), Task(config or settings()), Played()
-    mapping = task.config.mapping
+    """Play a shop for so many seconds and judge it; `see` is shown all that comes out of it."""
+    shop, task, out = Shop(shop_settings, start_unix_nano, faults), Task(config or settings(), bands=True), Played()
+
+    def judge(content_type: str, payload: bytes, decoded: Decoded | None = None) -> None:
+        outputs = task.process(Record("default", SOURCE, content_type, shop.now_unix_nano, payload), decoded)
+        for alert in outputs.alerts:
+            out.alerts[alert.episode] = alert
+            out.decided.setdefault(alert.episode, alert.decided_unix_nano)
+        out.rows += sum(len(columns.rows) for columns in outputs.columns)
+        see(outputs, task)
+
     while (done := (shop.now_unix_nano - shop.start_unix_nano) // NANO) < seconds:
         telemetry = shop.advance(min(SLICE_SECONDS, seconds - done))
-        now = shop.now_unix_nano
         out.calls += len(telemetry.calls)
-        records = [(Record("default", SOURCE, CALLS, now, b""), telemetry.calls)] if len(telemetry.calls) else []
-        for record, decoded in records:
-            _note(out, task.process(record, decoded))
+        if len(telemetry.calls):
+            judge(CALLS, b"", telemetry.calls)
         if telemetry.readings:
-            record = Record("default", SOURCE, METRICS, now, encode_metrics(telemetry.readings))
-            _note(out, task.process(record, decode(record, mapping)))
-        # A call that began in these seconds may end in the next: what ended in them is all here.
-        _note(out, task.process(Record("default", SOURCE, WATERMARK, now, encode_json(Watermark(now)))))
-        progress(int(done))
+            judge(METRICS, encode_metrics(telemetry.readings))
+        judge(WATERMARK, encode_json(Watermark(shop.now_unix_nano)))
     out.truths = shop.truths
     return out
-
-
-def _note(out: Played, outputs: Outputs) -> None:
-    for alert in outputs.alerts:
-        out.alerts[alert.episode] = alert
-        out.decided.setdefault(alert.episode, alert.decided_unix_nano)
-    out.rows += sum(len(columns.rows) for columns in outputs.columns)

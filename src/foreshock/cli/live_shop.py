@@ -96,7 +96,9 @@ class ShopScreen(Screen):
         for kind, worst, service, parts in rows[: max(1, room - len(host))]:
             mark, style = MARKS[kind]
             cells = _cells(parts, wide)
-            tail = Text(_bars(parts.get(LATENCY) if worst is None else worst, bars), style if worst is not None else "")
+            tail = Text(
+                _bars(parts.get(LATENCY) if worst is None else worst, bars), style if worst is not None else "dim"
+            )
             table.add_row(Text(mark, style), Text(service, style if worst is not None else ""), *cells, tail)
         if host:
             table.add_row(*_host_row(host, len(columns), bars))
@@ -149,5 +151,5 @@ def _host_row(host: dict[str, SeriesView], columns: int, bars: int) -> list[Text
     cells[-2 if columns > 4 else -1] = _cell(cpu, "%")
     if columns > 4:
         cells[-1] = _cell(memory, "%")
-    tail = Text(_bars(cpu if worst is None else worst, bars), style if worst is not None else "")
+    tail = Text(_bars(cpu if worst is None else worst, bars), style if worst is not None else "dim")
     return [Text(mark, style), Text("this host", style if worst is not None else ""), *cells, tail]
