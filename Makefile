@@ -19,7 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	@echo "setting up $(VENV) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m foreshock.runtime.warm & $(BIN)/python -m foreshock.shop && wait
+	@$(BIN)/python -m foreshock.runtime.warm
+	@$(BIN)/python -m foreshock.shop
 	@touch $@
 
 run: setup ## the demo: a shop breaks, and is watched (ARGS="…" passes arguments on)

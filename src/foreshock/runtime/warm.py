@@ -70,4 +70,5 @@ def warm(config: Config, rows: int = 80) -> Task:
 
 
 if __name__ == "__main__":
-    warm(load([], preset="host", environ={}))
+    for preset in ("host", "demo"):
+        warm(load([], preset=preset, environ={}))
