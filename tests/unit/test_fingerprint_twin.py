@@ -86,6 +86,10 @@ def ln(x: float) -> float:
     return e * 0.6931471805599453 + 2.0 * total
 
 
+def deviance(x: int, mu: float) -> float:
+    return (x * ln(x / mu) if x else 0.0) - (x - mu)
+
+
 @dataclass
 class Rate:
     """What a series has now: the mean of its last windows if they are not like what was before, else that."""
@@ -102,12 +106,14 @@ class Rate:
         if self.windows < 20:
             return count
         spread = max(self.scatter / self.windows, 1.0)
-        for k in (1, 2, 3, 4, 6, 12):
-            if k > len(self.last):
-                break
-            x, mu = sum(self.last[-k:]), (self.events + 0.5) / self.windows * k
-            deviance = (x * ln(x / mu) if x else 0.0) - (x - mu)
-            if deviance > 18.0 * spread * (1.0 + k / self.windows):
+        limit, usual = 18.0 * spread, (self.events + 0.5) / self.windows
+        horizons = [k for k in (1, 2, 3, 4, 6, 12) if k <= len(self.last)]
+        for i, k in enumerate(horizons):
+            x = sum(self.last[-k:])
+            if deviance(x, usual * k) > limit * (1.0 + k / self.windows):
+                newest = [deviance(sum(self.last[-h:]), max(x / k * h, 0.5)) for h in horizons[:i]]
+                if any(one > limit / 3.0 for one in newest):
+                    break
                 return x / k
         return self.events / self.windows
 

@@ -65,8 +65,8 @@ _NAMES: dict[int, tuple[str, str, Labels]] = {
 _EDGE_MIX = ("calls.edge_mix.distance", "1", ())
 
 LEAST_CHANGES = {
-    "calls.rate": 1.0,
-    "calls.endpoint.rate": 1.0,
+    "calls.rate": 0.5,
+    "calls.endpoint.rate": 0.5,
     "calls.*_ratio*": 0.05,
     "calls.*.distance": 0.1,
     "calls.new_endpoints": 5.0,

@@ -58,8 +58,24 @@ def steady_rate(past: Any, last: Any, seen: Int, count: Int) -> float:
             windows += 1
         # The past is itself an estimate, the less sure the fewer windows it has.
         if deviates(np.float64(events), usual * windows, limit * (1.0 + windows / past[1])):
+            if _is_over(last, seen, h, events / windows, limit / 3.0):
+                break
             return events / windows
     return past[0] / past[1]
+
+
+@inner
+def _is_over(last: Any, seen: Int, horizon: Int, rate: float, limit: float) -> Flag:
+    """Whether what contradicts the past lies behind: the newest windows, which do not, are unlike all of them too."""
+    events, windows = np.int64(0), 0
+    for h in range(horizon):
+        while windows < HORIZONS[h]:
+            events += last[(seen - windows) % LAST]
+            windows += 1
+        # What has none at all is unlike anything else; of half a call a horizon it cannot be said.
+        if deviates(np.float64(events), max(rate * windows, 0.5), limit):
+            return True
+    return False
 
 
 @inner
