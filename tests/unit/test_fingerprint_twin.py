@@ -120,11 +120,13 @@ class Rate:
     def learn(self, count: int) -> None:
         learnt, scatter = float(count), 1.0
         if self.events > 0:
-            mean = self.events / self.windows
+            mean, spread = self.events / self.windows, max(self.scatter / self.windows, 1.0)
             if self.windows >= 20:
-                reach = 3.0 * math.sqrt(mean * max(self.scatter / self.windows, 1.0)) + 1.0
+                reach = 3.0 * math.sqrt(mean * spread) + 1.0
                 learnt = min(max(learnt, mean - reach), mean + reach)
             scatter = (learnt - mean) * (learnt - mean) / mean
+            if self.windows >= 20:
+                scatter = min(scatter, 4.0 * (spread + 1.0 / mean))
         self.events = self.events * 0.994 + learnt
         self.windows = self.windows * 0.994 + 1.0
         self.scatter = self.scatter * 0.994 + scatter

@@ -32,6 +32,9 @@ KEPT = 0.994
 CLIPPED = 3.0
 """Standard deviations, and an event, by which a window may differ from the past that learns it."""
 
+SCATTER_CLIPPED = 4.0
+"""A window's scatter counts up to so many times the usual one: a surge must not make everything look like noise."""
+
 
 @inner
 def steady_rate(past: Any, last: Any, seen: Int, count: Int) -> float:
@@ -93,11 +96,13 @@ def _learn(past: Any, count: Int) -> None:
     """Add a window to the past, as if it lay near it: what changes does not become the past at once."""
     learnt, scatter = np.float64(count), 1.0
     if past[0] > 0.0:
-        mean = past[0] / past[1]
+        mean, spread = past[0] / past[1], max(past[2] / past[1], 1.0)
+        most = np.inf
         if past[1] >= KNOWN:
-            reach = CLIPPED * np.sqrt(mean * max(past[2] / past[1], 1.0)) + 1.0
+            reach = CLIPPED * np.sqrt(mean * spread) + 1.0
             learnt = min(max(learnt, mean - reach), mean + reach)
-        scatter = (learnt - mean) * (learnt - mean) / mean
+            most = SCATTER_CLIPPED * (spread + 1.0 / mean)
+        scatter = min((learnt - mean) * (learnt - mean) / mean, most)
     past[0] = past[0] * KEPT + learnt
     past[1] = past[1] * KEPT + 1.0
     past[2] = past[2] * KEPT + scatter
