@@ -73,6 +73,65 @@ def quantile(seconds: list[float], q: float) -> float:
     return float(BOUNDS[bucket] * (2 / (1 + (1 + ACCURACY) / (1 - ACCURACY)))) if bucket else 1e-6
 
 
+def ln(x: float) -> float:
+    """Natural logarithm as the project has it, by the series of artanh."""
+    m, e = math.frexp(x)
+    if m < 0.7071067811865476:
+        m, e = 2.0 * m, e - 1
+    z = (m - 1.0) / (m + 1.0)
+    term, total = z, 0.0
+    for k in range(1, 27, 2):
+        total += term / k
+        term *= z * z
+    return e * 0.6931471805599453 + 2.0 * total
+
+
+def deviance(x: int, mu: float) -> float:
+    return (x * ln(x / mu) if x else 0.0) - (x - mu)
+
+
+@dataclass
+class Rate:
+    """What a series has now: the mean of its last windows if they are not like what was before, else that."""
+
+    last: list[int] = field(default_factory=list)
+    events: float = 0.0
+    windows: float = 0.0
+    scatter: float = 0.0
+
+    def take(self, count: int) -> float:
+        if len(self.last) == 12:
+            self.learn(self.last.pop(0))
+        self.last.append(count)
+        if self.windows < 20:
+            return count
+        spread = max(self.scatter / self.windows, 1.0)
+        limit, usual = 18.0 * spread, (self.events + 0.5) / self.windows
+        horizons = [k for k in (1, 2, 3, 4, 6, 12) if k <= len(self.last)]
+        for i, k in enumerate(horizons):
+            x = sum(self.last[-k:])
+            if deviance(x, usual * k) > limit * (1.0 + k / self.windows):
+                newest = [deviance(sum(self.last[-h:]), max(x / k * h, 0.5)) for h in horizons[:i]]
+                if any(one > limit / 3.0 for one in newest):
+                    break
+                return x / k
+        return self.events / self.windows
+
+    def learn(self, count: int) -> None:
+        learnt, scatter = float(count), 1.0
+        if self.events > 0:
+            mean, spread = self.events / self.windows, max(self.scatter / self.windows, 1.0)
+            if self.windows >= 20:
+                reach = 3.0 * math.sqrt(mean * spread) + 1.0
+                learnt = min(max(learnt, mean - reach), mean + reach)
+            scatter = (learnt - mean) * (learnt - mean) / mean
+            if self.windows >= 20:
+                scatter = min(scatter, 4.0 * (spread + 1.0 / mean))
+        self.events = self.events * 0.994 + learnt
+        self.windows = self.windows * 0.994 + 1.0
+        self.scatter = self.scatter * 0.994 + scatter
+
+
 @dataclass
 class Window:
     calls: list[Call] = field(default_factory=list)
@@ -104,6 +163,8 @@ class Entity:
     places: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     before: dict[int, str] = field(default_factory=dict)
     moving: set[int] = field(default_factory=set)
+    rate: Rate = field(default_factory=Rate)
+    endpoint_rates: dict[int, Rate] = field(default_factory=lambda: defaultdict(Rate))
     age: int = 0
     often: Frequencies = field(default_factory=Frequencies)
     names: int = 0
@@ -244,6 +305,8 @@ class Twin:
                 self.give(e, Window())
             else:
                 e.past = []
+                for rate in (e.rate, *e.endpoint_rates.values()):
+                    rate.last = []
                 e.end = int(min([clock // self.step * self.step if clock < math.inf else math.inf, *e.open]))
 
     def put(self, e: Entity, feature: str, value: float) -> None:
@@ -254,7 +317,7 @@ class Twin:
 
     def give(self, e: Entity, w: Window) -> None:
         e.past.append(w)
-        self.put(e, "calls.rate", len(w.calls) / (self.step / 1e9))
+        self.put(e, "calls.rate", e.rate.take(len(w.calls)) / (self.step / 1e9))
         self.give_ratios(e)
         self.give_quantiles(e)
         if e.kind == "service":
@@ -301,14 +364,19 @@ class Twin:
                 self.put(e, f"calls.duration.{name}", quantile(seconds, q) if len(seconds) >= least else NAN)
 
     def give_endpoints(self, e: Entity, w: Window) -> None:
-        others = w.shares.count(16)
+        def rate(k: int) -> float:
+            return e.endpoint_rates[k].take(w.shares.count(k)) / (self.step / 1e9)
+
         name = 'calls.endpoint.rate{endpoint="others"}'
-        self.put(e, name, others / (self.step / 1e9) if others or name in e.known else NAN)
+        if 16 in w.shares or name in e.known:
+            self.put(e, name, rate(16))
         for k, (name, _, since) in sorted(e.places.items()):
             assert e.end is not None
+            if e.end == since:
+                e.endpoint_rates.pop(k, None)
             shown = name if e.end >= since else e.before.get(k)
             if shown:
-                self.put(e, f'calls.endpoint.rate{{endpoint="{shown}"}}', w.shares.count(k) / (self.step / 1e9))
+                self.put(e, f'calls.endpoint.rate{{endpoint="{shown}"}}', rate(k))
             if e.end >= since and k in e.moving:
                 e.moving.remove(k)
                 for mix in (e.usual, e.now):

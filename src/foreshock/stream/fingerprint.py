@@ -38,7 +38,7 @@ from foreshock.types.units import Options, Seconds
 SOURCE = "fingerprints"
 """The source that alignment sees."""
 
-_VERSION = 1
+_VERSION = 2
 _OUT, _NAMING = 4096, 256
 _MOST_OPEN = 64
 
@@ -65,6 +65,8 @@ _NAMES: dict[int, tuple[str, str, Labels]] = {
 _EDGE_MIX = ("calls.edge_mix.distance", "1", ())
 
 LEAST_CHANGES = {
+    "calls.rate": 0.5,
+    "calls.endpoint.rate": 0.5,
     "calls.*_ratio*": 0.05,
     "calls.*.distance": 0.1,
     "calls.new_endpoints": 5.0,

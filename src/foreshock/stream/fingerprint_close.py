@@ -55,6 +55,7 @@ from foreshock.stream.fingerprint_tables import (
     Tables,
 )
 from foreshock.stream.sketch import BUCKETS, mix_distance, quantile_of
+from foreshock.stream.steady import steady_rate
 
 _TIMED = CLASSES
 
@@ -189,7 +190,7 @@ def _give_calls(t: Tables, e: Int, count: Int) -> None:
     many, a burst shows at once. One bad call among fewer than `FULL` says nothing.
     """
     r = t.entity[e]
-    _give(t, e, RATE, count / (t.number[STEP] / 1e9))
+    _give(t, e, RATE, steady_rate(r.rate_past, r.rate_last, r.closed - 1, count) / (t.number[STEP] / 1e9))
     calls = np.int64(0)
     errors, unanswered, ok, redirected, client, server = 0, 0, 0, 0, 0, 0
     for k in range(min(t.number[LOOKBACK], r.closed)):
@@ -285,19 +286,31 @@ def _give_endpoints(t: Tables, e: Int, w: Any, has_calls: Flag) -> None:
     """Rates of the endpoints that have a place, and of all others together once there were any."""
     r = t.entity[e]
     s = t.service[r.service]
-    seconds = t.number[STEP] / 1e9
     others = w.mix[PLACES] if has_calls else 0
     had_others = (r.known >> np.uint64(OTHERS)) & np.uint64(1)
-    _give(t, e, OTHERS, others / seconds if others > 0 or had_others else np.nan)
+    if others > 0 or had_others:
+        _give(t, e, OTHERS, _endpoint_rate(t, r, s, PLACES, others))
     for k in range(PLACES):
-        rate = (w.mix[k] if has_calls else 0) / seconds
+        calls = w.mix[k] if has_calls else 0
         if r.closed_end >= s.place_since[k]:
             if s.place_key[k] != 0:
-                _put(t, e, ENDPOINTS + s.place_name[k], rate, r.closed_end == s.place_since[k])
+                is_first = r.closed_end == s.place_since[k]
+                if is_first:
+                    s.rate_past[k, :] = 0.0
+                    s.rate_seen[k] = 0
+                _put(t, e, ENDPOINTS + s.place_name[k], _endpoint_rate(t, r, s, k, calls), is_first)
             if s.moving[k]:
                 s.moving[k] = 0
                 r.mix_usual[PLACES] += r.mix_usual[k]
                 r.mix_now[PLACES] += r.mix_now[k]
                 r.mix_usual[k], r.mix_now[k] = 0.0, 0.0
         elif s.before_key[k] != 0:
-            _put(t, e, ENDPOINTS + s.before_name[k], rate, False)
+            _put(t, e, ENDPOINTS + s.before_name[k], _endpoint_rate(t, r, s, k, calls), False)
+
+
+@inner
+def _endpoint_rate(t: Tables, r: Any, s: Any, place: Int, calls: Int) -> float:
+    """Calls a second of a place."""
+    seen = min(np.int64(s.rate_seen[place]), r.closed - 1)
+    s.rate_seen[place] = seen + 1
+    return steady_rate(s.rate_past[place], s.rate_last[place], seen, calls) / (t.number[STEP] / 1e9)

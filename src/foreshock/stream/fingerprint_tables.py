@@ -9,6 +9,7 @@ import numpy as np
 from foreshock.stream.align_tables import FOREVER, NEVER, TIME_LIMIT, Flag, Int
 from foreshock.stream.endpoints import PREFIX_FIELDS
 from foreshock.stream.sketch import BUCKETS, CELLS, WAYS, filter_cells
+from foreshock.stream.steady import LAST
 
 __all__ = ["FOREVER", "NEVER", "TIME_LIMIT", "Flag", "Int"]
 
@@ -73,6 +74,8 @@ ENTITY = np.dtype(
         ("known", "u8"),  # features that ever had a value
         ("closed", "i8"),  # windows in `past` so far
         ("recents", "i8"),  # durations in `recent` so far
+        ("rate_past", "f8", (3,)),  # see `steady_rate`
+        ("rate_last", "u4", (LAST,)),
         ("mix_usual", "f8", (SHARES,)),
         ("mix_now", "f8", (SHARES,)),
         ("past", "i4", (HISTORY, CLASSES + 1)),  # calls by class, and timed calls; a ring
@@ -118,6 +121,9 @@ SERVICE_ROW = np.dtype(
         ("place_name", "i4", (PLACES,)),
         ("before_name", "i4", (PLACES,)),
         ("moving", "i4", (PLACES,)),  # whether what is known of the mix still has it under the one before
+        ("rate_past", "f8", (PLACES + 1, 3)),  # of each place and all others, see `steady_rate`
+        ("rate_last", "u4", (PLACES + 1, LAST)),
+        ("rate_seen", "i8", (PLACES + 1,)),
         ("seen", "u8", (_RECENT_CALLS, WAYS)),  # hashes of the last calls
         ("known", "u2", (filter_cells(512),)),  # endpoints and callers ever seen
     ],
