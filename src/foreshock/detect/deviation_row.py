@@ -55,7 +55,7 @@ REACH = (7.8, 6.5, 5.2, 6.5, 7.8)
 """What the deviations from the quick, short and long level, season and forecast rarely pass, in their scales."""
 SHARE = (1.0, 0.5, 0.5, 1.0, 1.0)
 """How much each counts in the score."""
-RANK_SHARE = (0.0, 0.0, 1.0, 1.5, 1.0)
+RANK_SHARE = (0.0, 0.0, 1.0, 1.5, 1.5)
 USUAL_SHARE, USUAL_GAIN, USUAL_PRIOR = 0.95, 0.1, 0.7
 """The usual reach of a series is what its blocks stay below so often; it moves so fast, from this share of `REACH`."""
 BLOCK_ROWS = 10

@@ -140,8 +140,9 @@ def _enter_slot(row: Any, slot: int) -> None:
         at, visits = row.slot, int(row.slot_visits[row.slot])
         row.slot_level[at] += max(SLOT_GAIN, 1.0 / (visits + 1.0)) * (row.slot_sum / row.slot_rows)
         if visits >= SLOT_VISITS:
-            gain = max(SLOT_GAIN, 1.0 / (visits - 1.0))
-            row.slot_scale[at] += gain * (row.slot_errors / row.slot_rows - float(row.slot_scale[at]))
+            # A visit of few rows has seen little of what its slot may do: n rows count (n + 1)/n times.
+            error = row.slot_errors / row.slot_rows * (1.0 + 1.0 / row.slot_rows)
+            row.slot_scale[at] += max(SLOT_GAIN, 1.0 / (visits - 1.0)) * (error - float(row.slot_scale[at]))
         row.slot_visits[at] = min(visits + 1, 255)
     row.slot, row.slot_rows, row.slot_sum, row.slot_errors = slot, 0, 0.0, 0.0
 
