@@ -16,6 +16,7 @@ from foreshock.detect.deviation_row import (
     FORECAST_LEAST_ROWS,
     FORECAST_MEMORY,
     FORECAST_MOST_ROWS,
+    FORECAST_ROOM,
     FORECAST_START,
     FORECAST_TRACE,
     FORECAST_WARM_UP,
@@ -44,7 +45,7 @@ def _reset_inverse(row: Any, a: int) -> None:
 
 @inner
 def fill_inputs(row: Any, season: float, work: NDArray[Any]) -> float:
-    """Put the inputs into work[0], the season's value (NaN = unknown) among them; the forecast, in the series' unit."""
+    """Put the inputs into work[0], the season's value (NaN = unknown) among them; what follows linearly from them."""
     unit = long_scale(row)
     inputs, total = work[0], 0.0
     for j in range(LAGS):
@@ -53,7 +54,16 @@ def fill_inputs(row: Any, season: float, work: NDArray[Any]) -> float:
     inputs[LAGS + 1] = 1.0
     for j in range(INPUTS):
         total += row.coefficients[j] * inputs[j]
-    return float(row.level + unit * total)
+    return total
+
+
+@inner
+def forecast_of(row: Any, linear: float, work: NDArray[Any]) -> float:
+    """The forecast in the series' unit: not far beyond the lags and the season, where coefficients are young."""
+    low, high = 0.0, 0.0
+    for j in range(INPUTS):
+        low, high = min(low, work[0, j]), max(high, work[0, j])
+    return float(row.level + long_scale(row) * min(max(linear, low - FORECAST_ROOM), high + FORECAST_ROOM))
 
 
 @inner
@@ -63,15 +73,16 @@ def forecast_scale(row: Any) -> float:
 
 
 @inner
-def learn_forecast(row: Any, x: float, forecast: float, work: NDArray[Any]) -> None:
-    """Learn a row whose inputs stand in work[0] and whose forecast was `forecast`; work[1] is used."""
+def learn_forecast(row: Any, x: float, linear: float, forecast: float, work: NDArray[Any]) -> None:
+    """Learn a row whose inputs stand in work[0]; work[1] is used."""
     unit, scale = long_scale(row), forecast_scale(row)
-    error = x - forecast
-    learnt = clip(error, FORECAST_CLIP * scale) if row.forecasts > FORECAST_WARM_UP else error
+    error, surprise = x - forecast, x - (row.level + unit * linear)
+    if row.forecasts > FORECAST_WARM_UP:
+        error, surprise = clip(error, FORECAST_CLIP * scale), clip(surprise, FORECAST_CLIP * scale)
     rows = min(max(FORECAST_MEMORY / max(row.interval, LEAST_SCALE), FORECAST_LEAST_ROWS), FORECAST_MOST_ROWS)
-    _update(row, clip(learnt / unit, LARGEST_INPUT), 1.0 - 1.0 / rows, work)
+    _update(row, clip(surprise / unit, LARGEST_INPUT), 1.0 - 1.0 / rows, work)
     if row.forecasts > LAGS:
-        row.forecast_scale += (abs(learnt) - row.forecast_scale) / max(1.0, min(row.forecasts - LAGS, 0.25 * rows))
+        row.forecast_scale += (abs(error) - row.forecast_scale) / max(1.0, min(row.forecasts - LAGS, 0.25 * rows))
     row.forecasts += 1
 
 

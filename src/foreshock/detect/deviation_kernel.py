@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.deviation_forecast import fill_inputs, forecast_scale, learn_forecast, open_forecast, push_lag
+from foreshock.detect.deviation_forecast import (
+    fill_inputs,
+    forecast_of,
+    forecast_scale,
+    learn_forecast,
+    open_forecast,
+    push_lag,
+)
 from foreshock.detect.deviation_near import (
     begin,
     collect,
@@ -170,7 +177,8 @@ def full_sweep(
         wide = stretch(row, past)
         day = daily(row, now)
         season = row.offset + day + weekly(row, now) if day == day else np.nan
-        forecast = fill_inputs(row, season, work)
+        linear = fill_inputs(row, season, work)
+        forecast = forecast_of(row, linear, work)
         mass = 2.0 + (1.0 if day == day else 0.0) + (1.0 if row.forecasts > FORECAST_WARM_UP else 0.0)
         least = _least_unit(row, least_change, mass)
         centers = (row.quick, row.short, row.level, season if day == day else row.level, forecast)
@@ -194,7 +202,7 @@ def full_sweep(
             if slots_of(row.interval) > 2 * row.slots:  # it sends more often than when it began
                 open_season(row)
             learn_season(row, x, now, past)
-            learn_forecast(row, x, forecast, work)
+            learn_forecast(row, x, linear, forecast, work)
             push_lag(row, x)
             _learn(row, x, now, past)
 

@@ -50,12 +50,14 @@ FORECAST_WARM_UP = 30
 FORECAST_START, FORECAST_TRACE = 10.0, 200.0
 """The inverse covariance of the inputs starts as a diagonal of this, and forgets only below this trace."""
 LARGEST_INPUT = 1000.0
+FORECAST_ROOM = 3.0
+"""A forecast lies at most so many long scales beyond the lags and the season."""
 
 REACH = (7.8, 6.5, 5.2, 6.5, 7.8)
 """What the deviations from the quick, short and long level, season and forecast rarely pass, in their scales."""
 SHARE = (1.0, 0.5, 0.5, 1.0, 1.0)
 """How much each counts in the score."""
-RANK_SHARE = (0.0, 0.0, 1.0, 1.5, 1.5)
+RANK_SHARE = (0.0, 0.0, 1.0, 1.5, 1.2)
 USUAL_SHARE, USUAL_GAIN, USUAL_PRIOR = 0.95, 0.1, 0.7
 """The usual reach of a series is what its blocks stay below so often; it moves so fast, from this share of `REACH`."""
 BLOCK_ROWS = 10
