@@ -277,7 +277,7 @@ def _least_unit(row: Any, least_change: float, mass: float) -> float:
 @inner
 def _reach(row: Any, k: int) -> float:
     """What a deviation usually reaches, in its scales."""
-    return float(max(REACH[k], float(row.usual[k])))
+    return float(max(REACH[k], np.float64(row.usual[k])))
 
 
 @inner
@@ -346,8 +346,8 @@ def _rank(row: Any, i: int, past: float, size: float, learn: bool, ranking: NDAr
     """The ranking: a maximum that fades, and a mean."""
     halves = max(1.0 / RANK_ROWS, past / RANK_SECONDS) * LN2
     keep = 1.0 / (1.0 + halves * (1.0 + halves * (0.5 + halves / 6.0)))
-    high = max(size, float(row.high) * keep)
-    mean = float(row.mean) + RANK_MEAN_GAIN * (min(size, RANK_MEAN_CAP) - float(row.mean))
+    high = max(size, np.float64(row.high) * keep)
+    mean = np.float64(row.mean) + RANK_MEAN_GAIN * (min(size, RANK_MEAN_CAP) - np.float64(row.mean))
     if len(ranking):
         ranking[i] = high + RANK_MEAN_SHARE * mean
     if learn:
@@ -362,7 +362,7 @@ def _learn_usual(row: Any, x: float, now: int, centers: Any, units: Any) -> None
         gain = max(USUAL_GAIN, 1.0 / row.blocks)
         above, below = exp(gain * USUAL_SHARE), exp(-gain * (1.0 - USUAL_SHARE))
         for k in range(len(units)):
-            usual = float(row.usual[k]) * (above if row.top[k] > row.usual[k] else below)
+            usual = np.float64(row.usual[k]) * (above if row.top[k] > row.usual[k] else below)
             row.usual[k], row.top[k] = max(usual, LEAST_USUAL * USUAL_PRIOR * REACH[k]), 0.0
         row.block_rows = 0
     if row.block_rows == 0:
@@ -370,4 +370,5 @@ def _learn_usual(row: Any, x: float, now: int, centers: Any, units: Any) -> None
     row.block_rows += 1
     for k in range(len(units)):
         if units[k] < np.inf:
-            row.top[k] = max(float(row.top[k]), abs(x - centers[k]) / units[k] * _reach(row, k))
+            reached = abs(x - centers[k]) / units[k] * _reach(row, k)
+            row.top[k] = max(np.float64(row.top[k]), min(reached, LARGEST_SCORE))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.detect.deviation_row import (
     CHANGE_CLIP,
     CHANGE_SHARE,
     CHANGES,
-    FIRST,
     INTERVAL_JUMP,
     INTERVAL_ROWS,
     LEAST_MEMORY_ROWS,
@@ -28,8 +28,8 @@ from foreshock.detect.deviation_row import (
 )
 from foreshock.state.jit import inner
 
-LARGEST_FIRST = 3e38
-"""What a first row may differ from the very first by: it is kept in four bytes."""
+LARGEST_NARROW = 3e38
+"""What is kept in four bytes is held within this."""
 MAD_TO_MEAN = 1.1829
 """The mean absolute deviation of a normal distribution in its median absolute deviations."""
 
@@ -38,6 +38,12 @@ MAD_TO_MEAN = 1.1829
 def clip(x: float, most: float) -> float:
     """x held within ±most."""
     return float(min(max(x, -most), most))
+
+
+@inner
+def narrow(x: float) -> float:
+    """x held within what four bytes can keep."""
+    return clip(x, LARGEST_NARROW)
 
 
 @inner
@@ -145,7 +151,7 @@ def begin(row: Any, x: float, now: int) -> None:
 def collect(row: Any, x: float, now: int, start: int) -> None:
     """Keep one of the `start` first rows; with the last of them the first scales are found."""
     learn_interval(row, elapsed(row, now))
-    row.first[row.count] = clip(x - row.level, LARGEST_FIRST)
+    row.first[row.count] = narrow(x - row.level)
     row.count += 1
     row.last, row.least, row.time = x, min(row.least, x), max(now, row.time)
     if row.count == start:
@@ -165,13 +171,20 @@ def _settle(row: Any, n: int) -> None:
     row.change = _median_change(first, n)
     for j in range(n):
         if j:
-            learn_change(row, abs(float(first[j]) - float(first[j - 1])))
+            learn_change(row, _change(first, j))
         learn_near(row, base + float(first[j]), j)
 
 
 @inner
 def _value(first: NDArray[Any], j: int, center: float, distance: bool) -> float:
-    return abs(float(first[j]) - center) if distance else float(first[j])
+    x = np.float64(first[j])
+    return float(abs(x - center) if distance else x)
+
+
+@inner
+def _change(first: NDArray[Any], j: int) -> float:
+    """Size of the change to the j-th of the first rows; `float` would leave it in four bytes."""
+    return float(abs(np.float64(first[j]) - np.float64(first[j - 1])))
 
 
 @inner
@@ -198,14 +211,11 @@ def _median_change(first: NDArray[Any], n: int) -> float:
     for j in range(1, n):
         changes += first[j] != first[j - 1]
     for j in range(1, n):
-        x, below, equal = abs(float(first[j]) - float(first[j - 1])), 0, 0
+        x, below, equal = _change(first, j), 0, 0
         for other in range(1, n):
-            y = abs(float(first[other]) - float(first[other - 1]))
+            y = _change(first, other)
             below += 0.0 < y < x
             equal += y == x
         if x > 0.0 and below <= (changes - 1) // 2 < below + equal:
             return x
     return 0.0
-
-
-__all__ = ["FIRST", "begin", "clip", "collect", "elapsed", "faded", "memory"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from foreshock.detect.deviation_near import clip, faded, long_scale, memory, noise_floor
+from foreshock.detect.deviation_near import clip, faded, long_scale, memory, narrow, noise_floor
 from foreshock.detect.deviation_row import (
     DAY,
     HOUR,
@@ -71,11 +71,11 @@ def daily(row: Any, now: int) -> float:
     slot, beside = slot_at(row, now)
     if row.slot_visits[slot] < SLOT_VISITS:
         return np.nan
-    level = float(row.slot_level[slot])
+    level = np.float64(row.slot_level[slot])
     if row.slots == SLOTS and row.interval < 0.75 * SLOT_SECONDS:
         other = (slot + (1 if beside > 0.0 else SLOTS - 1)) % SLOTS
         if row.slot_visits[other] >= SLOT_VISITS:
-            level += abs(beside) * (float(row.slot_level[other]) - level)
+            level += abs(beside) * (np.float64(row.slot_level[other]) - level)
     return level
 
 
@@ -85,7 +85,7 @@ def weekly(row: Any, now: int) -> float:
     hour = now // HOUR_NANOS % WEEK_HOURS
     if row.week_visits[hour] < SLOT_VISITS or not week_counts(row):
         return 0.0
-    return float(row.week_level[hour])
+    return np.float64(row.week_level[hour])
 
 
 @inner
@@ -98,7 +98,7 @@ def week_counts(row: Any) -> bool:
 def season_scale(row: Any, now: int) -> float:
     """The scale of what lies beyond the season: half the slot's own, half that of all, wider while visits are few."""
     slot, _ = slot_at(row, now)
-    own = 0.5 * float(row.slot_scale[slot]) + 0.5 * row.season_scale
+    own = 0.5 * np.float64(row.slot_scale[slot]) + 0.5 * row.season_scale
     return float(max(own * (1.0 + 2.0 / max(row.slot_visits[slot] - 1.0, 1.0)), noise_floor(row)))
 
 
@@ -123,7 +123,7 @@ def learn_season(row: Any, x: float, now: int, past: float) -> None:
         row.slot_errors += error
         _learn_hour(row, rest, lack, week, now)
     else:
-        lack = clip(x - row.offset, LONG_CLIP * long_scale(row)) - float(row.slot_level[slot])
+        lack = clip(x - row.offset, LONG_CLIP * long_scale(row)) - np.float64(row.slot_level[slot])
         _enter_slot(row, slot)
     row.slot_sum += lack
     row.slot_rows += 1
@@ -138,11 +138,13 @@ def _enter_slot(row: Any, slot: int) -> None:
         return
     if row.slot >= 0 and row.slot_rows:
         at, visits = row.slot, int(row.slot_visits[row.slot])
-        row.slot_level[at] += max(SLOT_GAIN, 1.0 / (visits + 1.0)) * (row.slot_sum / row.slot_rows)
+        lack = row.slot_sum / row.slot_rows
+        row.slot_level[at] = narrow(np.float64(row.slot_level[at]) + max(SLOT_GAIN, 1.0 / (visits + 1.0)) * lack)
         if visits >= SLOT_VISITS:
             # A visit of few rows has seen little of what its slot may do: n rows count (n + 1)/n times.
             error = row.slot_errors / row.slot_rows * (1.0 + 1.0 / row.slot_rows)
-            row.slot_scale[at] += max(SLOT_GAIN, 1.0 / (visits - 1.0)) * (error - float(row.slot_scale[at]))
+            gain, scale = max(SLOT_GAIN, 1.0 / (visits - 1.0)), np.float64(row.slot_scale[at])
+            row.slot_scale[at] = narrow(scale + gain * (error - scale))
         row.slot_visits[at] = min(visits + 1, 255)
     row.slot, row.slot_rows, row.slot_sum, row.slot_errors = slot, 0, 0.0, 0.0
 
@@ -155,7 +157,7 @@ def _learn_hour(row: Any, rest: float, lack: float, week: float, now: int) -> No
         if row.hour >= 0 and row.hour_rows:
             _close_hour(row)
         row.hour, row.hour_rows, row.hour_sum, row.hour_daily, row.hour_weekly = hour, 0, 0.0, 0.0, 0.0
-    level = float(row.week_level[hour])
+    level = np.float64(row.week_level[hour])
     most = np.inf if row.hours < WEEK_COMPARED else SEASON_CLIP * max(row.daily_error, noise_floor(row))
     row.hour_daily += min(abs(rest), most)
     row.hour_weekly += min(abs(rest - level), most)
@@ -166,7 +168,8 @@ def _learn_hour(row: Any, rest: float, lack: float, week: float, now: int) -> No
 @inner
 def _close_hour(row: Any) -> None:
     at, visits = row.hour, int(row.week_visits[row.hour])
-    row.week_level[at] += max(WEEK_GAIN, 1.0 / (visits + 1.0)) * (row.hour_sum / row.hour_rows)
+    lack = row.hour_sum / row.hour_rows
+    row.week_level[at] = narrow(np.float64(row.week_level[at]) + max(WEEK_GAIN, 1.0 / (visits + 1.0)) * lack)
     if visits >= SLOT_VISITS:
         row.hours = min(row.hours + 1, WEEK_HOURS)
         row.daily_error += (row.hour_daily / row.hour_rows - row.daily_error) / row.hours
