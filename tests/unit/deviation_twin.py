@@ -108,7 +108,7 @@ class DeviationTwin:
         for j, one in enumerate(first):
             if j:
                 self.learn_change(m, abs(one - first[j - 1]))
-            self.learn_near(m, base + one, j)
+            self.learn_near(m, base + one, j, 1.0)
         m["usual"] = [f4(0.7 * reach) for reach in REACH]
         m["top"] = [0.0] * 5
         if self.full:
@@ -130,9 +130,7 @@ class DeviationTwin:
 
     def views(self, m: dict[str, Any], now: int, past: float) -> list[tuple[int, float, float]]:
         """The deviations there are: number, center, unit."""
-        wide = 1.0
-        if past > 1.5 * m["interval"]:
-            wide = min(math.sqrt(past / m["interval"]), 4.0) if m["interval"] else 4.0
+        m["wide"] = wide = self.stretch(m, past)
         (quick, quick_scale), (short, short_scale) = m["near"]
         found = [
             (0, quick, self.near_scale(m, quick_scale) * wide),
@@ -150,6 +148,11 @@ class DeviationTwin:
         mass = sum(SHARE[k] for k, _, _ in found)
         least = self.options.min_change * math.sqrt(math.sqrt(mass)) / 2.0
         return [(k, center, max(scale * self.reach(m, k), least)) for k, center, scale in found]
+
+    def stretch(self, m: dict[str, Any], past: float) -> float:
+        if past <= 1.5 * m["interval"]:
+            return 1.0
+        return min(math.sqrt(past / m["interval"]), 8.0) if m["interval"] else 8.0
 
     def judge(self, m: dict[str, Any], x: float, views: list[tuple[int, float, float]]) -> float:
         total, mass = 0.0, 0.0
@@ -197,7 +200,7 @@ class DeviationTwin:
             self.learn_season(m, x, now, past)
             self.learn_forecast(m, x)
             m["lags"] = [x, *m["lags"][:7]]
-        self.learn_near(m, x, m["count"])
+        self.learn_near(m, x, m["count"], m["wide"])
         surprise = clip(x - m["level"], 5.0 * self.long_scale(m))
         m["weight"] = self.faded(m, m["weight"], 2 * DAY, past)
         m["level"] += surprise / m["weight"]
@@ -224,11 +227,11 @@ class DeviationTwin:
             m["changed"] = min(m["changed"] + 1, 500)
             m["change"] += (change - m["change"]) / m["changed"]
 
-    def learn_near(self, m: dict[str, Any], x: float, count: int) -> None:
+    def learn_near(self, m: dict[str, Any], x: float, count: int, wide: float) -> None:
         for near, span in zip(m["near"], (4.0, 20.0), strict=True):
-            surprise = clip(x - near[0], 4.0 * self.near_scale(m, near[1]))
+            surprise = clip(x - near[0], 4.0 * self.near_scale(m, near[1]) * wide)
             near[0] += max(2.0 / (span + 1.0), 1.0 / (count + 1.0)) * surprise
-            near[1] += max(2.0 / (span * 8.0 + 1.0), 1.0 / (count + 1.0)) * (abs(surprise) - near[1])
+            near[1] += max(2.0 / (span * 8.0 + 1.0), 1.0 / (count + 1.0)) * (abs(surprise) / wide - near[1])
 
     # The season.
 

@@ -135,7 +135,7 @@ def light_sweep(
         if learn[i]:
             if warm:
                 _learn_usual(row, x, now, centers, units)
-            _learn(row, x, now, past)
+            _learn(row, x, now, past, wide)
 
 
 @entry
@@ -204,7 +204,7 @@ def full_sweep(
             learn_season(row, x, now, past)
             learn_forecast(row, x, linear, forecast, work)
             push_lag(row, x)
-            _learn(row, x, now, past)
+            _learn(row, x, now, past, wide)
 
 
 @inner
@@ -238,6 +238,7 @@ def _early(row: Any, x: float, now: int, start: int, fresh: bool) -> None:
         row.count = row.changed = row.block_rows = row.blocks = 0
         row.change = row.interval = row.deviation = row.weight = 0.0
         row.high = row.mean = 0.0
+        row.block_start = 0
         for j in range(FIRST):
             row.first[j] = 0.0
         begin(row, x, now)
@@ -258,8 +259,8 @@ def _open(row: Any) -> None:
 
 
 @inner
-def _learn(row: Any, x: float, now: int, past: float) -> None:
-    learn_near(row, x, row.count)
+def _learn(row: Any, x: float, now: int, past: float, wide: float) -> None:
+    learn_near(row, x, row.count, wide)
     learn_long(row, x, past)
     learn_change(row, abs(x - row.last))
     learn_interval(row, past)

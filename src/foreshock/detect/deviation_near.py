@@ -127,16 +127,18 @@ def learn_long(row: Any, x: float, past: float) -> None:
 
 
 @inner
-def learn_near(row: Any, x: float, count: int) -> None:
-    """Learn both near levels and scales of a series that has had `count` rows."""
+def learn_near(row: Any, x: float, count: int, wide: float) -> None:
+    """Learn both near levels and scales of a series that has had `count` rows; `wide` is the `stretch` of this one."""
     quick, short = near_scale(row, row.quick_scale), near_scale(row, row.short_scale)
     least = 1.0 / (count + 1.0)
-    surprise = clip(x - row.quick, NEAR_CLIP * quick)
+    surprise = clip(x - row.quick, NEAR_CLIP * quick * wide)
     row.quick += max(2.0 / (QUICK_SPAN + 1.0), least) * surprise
-    row.quick_scale += max(2.0 / (QUICK_SPAN * SCALE_SPANS + 1.0), least) * (abs(surprise) - row.quick_scale)
-    surprise = clip(x - row.short, NEAR_CLIP * short)
+    gain = max(2.0 / (QUICK_SPAN * SCALE_SPANS + 1.0), least)
+    row.quick_scale += gain * (abs(surprise) / wide - row.quick_scale)
+    surprise = clip(x - row.short, NEAR_CLIP * short * wide)
     row.short += max(2.0 / (SHORT_SPAN + 1.0), least) * surprise
-    row.short_scale += max(2.0 / (SHORT_SPAN * SCALE_SPANS + 1.0), least) * (abs(surprise) - row.short_scale)
+    gain = max(2.0 / (SHORT_SPAN * SCALE_SPANS + 1.0), least)
+    row.short_scale += gain * (abs(surprise) / wide - row.short_scale)
 
 
 @inner
@@ -172,7 +174,7 @@ def _settle(row: Any, n: int) -> None:
     for j in range(n):
         if j:
             learn_change(row, _change(first, j))
-        learn_near(row, base + float(first[j]), j)
+        learn_near(row, base + np.float64(first[j]), j, 1.0)
 
 
 @inner

@@ -31,7 +31,7 @@ NEAR_CLIP, LONG_CLIP, SEASON_CLIP, FORECAST_CLIP = 4.0, 5.0, 5.0, 4.0
 LONG_MEMORY = 2 * DAY
 LEAST_MEMORY_ROWS = 48.0
 """Memories in time are at least so many intervals."""
-LONGEST_STRETCH = 4.0
+LONGEST_STRETCH = 8.0
 """After a gap of n intervals near scales count √n times, at most so much."""
 INTERVAL_ROWS, INTERVAL_JUMP = 200, 5.0
 """Rows that the mean interval remembers; one counts as at most so many mean ones."""

@@ -47,7 +47,8 @@ def open_season(row: Any) -> None:
     row.slots, row.slot, row.hour = slots_of(row.interval), -1, -1
     row.offset, row.offset_weight, row.season_scale, row.season_weight = row.level, 0.0, 0.0, 0.0
     row.slot_sum, row.slot_errors, row.slot_rows = 0.0, 0.0, 0
-    row.hour_rows, row.hours, row.daily_error, row.weekly_error = 0, 0, 0.0, 0.0
+    row.hour_sum, row.hour_daily, row.hour_weekly, row.hour_rows = 0.0, 0.0, 0.0, 0
+    row.daily_error, row.weekly_error, row.hours = 0.0, 0.0, 0
     for j in range(SLOTS):
         row.slot_level[j], row.slot_scale[j], row.slot_visits[j] = 0.0, 0.0, 0
     for j in range(WEEK_HOURS):
