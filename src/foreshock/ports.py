@@ -51,9 +51,10 @@ class Detector(Protocol):
     and keep their status; `learn` = False rows are scored but not learnt. Keys are slots: small, dense integers.
 
     Beyond this a detector may have `bands`, an attribute that is set to True before rows come: then `step` gives
-    `expected`, `low` and `high` too, which `score` always does; `ranks`, likewise for `ranking`; and, if univariate, `configure_keys(keys int32[k],
-    min_change float64[k])`, called when series are new or forgotten, with the least change worth an alarm of each;
-    and `threshold`, a limit on its score that a user set: its alarms then go by that and have no budget.
+    `expected`, `low` and `high` too, which `score` always does; `ranks`, likewise, for `ranking`; and, if univariate,
+    `configure_keys(keys int32[k], min_change float64[k])`, called when series are new or forgotten, with the least
+    change worth an alarm of each; and `threshold`, a limit on its score that a user set: its alarms then go by that and
+    have no budget.
     """
 
     info: DetectorInfo

@@ -117,16 +117,16 @@ class DeviationTwin:
             m["inverse"] = [[10.0 if a == b else 0.0 for b in range(10)] for a in range(10)]
 
     def noise(self, m: dict[str, Any]) -> float:
-        return max(0.5 * m["change"], 1e-9)
+        return float(max(0.5 * m["change"], 1e-9))
 
     def long_scale(self, m: dict[str, Any]) -> float:
-        return max(m["deviation"], self.noise(m))
+        return float(max(m["deviation"], self.noise(m)))
 
     def near_scale(self, m: dict[str, Any], scale: float) -> float:
-        return max(scale, 0.1 * m["deviation"], self.noise(m))
+        return float(max(scale, 0.1 * m["deviation"], self.noise(m)))
 
     def reach(self, m: dict[str, Any], k: int) -> float:
-        return max(REACH[k], m["usual"][k])
+        return float(max(REACH[k], m["usual"][k]))
 
     def views(self, m: dict[str, Any], now: int, past: float) -> list[tuple[int, float, float]]:
         """The deviations there are: number, center, unit."""
@@ -273,7 +273,7 @@ class DeviationTwin:
     def season_scale(self, m: dict[str, Any], now: int) -> float:
         slot, _ = self.place(m, now)
         own = 0.5 * m["slot_scale"][slot] + 0.5 * m["season_scale"]
-        return max(own * (1.0 + 2.0 / max(m["slot_visits"][slot] - 1.0, 1.0)), self.noise(m))
+        return float(max(own * (1.0 + 2.0 / max(m["slot_visits"][slot] - 1.0, 1.0)), self.noise(m)))
 
     def learn_season(self, m: dict[str, Any], x: float, now: int, past: float) -> None:
         day, (slot, _) = self.daily(m, now), self.place(m, now)
