@@ -39,7 +39,7 @@ class DeviationTwin:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.options = DeviationOptions.model_validate(dict(config))
-        self.full = self.options.tier == "full"
+        self.full = self.options.tier != "light"
         self.start = min(20, self.options.warm_up_rows)
         self.memories: dict[int, dict[str, Any]] = {}
         self.ranking = NAN

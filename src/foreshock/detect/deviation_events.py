@@ -20,7 +20,7 @@ class Events:
     """Scores of `deviation` and the values behind them → events: a shape memory and a bar of its own a slot.
 
     `budget_per_day` is that of the bar, which says how far a score is over what the series usually does. An event is
-    told once; what follows it is silent for 5 % of the time seen (4 days at most), unless it grows.
+    told once; what follows it is silent for 6 % of the time seen (4 days at most), unless it grows.
     """
 
     def __init__(self, budget_per_day: float) -> None:
@@ -39,13 +39,17 @@ class Events:
     ) -> NDArray[np.float64]:
         """Events among rows: float64[n], in (½, 1) at an event, 0 at other rows, NaN at rows without a value.
 
-        `score` and `given` are what the detector gave the rows; `expiry` is in ns.
+        `score` and `given` are what the detector gave the rows; `expiry` is in ns. Rows that are not learnt leave
+        everything as it is.
         """
         event = np.empty(len(key))
         if len(key):
             self.table.ensure(int(key.max()))
             self.table.touch(key)
-            strength, _ = self.bar.step(key, time, score, given, learn)
+            strength = np.full(len(key), np.nan)
+            rows = np.flatnonzero(learn)
+            uncounted = np.zeros(len(rows), np.bool_)
+            strength[rows], _ = self.bar.step(key[rows], time[rows], score[rows], given[rows], learn[rows], uncounted)
             event_sweep(self.table.rows, key, time, value, learn, given, strength, expiry, event)
         return event
 
@@ -57,10 +61,9 @@ class Events:
     def add_to(self, state: State) -> State:
         """The state of a detector, with this one's tables."""
         state.tables |= {"shapes": self.table, "bars": self.bar.table}
-        state.arrays["tally"] = self.bar.tally.copy()
         return state
 
     def load(self, arrays: dict[str, Any]) -> None:
         """Take over what `add_to` added."""
         self.table.load(arrays["shapes"])
-        self.bar.load(State(1, {}, {"slots": arrays["bars"], "tally": arrays["tally"]}))
+        self.bar.load(State(1, {}, {"slots": arrays["bars"], "tally": self.bar.tally}))

@@ -23,7 +23,7 @@ from foreshock.types import Status
 SCORED, WARMING_UP = int(Status.SCORED), int(Status.WARMING_UP)
 HOUR_NANOS, DAY_NANOS = int(HOUR) * SECOND, int(DAY) * SECOND
 
-SPANS = (2.0, 8.0, 24.0)
+SPANS = (3.0, 8.0, 24.0)
 """Windows, in hours."""
 BLOCKS = (6, 8, 12)
 """Blocks of a window; one lasts an interval at least."""
@@ -37,15 +37,15 @@ SAME = 0.1
 LEVEL_SHARE = 0.5
 
 NOVELTY_LOW, NOVELTY_PER, NOVELTY_SIZE = -6, 8, 96
-NOVELTY_DAYS, NOVELTY_SHARE, NOVELTY_PRIOR, NOVELTY_BLOCKS = 14.0, 0.05, 0.21, 5.0
+NOVELTY_DAYS, NOVELTY_SHARE, NOVELTY_PRIOR, NOVELTY_BLOCKS = 7.0, 0.05, 0.21, 5.0
 LEAST_NOVELTY = 0.3
-"""Novelty is measured by what one hour in twenty reaches, half-life 14 days, and at least by this."""
+"""Novelty is measured by what one hour in twenty reaches, half-life 7 days, and at least by this."""
 
 NOVELTY_UNIT, SCORE_UNIT, MARGIN_UNIT = 0.9, 1.05, 1.1
 EVENT, HUSH = 1.0, 0.7
 """A margin from `EVENT` on is an event; from `HUSH` on, what follows is no news."""
 AGAIN = 1.5
-QUIET_ROWS, QUIET_SHARE, QUIET_MOST = 10, 0.05, 4 * DAY_NANOS
+QUIET_ROWS, QUIET_SHARE, QUIET_MOST = 10, 0.06, 4 * DAY_NANOS
 """For so many rows, and so much of the time seen, but no longer than so many ns, unless it grows so many times."""
 
 ROW = np.dtype([
