@@ -201,10 +201,12 @@ class DeviationTwin:
             self.learn_forecast(m, x)
             m["lags"] = [x, *m["lags"][:7]]
         self.learn_near(m, x, m["count"], m["wide"])
-        surprise = clip(x - m["level"], 5.0 * self.long_scale(m))
-        m["weight"] = self.faded(m, m["weight"], 2 * DAY, past)
-        m["level"] += surprise / m["weight"]
-        m["deviation"] += (abs(surprise) - m["deviation"]) / max(m["weight"] - 1.0, 1.0)
+        most, surprise = 5.0 * self.long_scale(m), x - m["level"]
+        weight = m["weight"] = self.faded(m, m["weight"], 2 * DAY, past)
+        if abs(surprise) > most:
+            surprise, weight = clip(surprise, most), max(weight, 1800.0 / max(m["interval"], 1.0))
+        m["level"] += surprise / weight
+        m["deviation"] += (abs(surprise) - m["deviation"]) / max(weight - 1.0, 1.0)
         self.learn_change(m, abs(x - m["last"]))
         self.learn_interval(m, past)
         m["last"], m["time"], m["count"] = x, max(now, m["time"]), m["count"] + 1

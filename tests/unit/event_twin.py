@@ -76,9 +76,12 @@ class EventTwin:
         most = 5.0 * self.scale(m)
         seconds = max(2 * 86400.0, 48.0 * m["interval"])
         m["weight"] = m["weight"] * (seconds / (seconds + past)) + 1.0
-        surprise = min(max(x - m["level"], -most), most)
-        m["level"] += surprise / m["weight"]
-        m["deviation"] += (abs(surprise) - m["deviation"]) / max(m["weight"] - 1.0, 1.0)
+        surprise, weight = x - m["level"], m["weight"]
+        if abs(surprise) > most:
+            surprise = min(max(surprise, -most), most)
+            weight = max(weight, 1800.0 / max(m["interval"], 1.0))
+        m["level"] += surprise / weight
+        m["deviation"] += (abs(surprise) - m["deviation"]) / max(weight - 1.0, 1.0)
         change = abs(x - m["last"])
         if change > 0:
             change = min(change, 6.0 * m["change"]) if m["changed"] else change

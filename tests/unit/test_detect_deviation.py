@@ -342,3 +342,13 @@ def test_a_busy_core_is_over_at_once_stays_so_for_a_minute_and_ends_within_one(c
         calm = strength[at + 12 :] < math.log(0.7)
         closed = next(j for j in range(4, 20) if calm[j - 4 : j + 1].all())
         assert closed + 1 <= 11
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
+def test_a_young_series_does_not_take_a_long_load_for_its_new_level(config: dict[str, Any]) -> None:
+    value = host("cpu", 340, np.random.default_rng(13))
+    value[200:320] += 0.48
+    strength = strengths(Deviation({**config, "min_change": LEAST["cpu"]}), series(value, 5.0))
+    held = strength[200:320] >= math.log(0.7)
+    assert held.all()
+    assert (strength[333:] < math.log(0.7)).all()

@@ -19,6 +19,7 @@ from foreshock.detect.deviation_row import (
     LONG_CLIP,
     LONG_MEMORY,
     LONG_SHARE,
+    LONG_YOUNG,
     LONGEST_STRETCH,
     NEAR_CLIP,
     QUICK_SPAN,
@@ -118,12 +119,17 @@ def learn_change(row: Any, change: float) -> None:
 
 @inner
 def learn_long(row: Any, x: float, past: float) -> None:
-    """Learn the long level and deviation."""
-    scale = long_scale(row)
+    """Learn the long level and deviation.
+
+    A series that is young has little to hold against a surprise: it is learnt as if half an hour were remembered.
+    """
+    most = LONG_CLIP * long_scale(row)
     row.weight = faded(row.weight, memory(row, LONG_MEMORY), past)
-    surprise = clip(x - row.level, LONG_CLIP * scale)
-    row.level += surprise / row.weight
-    row.deviation += (abs(surprise) - row.deviation) / max(row.weight - 1.0, 1.0)
+    surprise, weight = x - row.level, row.weight
+    if abs(surprise) > most:
+        surprise, weight = clip(surprise, most), max(weight, LONG_YOUNG / max(row.interval, 1.0))
+    row.level += surprise / weight
+    row.deviation += (abs(surprise) - row.deviation) / max(weight - 1.0, 1.0)
 
 
 @inner

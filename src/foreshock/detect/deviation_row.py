@@ -28,7 +28,7 @@ QUICK_SPAN, SHORT_SPAN, SCALE_SPANS = 4.0, 20.0, 8.0
 """Rows that the near levels remember, and how many times as many their scales do."""
 NEAR_CLIP, LONG_CLIP, SEASON_CLIP, FORECAST_CLIP = 4.0, 5.0, 5.0, 4.0
 """A deviation is learnt as if it were at most so many scales."""
-LONG_MEMORY = 2 * DAY
+LONG_MEMORY, LONG_YOUNG = 2 * DAY, 1800.0
 LEAST_MEMORY_ROWS = 48.0
 """Memories in time are at least so many intervals."""
 LONGEST_STRETCH = 8.0
