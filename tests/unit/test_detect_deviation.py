@@ -292,7 +292,7 @@ def test_a_state_of_the_other_tier_is_refused() -> None:
     ("config", "message"),
     [
         ({"teir": "light"}, r"teir: unknown option; did you mean 'tier'\?"),
-        ({"tier": "heavy"}, r"tier: Input should be 'light' or 'full'"),
+        ({"tier": "heavy"}, r"tier: Input should be 'light', 'full' or 'events'"),
         ({"min_change": float("inf")}, r"min_change: Input should be a finite number"),
     ],
 )

@@ -58,7 +58,7 @@ def test_events_are_those_of_the_twin(step: float) -> None:
 
 def test_a_full_memory_lets_the_one_go_that_was_longest_not_met() -> None:
     rng = np.random.default_rng(1)
-    n = 14_000
+    n = 4_000
     value = np.cumsum(rng.normal(size=n)) + 5 * rng.normal(size=n)
     frame = series(value, 900.0)
     detector = Deviation(EVENTS)
