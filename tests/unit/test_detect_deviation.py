@@ -280,6 +280,15 @@ def test_a_gap_starts_afresh_with_nothing_left_over() -> None:
             np.testing.assert_array_equal(detector.table.rows[0][name], new.table.rows[0][name], err_msg=name)
 
 
+def test_a_refused_frame_leaves_nothing_behind() -> None:
+    detector = Deviation()
+    detector.ranks = True
+    with pytest.raises(ValueError, match="keys are slots, and -1 is negative"):
+        detector.step(make([-1], MIDNIGHT, [1.0]))
+    assert len(detector.score(series(np.zeros(500))).score) == 500
+    assert len(detector.step(series(np.zeros(40))).score) == 40
+
+
 def test_a_state_of_the_other_tier_is_refused() -> None:
     detector = Deviation({"tier": "light"})
     detector.step(series([1.0]))

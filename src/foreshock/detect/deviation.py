@@ -80,9 +80,11 @@ class Deviation(LeastChange):
 
     def step(self, frame: Frame) -> Scores:
         """As `Univariate.step`, with a ranking where `ranks` is set, and with events in their tier."""
-        self._ranking = np.empty(len(frame) if self.ranks else 0)
-        scores = super().step(frame)
-        ranking, self._ranking = self._ranking, _NO_RANKING
+        ranking = self._ranking = np.empty(len(frame) if self.ranks else 0)
+        try:
+            scores = super().step(frame)
+        finally:
+            self._ranking = _NO_RANKING
         if self.ranks:
             scores = replace(scores, ranking=ranking)
         if self._events is None:
