@@ -361,3 +361,27 @@ def test_a_young_series_does_not_take_a_long_load_for_its_new_level(config: dict
     held = strength[200:320] >= math.log(0.7)
     assert held.all()
     assert (strength[333:] < math.log(0.7)).all()
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
+def test_quiet_series_stay_within_the_budget_and_shifts_are_found(config: dict[str, Any]) -> None:
+    rng = np.random.default_rng(14)
+    days, rates, found = 40, [], []
+    time = times(days * 288, 300.0)
+    wave = 3 * np.sin(2 * np.pi * time / DAY)
+    at = 37 * 288 + 100
+    for repeat in range(16):
+        noise = rng.standard_t(4, len(time)) / math.sqrt(2) if repeat % 4 == 2 else rng.normal(size=len(time))
+        value = 50 + noise + (wave if repeat % 4 == 3 else 0.0) + (np.cumsum(noise) * 0.02 if repeat % 4 == 1 else 0.0)
+        for shift in (0.0, 8.0):
+            shifted = value.copy()
+            shifted[at : at + 6] += shift
+            detector, bar = Deviation(config), Bar(1.0, 0.2, in_reach=True)
+            scores = detector.step(make(np.zeros(len(time)), time, shifted))
+            strength, _ = bar.step(np.zeros(len(time), np.int32), time, scores.score, scores.status, scores.status >= 0)
+            if shift:
+                found.append(bool((strength[at : at + 6] >= 0).any()))
+            else:
+                rates.append(bar.achieved(int(time[-1] // DAY), 30) / 0.2)
+    assert np.mean(rates) <= 0.6
+    assert np.mean(found) >= 0.8
