@@ -30,7 +30,8 @@ class DetectorInfo:
     """What a detector is: `kind` is `univariate` (frames of series, D = 1) or `multivariate` (frames of entities).
 
     `warm_up_rows` rows a key needs before it is scored; `bytes_per_slot` of state; `prior_score` a score that is
-    rarely passed when all is well (the unit of its bar before it has a past).
+    rarely passed when all is well (the unit of its bar before it has a past); `in_reach` whether the score is already
+    in units of what the key's own past hours reach, so that its bar need not find them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class DetectorInfo:
     warm_up_rows: int
     bytes_per_slot: int
     prior_score: float
+    in_reach: bool = False
 
 
 @runtime_checkable
@@ -49,9 +51,10 @@ class Detector(Protocol):
     and keep their status; `learn` = False rows are scored but not learnt. Keys are slots: small, dense integers.
 
     Beyond this a detector may have `bands`, an attribute that is set to True before rows come: then `step` gives
-    `expected`, `low` and `high` too, which `score` always does; and, if univariate, `configure_keys(keys int32[k],
-    min_change float64[k])`, called when series are new or forgotten, with the least change worth an alarm of each;
-    and `threshold`, a limit on its score that a user set: its alarms then go by that and have no budget.
+    `expected`, `low` and `high` too, which `score` always does; `ranks`, likewise, for `ranking`; and, if univariate,
+    `configure_keys(keys int32[k], min_change float64[k])`, called when series are new or forgotten, with the least
+    change worth an alarm of each; and `threshold`, a limit on its score that a user set: its alarms then go by that and
+    have no budget.
     """
 
     info: DetectorInfo

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from foreshock.detect.deviation import Deviation
 from foreshock.detect.robust_z import RobustZ
 from foreshock.detect.zscore import ZScore
 from foreshock.errors import ConfigError
@@ -14,6 +15,7 @@ from foreshock.testing import ConformanceError, check_detector, check_names
 from tests.conformance.broken import BROKEN, NeedsARow, OffByAHair, ScoresEarly
 from tests.conformance.multivariate import Farthest
 from tests.unit.detect_twins import RobustZTwin, ZScoreTwin
+from tests.unit.deviation_twin import DeviationTwin
 from tests.unit.own_detector import Jump
 
 
@@ -33,6 +35,14 @@ def test_zscore_keeps_the_contract(config: Mapping[str, Any], seed: int) -> None
 )
 def test_robust_z_keeps_the_contract(config: Mapping[str, Any], seed: int) -> None:
     check_detector(RobustZ, config=config, univariate=True, twin=RobustZTwin, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    "config", [{}, {"tier": "light"}, {"warm_up_rows": 5}, {"warm_up_rows": 40, "min_change": 3}], ids=str
+)
+def test_deviation_keeps_the_contract(config: Mapping[str, Any], seed: int) -> None:
+    check_detector(Deviation, config=config, univariate=True, twin=DeviationTwin, seed=seed)
 
 
 def test_the_detector_of_the_docs_keeps_the_contract() -> None:

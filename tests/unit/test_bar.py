@@ -238,6 +238,32 @@ def test_an_incident_in_the_first_hours_does_not_deafen_for_the_day() -> None:
     assert anomalous[500:530].all()
 
 
+def test_a_score_in_reach_is_the_margin_whatever_the_past_reached() -> None:
+    rng = np.random.default_rng(10)
+    n = 10 * 1440
+    score = Z0 * np.abs(rng.standard_t(3, n))
+    plain, in_reach = Bar(Z0, BUDGET), Bar(Z0, BUDGET, in_reach=True)
+    for bar in (plain, in_reach):
+        feed(bar, times(n, 60), score)
+    assert plain.table.rows["scale"][0] > 2 * Z0
+    assert in_reach.table.rows["scale"][0] == Z0
+
+
+def test_a_series_that_stands_still_in_most_hours_has_no_cap() -> None:
+    rng = np.random.default_rng(11)
+    n = 40 * 1440
+    still, moving = np.zeros(n), np.abs(rng.normal(size=n))
+    burst = rng.choice(n // 60, n // 60 // 8, replace=False) * 60
+    still[burst] = moving[burst] = rng.uniform(10, 60, len(burst))
+    levels = []
+    for score in (still, moving):
+        bar = Bar(Z0, BUDGET, in_reach=True)
+        feed(bar, times(n, 60), score)
+        levels.append(level(bar))
+    assert levels[0] > 45.0
+    assert levels[1] < 0.5 * levels[0]
+
+
 def test_excluded_rows_are_judged_but_stay_out_of_the_blocks() -> None:
     rng = np.random.default_rng(6)
     n = 5 * 1440

@@ -172,7 +172,7 @@ class Part:
         threshold = getattr(detector, "threshold", None)
         if self.whole and threshold is not None:
             raise ConfigError(f"detector {name!r} judges whole entities: a threshold needs a detector of single series")
-        self.bar = Bar(info.prior_score, budget_per_day, trust.bar, threshold)
+        self.bar = Bar(info.prior_score, budget_per_day, trust.bar, threshold, info.in_reach)
         self.calibrator = Calibrator(info.prior_score, trust.calibrator)
         self._latency, self._throughput = LATENCY.labels(name), THROUGHPUT.labels(name)
         self._anomalies = ANOMALIES.labels(name)

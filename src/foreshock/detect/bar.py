@@ -37,6 +37,9 @@ PRIOR_BLOCKS = 5.0
 PRIOR_SCALE, PRIOR_MARGIN = 0.7, 1.6
 LEAST_BLOCKS = 2.4
 """Blocks above scale and cap: a single incident, which may lie across two, must not measure a key's first days."""
+LEAST_MIDDLE = 0.125
+"""A series whose middle block is below this (bin 0) stands still in most hours: nothing can be extrapolated from them,
+and there is no cap."""
 LN_REFERENCE = 8.881836305004146
 """ln 7200, the bar's own rate: a record a minute at a budget of one alarm in five days."""
 LEAST_RATE = 0.15
@@ -70,7 +73,8 @@ class Bar:
     """Scores → strength and anomalous, for one detector, one bar a slot.
 
     `prior_score` (z0) is a score of the detector that is rarely passed when all is well; `budget_per_day` the alarms a
-    day and key that somebody will bear. With a `threshold`, a user's own, the bar is that and nothing is learnt.
+    day and key that somebody will bear. With a `threshold`, a user's own, the bar is that and nothing is learnt. With
+    `in_reach` the score is a margin already: its unit stays `prior_score`, whatever the past hours reached.
 
     Raises ConfigError where one of them is not above 0.
     """
@@ -81,6 +85,7 @@ class Bar:
         budget_per_day: float,
         options: BarOptions | None = None,
         threshold: float | None = None,
+        in_reach: bool = False,
     ) -> None:
         for name, value in (("prior_score", prior_score), ("budget", budget_per_day), ("threshold", threshold)):
             if value is not None and not value > 0:
@@ -88,6 +93,7 @@ class Bar:
         self.prior_score, self.budget_per_day = float(prior_score), float(budget_per_day)
         self.threshold = None if threshold is None else float(threshold)
         self.options = options or BarOptions()
+        self.in_reach = in_reach
         self.table = SlotTable(ROW, {"scale": prior_score, "day": np.iinfo(np.int32).min})
         self.tally: NDArray[np.int64] = _no_tally()
 
@@ -120,7 +126,7 @@ class Bar:
             _step(
                 self.table.rows, self.tally, key, time_unix_nano, score, status, learn,
                 np.ones(len(key), np.bool_) if count is None else count,
-                (self.prior_score, self.budget_per_day, self.options.min_rows), strength,
+                (self.prior_score, self.budget_per_day, self.options.min_rows, self.in_reach), strength,
             )  # fmt: skip
         return strength, strength >= 0.0
 
@@ -199,10 +205,10 @@ def _step(
     status: NDArray[np.uint8],
     learn: NDArray[np.bool_],
     count: NDArray[np.bool_],
-    settings: tuple[float, float, int],
+    settings: tuple[float, float, int, bool],
     strength: NDArray[np.float64],
 ) -> None:
-    unit, budget, min_rows = settings
+    unit, budget, min_rows, in_reach = settings
     for i in range(len(key)):
         if status[i] != SCORED and status[i] != WARMING_UP:
             continue
@@ -211,9 +217,9 @@ def _step(
         if status[i] != SCORED or score[i] != score[i]:
             continue
         if row.block_rows >= BLOCK_ROWS and now - row.block_start >= HOUR:
-            _close(row, now, unit, budget)
+            _close(row, now, unit, budget, in_reach)
         elif row.level == 0.0 and row.rows > min_rows:
-            _refresh(row, now, unit, budget)
+            _refresh(row, now, unit, budget, in_reach)
         if learn[i]:
             if row.block_rows == 0:
                 row.block_start, row.block_max = now, 0.0
@@ -244,7 +250,7 @@ def _arrive(row: Any, now: int) -> None:
 
 
 @inner
-def _close(row: Any, now: int, unit: float, budget: float) -> None:
+def _close(row: Any, now: int, unit: float, budget: float, in_reach: bool) -> None:
     """End a block: its maximum goes into the histograms, and the bar is found anew."""
     _decay(row, now)
     row.scales[bin_of(row.block_max / unit, SCALE_LOW, SCALE_PER, SIZE)] += 1.0
@@ -253,7 +259,7 @@ def _close(row: Any, now: int, unit: float, budget: float) -> None:
     row.caps[b] += 1.0
     row.blocks += 1
     row.block_rows = 0
-    _refresh(row, now, unit, budget)
+    _refresh(row, now, unit, budget, in_reach)
 
 
 @inner
@@ -275,14 +281,14 @@ def _fade(hist: NDArray[np.float32], prior: float, half_lives: float) -> float:
 
 
 @inner
-def _refresh(row: Any, now: int, unit: float, budget: float) -> None:
+def _refresh(row: Any, now: int, unit: float, budget: float, in_reach: bool) -> None:
     """Scale and bar of a key from its histograms."""
     if row.level == 0.0 and row.blocks == 0:
         _decay(row, now)
     weight = total_weight(row.scales) + row.scale_prior
     tops = max(0.05 * weight, LEAST_BLOCKS)
     typical = upper_quantile(row.scales, SCALE_LOW, SCALE_PER, row.scale_prior, PRIOR_SCALE, tops)
-    row.scale = unit * max(typical, 1.0)
+    row.scale = unit if in_reach else unit * max(typical, 1.0)
     rate = _rate(row.interval, budget)
     prior = PRIOR_MARGIN * rate
     weight = total_weight(row.levels) + row.level_prior
@@ -298,6 +304,8 @@ def _refresh(row: Any, now: int, unit: float, budget: float) -> None:
     # records in it: squared, a series a second would need 18 standard deviations.
     least = min(rate, rate * rate)
     cap = max(1.4 * least, tail)
+    if half < LEAST_MIDDLE:
+        cap = np.inf
     row.level = max(min(1.3 * seen, cap), 1.2 * least)
 
 

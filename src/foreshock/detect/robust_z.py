@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from foreshock.detect.kernels import robust_z_sweep
-from foreshock.detect.univariate import Univariate, UnivariateOptions, read_options
-from foreshock.errors import ConfigError
+from foreshock.detect.univariate import LeastChange, UnivariateOptions, read_options
 from foreshock.ports import DetectorInfo
 from foreshock.types import Frame
 
@@ -50,7 +49,7 @@ class RobustZOptions(UnivariateOptions):
         return self
 
 
-class RobustZ(Univariate):
+class RobustZ(LeastChange):
     """|x − median| / s over the last `window` learnt values of each series, exactly; score, then learn.
 
     s = max(1.4826·MAD, .1·reach, .05·|median|, .5·N·min(changes/20, 1), min_change/12, 1e-9), N the mean size of a
@@ -70,24 +69,6 @@ class RobustZ(Univariate):
         info = DetectorInfo("robust_z", 1, "univariate", own.warm_up_rows, dtype.itemsize, PRIOR_SCORE)
         super().__init__(info, dtype)
         self._constants = (own.warm_up_rows, own.min_change, own.expiry_nanos, PRIOR_SCORE)
-
-    def configure_keys(self, keys: NDArray[np.int32], min_change: NDArray[np.float64]) -> None:
-        """Set the least change of slots: keys int32[k], min_change float64[k] in the unit of each series, ≥ 0.
-
-        Raises ConfigError where one is negative or not finite. It outlives `forget` and expiry.
-        """
-        if not (np.isfinite(min_change) & (min_change >= 0)).all():
-            raise ConfigError("must be finite and at least 0", key="min_change")
-        if len(keys):
-            self._make_room(np.ascontiguousarray(keys))
-            self.table.rows["min_change"][keys] = min_change
-
-    def forget(self, keys: NDArray[np.int32]) -> None:
-        """Give these keys a fresh start, with the least change they were given."""
-        known = keys[keys < self.table.used]
-        least = self.table.rows["min_change"][known]
-        super().forget(known)
-        self.table.rows["min_change"][known] = least
 
     def sweep(
         self,

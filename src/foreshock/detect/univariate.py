@@ -176,6 +176,28 @@ class Univariate(ABC):
         return Scores(score, given, score.astype(np.float32).reshape(-1, 1), band[0], band[1], band[2])
 
 
+class LeastChange(Univariate):
+    """One whose slots have a field `min_change`: the least change worth an alarm, in the unit of each series."""
+
+    def configure_keys(self, keys: NDArray[np.int32], min_change: NDArray[np.float64]) -> None:
+        """Set the least change of slots: keys int32[k], min_change float64[k] in the unit of each series, ≥ 0.
+
+        Raises ConfigError where one is negative or not finite. It outlives `forget` and expiry.
+        """
+        if not (np.isfinite(min_change) & (min_change >= 0)).all():
+            raise ConfigError("must be finite and at least 0", key="min_change")
+        if len(keys):
+            self._make_room(np.ascontiguousarray(keys))
+            self.table.rows["min_change"][keys] = min_change
+
+    def forget(self, keys: NDArray[np.int32]) -> None:
+        """Give these keys a fresh start, with the least change they were given."""
+        known = keys[keys < self.table.used]
+        least = self.table.rows["min_change"][known]
+        super().forget(known)
+        self.table.rows["min_change"][known] = least
+
+
 def _rows(frame: Frame) -> int:
     n, columns = frame.values.shape
     if columns != 1:

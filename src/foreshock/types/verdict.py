@@ -13,7 +13,9 @@ class Scores:
     """What `Detector.step` returns, row for row of its frame.
 
     `score float64[n]`, higher is worse, NaN where `status uint8[n]` is not `SCORED`; `contribution float32[n, D]`,
-    `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request.
+    `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request;
+    `ranking float64[n]`, of detectors that have one, orders the rows of a key by how abnormal things are around them,
+    and `event float64[n]` is above 0 at the few rows where it reports a slow change or a shape not seen before.
     """
 
     score: NDArray[np.float64]
@@ -22,6 +24,8 @@ class Scores:
     expected: NDArray[np.float64] | None = None
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
+    ranking: NDArray[np.float64] | None = None
+    event: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
