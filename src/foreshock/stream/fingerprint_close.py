@@ -313,4 +313,4 @@ def _endpoint_rate(t: Tables, r: Any, s: Any, place: Int, calls: Int) -> float:
     """Calls a second of a place."""
     seen = min(np.int64(s.rate_seen[place]), r.closed - 1)
     s.rate_seen[place] = seen + 1
-    return steady_rate(s.rate_past[place], s.rate_last[place], seen, calls) / (t.number[STEP] / 1e9)
+    return float(steady_rate(s.rate_past[place], s.rate_last[place], seen, calls) / (t.number[STEP] / 1e9))

@@ -48,7 +48,7 @@ def steady_rate(past: Any, last: Any, seen: Int, count: Int) -> float:
         _learn(past, last[seen % LAST])
     last[seen % LAST] = count
     if past[1] < KNOWN:
-        return np.float64(count)
+        return float(count)
     # Half an event more: of what never happened it is not known that it never will.
     usual = (past[0] + 0.5) / past[1]
     limit = CONTRADICTED * max(past[2] / past[1], 1.0)
@@ -63,8 +63,8 @@ def steady_rate(past: Any, last: Any, seen: Int, count: Int) -> float:
         if deviates(np.float64(events), usual * windows, limit * (1.0 + windows / past[1])):
             if _is_over(last, seen, h, events / windows, limit / 3.0):
                 break
-            return events / windows
-    return past[0] / past[1]
+            return float(events / windows)
+    return float(past[0] / past[1])
 
 
 @inner
