@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock.detect.kernels import highest_key
-from foreshock.detect.linear_kernel import MINUTE, SCRATCH, Given, Out, Settings, sweep, without_room
+from foreshock.detect.linear_kernel import MINUTE, Given, Out, Settings, Work, sweep, without_room
 from foreshock.detect.linear_layout import (
-    BLOCK, CLASSES, HEAD, LAST, MATRICES, SQUARES, STEP, body, bytes_of,
+    BLOCK, CLASSES, FORECAST, HEAD, LAST, MATRICES, ORDERS, SQUARES, STEP, body, bytes_of,
 )  # fmt: skip
 from foreshock.detect.univariate import read_options
 from foreshock.errors import PermanentError
@@ -74,7 +74,7 @@ class Linear:
             own.warm_up_rows, own.warm_up_seconds, round(own.expiry_seconds * 1e9),
             np.float32(own.forecast_ridge), np.float32(own.cross_ridge),
         )  # fmt: skip
-        self._work = np.zeros(SCRATCH, np.float32)
+        self._work = _work()
 
     def step(self, frame: Frame) -> Scores:
         """Score each row against what was learnt before it, then learn it where `frame.learn`.
@@ -198,6 +198,12 @@ def grow(narrow: NDArray[np.float32], wide: NDArray[np.float32]) -> None:
 def features_of(number: NDArray[np.float32]) -> int:
     """How many features a body has room for."""
     return next(b for b in range(STEP, BLOCK + 1, STEP) if SQUARES * b + MATRICES * b * b == len(number))
+
+
+def _work() -> Work:
+    lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK) | {"turned": len(ORDERS) * BLOCK * BLOCK}
+    parts = {name: np.zeros(lengths.get(name, BLOCK), np.float32) for name in Work._fields if name != "value"}
+    return Work(value=np.zeros(BLOCK), **parts)
 
 
 def _given(frame: Frame) -> Given:

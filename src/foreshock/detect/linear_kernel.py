@@ -72,14 +72,12 @@ MANY = f4(16_000_000.0)
 """Rows and changes are counted up to here."""
 SETTLED = f4(384.0)
 """Rows of a feature after which its scales leave the root mean square."""
-RESTART = f4(64.0)
-"""Rows that all before count as when scales are settled: maps were poor then."""
 LEVEL_GAIN = f4(0.022840034)
 """1 − .5^(1/30)."""
 FIRST_FIT, MOST_SPACING = 128, 4096
 """Rows before the first fit; rows between fits, which double from there, at most (rows of a minute or more)."""
-SPARING = 1 << 40
-"""Rows after which covariances follow every fourth row only."""
+SPARING, WINDOW, EVERY = 4096, 256, 4
+"""Rows after which covariances follow only one in `EVERY` windows of rows."""
 TOP_OFF = 0.25
 """Share of the largest square that is left out of the pool that alarms: one feature alone should not."""
 KEEP_SCORE, RANK_GAIN = 0.25, 0.15910358474628547
@@ -94,11 +92,6 @@ GAP = 10.0
 INTERVAL_ROWS, INTERVAL_JUMP = 200, 5.0
 
 SCORED, WARMING_UP, MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(Status.MISSING)
-
-# Rows of the scratch array: a body's part of the row in units, its inputs, three residuals, whether a feature is there
-# and whether it counts; what is worked out on the way; then those of `fit`.
-Z, Y, AHEAD, ACROSS, AWAY, SEEN, LIVE, YOUTH, SQUARE_GAIN, SCALE, BY_FAST, BY_SLOW, GAIN, RATIO, CG = range(15)
-SCRATCH = (CG + 4, len(FORECAST) * BLOCK)
 
 _ORDERS = len(ORDERS)
 _CROSS_AT = _ORDERS + len(FORECAST)
@@ -123,6 +116,34 @@ class Given(NamedTuple):
     width: NDArray[np.int16]
     learn: NDArray[np.bool_]
     status: NDArray[np.uint8]
+
+
+class Work(NamedTuple):
+    """Scratch: a body's part of a row, each [64]; the last five of `fit`, float32[320] and [10·64·64].
+
+    `value` where it is missing the last one, `z` in units, `y` as inputs of maps; what the two maps and the slow level leave (`ahead`, `across`, `away`), which
+    become standardised; whether a feature is there (`seen`) and counts (`live`), 1 or 0.
+    """
+
+    value: NDArray[np.float64]
+    z: NDArray[np.float32]
+    y: NDArray[np.float32]
+    ahead: NDArray[np.float32]
+    across: NDArray[np.float32]
+    away: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    live: NDArray[np.float32]
+    youth: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    by_fast: NDArray[np.float32]
+    by_slow: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    ratio: NDArray[np.float32]
+    x: NDArray[np.float32]
+    r: NDArray[np.float32]
+    p: NDArray[np.float32]
+    q: NDArray[np.float32]
+    turned: NDArray[np.float32]
 
 
 class Out(NamedTuple):
@@ -154,7 +175,7 @@ def sweep(
     first: int,
     last: int,
     settings: Settings,
-    work: NDArray[np.float32],
+    work: Work,
     out: Out,
 ) -> None:
     """Judge and learn rows first ≤ i < last of a frame.
@@ -162,7 +183,7 @@ def sweep(
     Parameters
         heads            `HEAD` slots by key
         bodies, doubles  the tables of bodies by size as float32[slots, …], and the same memory as float64
-        work             float32[`SCRATCH`]
+        work             what is worked out on the way
     """
     for i in range(first, last):
         out.score[i], out.rank[i], out.status[i] = np.nan, np.nan, given.status[i]
@@ -239,7 +260,7 @@ def _row(
     cut: bool,
     warm: bool,
     settings: Settings,
-    work: NDArray[np.float32],
+    work: Work,
     out: Out,
     i: int,
 ) -> None:
@@ -261,11 +282,11 @@ def _row(
         n, part = min(head.width - column, b), values[min(column, width) : width]
         live += _look(body, double, b, part, settings.warm_up_rows, work)
         _residuals(body, b, n, head.rows, cut, work)
-        fast, slow, top = _pool(body, b, FORECASTS, AHEAD, pace, learn, work)
+        fast, slow, top = _pool(body, b, FORECASTS, work.ahead, pace, learn, work)
         ahead, slow_ahead, top_ahead = ahead + fast, slow_ahead + slow, max(top_ahead, top)
-        fast, slow, top = _pool(body, b, CROSSES, ACROSS, pace, learn, work)
+        fast, slow, top = _pool(body, b, CROSSES, work.across, pace, learn, work)
         across, slow_across, top_across = across + fast, slow_across + slow, max(top_across, top)
-        _pool(body, b, LEVELS, AWAY, pace, learn, work)
+        _pool(body, b, LEVELS, work.away, pace, learn, work)
         if warm and out.contribution.shape[1]:
             _contribute(work, out.contribution[i, min(column, width) : width])
         if learn:
@@ -291,38 +312,40 @@ def _look(
     b: int,
     part: NDArray[np.float64],
     warm_up_rows: int,
-    work: NDArray[np.float32],
+    work: Work,
 ) -> int:
     """A body's part of the row in units, and how many features of it count; what is missing stays as it was."""
-    live = 0
+    count, changes = body[COUNT * b : (COUNT + 1) * b], body[CHANGES * b : (CHANGES + 1) * b]
+    last, mean = double[LAST * b : (LAST + 1) * b], double[MEAN * b : (MEAN + 1) * b]
+    unit, x = double[UNIT * b : (UNIT + 1) * b], work.value[:b]
+    z, y, seen, live, youth = work.z[:b], work.y[:b], work.seen[:b], work.live[:b], work.youth[:b]
+    enough = f4(warm_up_rows)
     for j in range(b):
-        count = body[COUNT * b + j]
-        work[Z, j], work[Y, j], work[SEEN, j], work[LIVE, j] = 0, 0, 0, 0
-        work[YOUTH, j] = ONE / (count + YOUNG)
-        work[SQUARE_GAIN, j] = EARLY * work[YOUTH, j] if count < SETTLED else EARLY * work[YOUTH, j]
-        if count == 0:
-            continue
-        x = last = double[LAST * b + j]
-        if j < len(part) and abs(part[j]) < np.inf:
-            x = min(max(part[j], -LARGEST_VALUE), LARGEST_VALUE)
-            work[SEEN, j] = 1
-            if count >= warm_up_rows:
-                work[LIVE, j] = 1
-                live += 1
-        if body[CHANGES * b + j] == 0:
-            z = 0.0 if x == last else math.copysign(FIRST_MOVE, x - last)
-        else:
-            z = (x - double[MEAN * b + j]) / double[UNIT * b + j]
-        z = min(max(z, -FARTHEST), FARTHEST)
-        work[Z, j] = z
-        work[Y, j] = min(max(z, -CLIP), CLIP)
-    return live
+        x[j] = part[j] if j < len(part) else np.nan
+    for j in range(b):
+        there, known = abs(x[j]) < np.inf, count[j] > ZERO
+        held = x[j] if x[j] < LARGEST_VALUE else LARGEST_VALUE
+        held = held if held > -LARGEST_VALUE else -LARGEST_VALUE
+        x[j] = held if there else last[j]
+        seen[j] = ONE if there and known else ZERO
+        live[j] = ONE if there and known and count[j] >= enough else ZERO
+        youth[j] = ONE / (count[j] + YOUNG)
+        move = 0.0 if x[j] == last[j] else (FIRST_MOVE if x[j] > last[j] else -FIRST_MOVE)
+        far = (x[j] - mean[j]) / unit[j] if changes[j] > ZERO else move
+        far = far if far < FARTHEST else FARTHEST
+        far = far if far > -FARTHEST else -FARTHEST
+        z[j] = far if known else 0.0
+        y[j] = (z[j] if z[j] < CLIP else CLIP) if z[j] > -CLIP else -CLIP
+    total = 0
+    for j in range(b):
+        total += int(live[j])
+    return total
 
 
 @inner
-def _residuals(body: NDArray[np.float32], b: int, n: int, row: int, cut: bool, work: NDArray[np.float32]) -> None:
+def _residuals(body: NDArray[np.float32], b: int, n: int, row: int, cut: bool, work: Work) -> None:
     """What the maps and the slow level leave of a body's part of the row."""
-    z, ahead, across, away = work[Z, :b], work[AHEAD, :b], work[ACROSS, :b], work[AWAY, :b]
+    z, ahead, across, away = work.z[:b], work.ahead[:b], work.across[:b], work.away[:b]
     level = body[LEVEL * b : (LEVEL + 1) * b]
     for j in range(b):
         ahead[j], across[j], away[j] = z[j], z[j], z[j] - level[j]
@@ -333,25 +356,25 @@ def _residuals(body: NDArray[np.float32], b: int, n: int, row: int, cut: bool, w
     for k in range(len(CROSS)):
         start, place = matrix_at(b, _CROSS_AT + k), (PAST + (row - CROSS[k]) % RING) * b
         if CROSS[k] == 0:
-            take_away(across, body[start : start + b * b], work[Y, :b], n)
+            take_away(across, body[start : start + b * b], work.y[:b], n)
         elif not cut:
             take_away(across, body[start : start + b * b], body[place : place + b], n)
 
 
 @inner
 def _pool(
-    body: NDArray[np.float32], b: int, kind: int, residual: int, pace: float, learn: bool, work: NDArray[np.float32]
+    body: NDArray[np.float32], b: int, kind: int, residual: NDArray[np.float32], pace: float, learn: bool, work: Work
 ) -> tuple[float, float, float]:
     """Sums of squares of a body's standardised residuals, by fast and by slow scales, and the largest by fast ones.
 
-    The residuals in `work` become standardised ones; their means and scales are learnt where `learn`. A scale is the
+    The residuals float32[≥ b] become standardised ones; their means and scales are learnt where `learn`. A scale is the
     .99 quantile of |residual| over 2.5, followed by multiplicative steps; the root mean square floors it.
     """
     shift, fast = body[(kind + SHIFT) * b : (kind + SHIFT + 1) * b], body[(kind + FAST) * b : (kind + FAST + 1) * b]
     square, slow = body[(kind + SQUARE) * b : (kind + SQUARE + 1) * b], body[(kind + SLOW) * b : (kind + SLOW + 1) * b]
-    count, e, live = body[COUNT * b : (COUNT + 1) * b], work[residual, :b], work[LIVE, :b]
-    seen, youth, square_gain = work[SEEN, :b], work[YOUTH, :b], work[SQUARE_GAIN, :b]
-    scale, far, usual = work[SCALE, :b], work[BY_FAST, :b], work[BY_SLOW, :b]
+    count, e, live = body[COUNT * b : (COUNT + 1) * b], residual[:b], work.live[:b]
+    seen, youth = work.seen[:b], work.youth[:b]
+    scale, far, usual = work.scale[:b], work.by_fast[:b], work.by_slow[:b]
     for j in range(b):
         e[j] -= shift[j]
         root = f4(math.sqrt(square[j]))
@@ -372,7 +395,7 @@ def _pool(
             early, tracked = EARLY * youth[j], TRACKED * youth[j]
             bounded = e[j] if size < most else (most if e[j] > ZERO else -most)
             shift[j] += seen[j] * (gain_shift if gain_shift > early else early) * bounded
-            gain = seen[j] * (gain_square if gain_square > square_gain[j] else square_gain[j])
+            gain = seen[j] * (gain_square if gain_square > early else early)
             square[j] += gain * (size * size - square[j])
             gain = seen[j] * (gain_fast if gain_fast > tracked else tracked)
             fast[j] = s * (ONE + (UP if size > FAR * s else DOWN) * gain)
@@ -394,11 +417,11 @@ def _largest(x: NDArray[np.float32]) -> float:
 
 
 @inner
-def _contribute(work: NDArray[np.float32], contribution: NDArray[np.float32]) -> None:
+def _contribute(work: Work, contribution: NDArray[np.float32]) -> None:
     """What each feature that counts has in a row's score: how far it is from its forecast and from its slow level."""
     for j in range(min(len(contribution), BLOCK)):
-        if work[LIVE, j] > 0:
-            contribution[j] = min(abs(work[AHEAD, j]), MOST) + min(abs(work[AWAY, j]), MOST)
+        if work.live[j] > 0:
+            contribution[j] = min(abs(work.ahead[j]), MOST) + min(abs(work.away[j]), MOST)
 
 
 @inner
@@ -411,29 +434,28 @@ def _learn(
     part: NDArray[np.float64],
     pace: float,
     fitting: bool,
-    work: NDArray[np.float32],
+    work: Work,
 ) -> None:
     """Means, units, ring, level and covariances of a body."""
-    y, level, row = work[Y, :b], body[LEVEL * b : (LEVEL + 1) * b], head.rows
+    y, level, row = work.y[:b], body[LEVEL * b : (LEVEL + 1) * b], head.rows
     past = body[(PAST + row % RING) * b : (PAST + row % RING + 1) * b]
     for j in range(b):
         past[j] = y[j]
-        level[j] += LEVEL_GAIN * (work[Z, j] - level[j])
-    if row < SPARING or row % 4 == 0:
+        level[j] += LEVEL_GAIN * (work.z[j] - level[j])
+    spared = row >= SPARING
+    if not spared or row // WINDOW % EVERY == 0:
+        # Rows that follow one another: a covariance at one lag must not be of other rows than one at the next.
+        share = f4(EVERY if spared else 1)
+        floor, most = f4(MEMORY_GAIN * pace) * share, f4(1)
         for j in range(b):
-            gain = max(MEMORY_GAIN * pace, 1.0 / (body[COUNT * b + j] + 1.0)) * (1.0 if row < SPARING else 4.0)
-            work[GAIN, j] = min(gain, 1.0)
-        learn_covariances(body, b, n, row, work[GAIN, :b], y)
-    changed = False
-    for j in range(b):
-        work[RATIO, j] = 1
-        if j < len(part) and abs(part[j]) < np.inf:
-            work[RATIO, j] = _learn_value(body, double, b, j, part[j], pace, fitting)
-            changed |= work[RATIO, j] != 1
-    if changed:
-        change_units(body, b, n, work[RATIO, :b])
+            gain = share / (body[COUNT * b + j] + ONE)
+            gain = gain if gain > floor else floor
+            work.gain[j] = gain if gain < most else most
+        learn_covariances(body, b, n, row, work.gain[:b], y)
+    if _learn_values(body, double, b, part, pace, fitting, work):
+        change_units(body, b, n, work.ratio[:b])
         for j in range(n):
-            ratio = work[RATIO, j]
+            ratio = work.ratio[j]
             level[j] *= ratio
             for kind in (FORECASTS, CROSSES, LEVELS):
                 body[(kind + SHIFT) * b + j] *= ratio
@@ -442,6 +464,50 @@ def _learn(
                     body[(kind + FAST) * b + j] *= ratio
                     body[(kind + SQUARE) * b + j] *= ratio * ratio
                     body[(kind + SLOW) * b + j] *= ratio
+
+
+@inner
+def _learn_values(
+    body: NDArray[np.float32],
+    double: NDArray[np.float64],
+    b: int,
+    part: NDArray[np.float64],
+    pace: float,
+    fitting: bool,
+    work: Work,
+) -> bool:
+    """Means and variances of a body's features; whether units are new, by `work.ratio`.
+
+    Where something is to be decided a feature goes through `_learn_value`, all others in one loop.
+    """
+    changed = False
+    ratio, x, plain = work.ratio[:b], work.value[:b], work.by_fast[:b]
+    count, changes = body[COUNT * b : (COUNT + 1) * b], body[CHANGES * b : (CHANGES + 1) * b]
+    last, mean = double[LAST * b : (LAST + 1) * b], double[MEAN * b : (MEAN + 1) * b]
+    variance, unit = double[VARIANCE * b : (VARIANCE + 1) * b], double[UNIT * b : (UNIT + 1) * b]
+    for j in range(b):
+        ratio[j], plain[j] = ONE, ZERO
+        if j < len(part) and abs(part[j]) < np.inf:
+            whole = np.int64(count[j]) + 1
+            if fitting or changes[j] == ZERO or whole & (whole - 1) == 0 or whole == SETTLED:
+                ratio[j] = _learn_value(body, double, b, j, part[j], pace, fitting)
+                changed |= ratio[j] != ONE
+            else:
+                plain[j] = ONE
+    floor = MEMORY_GAIN * pace
+    for j in range(b):
+        young = 1.0 / (count[j] + 1.0)
+        gain = plain[j] * (floor if floor > young else young)
+        most = LEARNT * unit[j]
+        d = x[j] - mean[j]
+        d = d if d < most else most
+        d = d if d > -most else -most
+        mean[j] += gain * d
+        variance[j] = (1.0 - gain) * (variance[j] + gain * d * d)
+        changes[j] += plain[j] if x[j] != last[j] and changes[j] < MANY else ZERO
+        count[j] += plain[j] if count[j] < MANY else ZERO
+        last[j] = x[j]
+    return changed
 
 
 @inner
@@ -486,14 +552,13 @@ def _learn_value(
 
 
 @inner
-def _fit_next(head: Any, bodies: Any, pace: float, settings: Settings, work: NDArray[np.float32]) -> None:
+def _fit_next(head: Any, bodies: Any, pace: float, settings: Settings, work: Work) -> None:
     """Fit both maps of one feature; after the last one the next fit is set."""
     k, target = head.cursor // BLOCK, head.cursor % BLOCK
     body, b = bodies[head.size[k] - 1][head.slot[k]], 8 * int(head.size[k])
     n = min(head.width - k * BLOCK, b)
-    scratch = work[CG : CG + 4]
-    fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, scratch)
-    fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, scratch)
+    fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, work)
+    fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, work)
     head.cursor += 1
     if head.cursor >= head.width:
         head.cursor = -1

@@ -7,6 +7,8 @@ at most, however many features there are. All float32, in a fixed order; sums ru
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,24 +104,25 @@ def fit(
     lags: NDArray[np.int64],
     first: int,
     ridge: np.float32,
-    work: NDArray[np.float32],
+    work: Any,
 ) -> None:
     """Ridge regression of feature `target` on all n features of its body at these lags, from the map as it stands.
 
     Lag 0 leaves out the target itself. The maps of the lags are the matrices `first` … of the body, a column a target.
-    `work` float32[4, ≥ len(lags)·b].
+    `work` has `x`, `r`, `p`, `q` float32[≥ len(lags)·b] and `turned`.
     """
     size = len(lags) * b
-    x, r, p, q = work[0, :size], work[1, :size], work[2, :size], work[3, :size]
+    x, r, p, q = work.x[:size], work.r[:size], work.p[:size], work.q[:size]
     alone = lags[0] == 0
     for a in range(len(lags)):
         start, wanted = matrix_at(b, first + a), matrix_at(b, ORDER_AT[lags[a]]) + target * b
         for i in range(b):
             x[a * b + i] = body[start + i * b + target]
             r[a * b + i] = body[wanted + i]
-    _times(body, b, n, lags, ridge, x, q)
+    _turn(body, b, lags, work.turned)
+    _times(body, b, n, lags, ridge, work.turned, x, q)
     for i in range(size):
-        r[i] -= q[i]
+        r[i] += q[i]
     if alone:
         r[target] = 0.0
     for i in range(size):
@@ -129,16 +132,16 @@ def fit(
     for _ in range(ITERATIONS):
         if not square > enough:
             break
-        _times(body, b, n, lags, ridge, p, q)
+        _times(body, b, n, lags, ridge, work.turned, p, q)
         if alone:
             q[target] = 0.0
-        curve = dot(p, q)
+        curve = -dot(p, q)
         if not curve > 0.0:
             break
         along = np.float32(square / curve)
         for i in range(size):
             x[i] += along * p[i]
-            r[i] -= along * q[i]
+            r[i] += along * q[i]
         before, square = square, dot(r, r)
         onward = np.float32(square / before)
         for i in range(size):
@@ -150,27 +153,38 @@ def fit(
 
 
 @inner
+def _turn(body: NDArray[np.float32], b: int, lags: NDArray[np.int64], turned: NDArray[np.float32]) -> None:
+    """The transposed covariances that `_times` needs, so that all its loops run along rows."""
+    for a in range(len(lags)):
+        for c in range(a, len(lags)):
+            k = ORDER_AT[lags[c] - lags[a]]
+            start = matrix_at(b, k)
+            for i in range(b):
+                for j in range(b):
+                    turned[(k * b + j) * b + i] = body[start + i * b + j]
+
+
+@inner
 def _times(
     body: NDArray[np.float32],
     b: int,
     n: int,
     lags: NDArray[np.int64],
     ridge: np.float32,
+    turned: NDArray[np.float32],
     x: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """out = (covariance of all lagged inputs + ridge)·x; one pass over a matrix serves a pair of lags both ways."""
+    """out = −(covariance of all lagged inputs + ridge)·x."""
     for i in range(len(lags) * b):
-        out[i] = ridge * x[i]
+        out[i] = -ridge * x[i]
     for a in range(len(lags)):
-        xa, oa = x[a * b : (a + 1) * b], out[a * b : (a + 1) * b]
-        for c in range(a, len(lags)):
-            start = matrix_at(b, ORDER_AT[lags[c] - lags[a]])
-            xc, oc = x[c * b : (c + 1) * b], out[c * b : (c + 1) * b]
-            for i in range(n):
-                cov = body[start + i * b : start + (i + 1) * b]
-                oa[i] += dot(cov, xc)
-                if c > a:
-                    xi = xa[i]
-                    for j in range(b):
-                        oc[j] += cov[j] * xi
+        of = out[a * b : (a + 1) * b]
+        for c in range(len(lags)):
+            other = x[c * b : (c + 1) * b]
+            if c >= a:
+                start = ORDER_AT[lags[c] - lags[a]] * b * b
+                take_away(of, turned[start : start + b * b], other, n)
+            else:
+                start = matrix_at(b, ORDER_AT[lags[a] - lags[c]])
+                take_away(of, body[start : start + b * b], other, n)
