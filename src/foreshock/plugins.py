@@ -20,6 +20,7 @@ from foreshock.ports import Detector
 
 BUILT_IN: dict[str, dict[str, str]] = {
     "detector": {
+        "linear": "foreshock.detect.linear:Linear",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
         "zscore": "foreshock.detect.zscore:ZScore",
     },

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from foreshock.detect.bar import BarOptions
 from foreshock.detect.kernels import highest_key
+from foreshock.detect.level import Level
 from foreshock.detect.linear_kernel import MINUTE, Given, Out, Settings, Work, sweep, without_room
 from foreshock.detect.linear_layout import (
     BLOCK, CLASSES, FORECAST, HEAD, LAST, MATRICES, ORDERS, SQUARES, STEP, body, bytes_of,
@@ -75,6 +77,10 @@ class Linear:
             np.float32(own.forecast_ridge), np.float32(own.cross_ridge),
         )  # fmt: skip
         self._work = _work()
+
+    def make_bar(self, budget_per_day: float, options: BarOptions) -> Level:
+        """The bar for its scores, whose hours differ far more than those of a single series."""
+        return Level(self.info.prior_score, budget_per_day, options)
 
     def step(self, frame: Frame) -> Scores:
         """Score each row against what was learnt before it, then learn it where `frame.learn`.

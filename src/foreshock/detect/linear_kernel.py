@@ -213,10 +213,10 @@ def sweep(
 
 @inner
 def _any_finite(values: NDArray[np.float64], width: int) -> bool:
+    there = False
     for j in range(width):
-        if abs(values[j]) < np.inf:
-            return True
-    return False
+        there |= abs(values[j]) < np.inf
+    return there
 
 
 @inner
@@ -412,8 +412,7 @@ def _largest(x: NDArray[np.float32]) -> float:
     top = ZERO
     for j in range(len(x)):
         top = x[j] if x[j] > top else top
-    out: float = top * top
-    return out
+    return float(top * top)
 
 
 @inner

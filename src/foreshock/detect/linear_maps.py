@@ -42,8 +42,7 @@ def dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
         s5 += x[j + 5] * y[j + 5]
         s6 += x[j + 6] * y[j + 6]
         s7 += x[j + 7] * y[j + 7]
-    out: float = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-    return out
+    return float(((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)))
 
 
 @inner

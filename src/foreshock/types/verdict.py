@@ -30,7 +30,9 @@ class Verdict:
 
     All arrays follow the cells of the `Rows` they belong to, or where `whole` its rows: the detector is multivariate
     and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
-    ln(score / bar), comparable between series; `anomalous` = over the bar.
+    ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
+    verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
+    else NaN.
     """
 
     detector: str
@@ -43,3 +45,4 @@ class Verdict:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     whole: bool = False
+    contribution: NDArray[np.float32] | None = None
