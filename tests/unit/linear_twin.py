@@ -70,16 +70,16 @@ class LinearTwin:
         fitting = learn and m.cursor < 0 and m.rows + 1 >= m.next_fit
         if fitting:
             m.cursor = 0
-        x, z, y, seen, live = look(m, values, self.options.warm_up_rows)
+        x, z, y, seen, live = look(m, values, min(self.options.warm_up_rows, m.rows))
         left = residuals(m, z, y, cut)
         sums = {kind: pool(m, kind, left[kind], seen, live, pace, learn) for kind in KINDS}
         if learn:
             learn_row(m, x, z, y, values, pace, fitting)
         if learn and m.cursor >= 0:
             self.fit_next(m, pace)
-        alive = int(live.sum())
+        alive = dot(live, seen)
         out = (math.nan, math.nan)
-        if alive:
+        if alive > 0:
             (a, slow_a, top_a), (c, slow_c, top_c) = sums["ahead"], sums["across"]
             pools = [(a - 0.25 * top_a) / alive, (c - 0.25 * top_c) / alive, slow_a / alive, slow_c / alive]
             out = smooth(m, pools, pace, learn, cut)
@@ -104,7 +104,7 @@ def fresh_memory() -> Any:
         elapsed=0.0, score=0.0, rank=0.0, typical=[0.0] * 4,
         last=np.zeros(0), mean=np.zeros(0), variance=np.zeros(0), unit=np.zeros(0),
         count=zeros, changes=zeros, level=zeros,
-        scales={kind: {name: zeros for name in ("shift", "fast", "square", "slow")} for kind in KINDS},
+        scales={kind: dict.fromkeys(("shift", "fast", "square", "slow"), zeros) for kind in KINDS},
         past=np.zeros((16, 0), f4),
         covariance={lag: np.zeros((0, 0), f4) for lag in LAGS_APART},
         forecast={lag: np.zeros((0, 0), f4) for lag in FORECAST},
@@ -138,7 +138,7 @@ def arrive(m: Any, now: int, cut: bool) -> None:
         m.past[:] = 0
 
 
-def look(m: Any, values: list[float], warm_up_rows: int) -> tuple[Array, Array, Array, Array, Array]:
+def look(m: Any, values: list[float], least: int) -> tuple[Array, Array, Array, Array, Array]:
     x, z = m.last.copy(), np.zeros(len(m.last), f4)
     seen, live = np.zeros(len(z), f4), np.zeros(len(z), f4)
     for j in range(len(z)):
@@ -147,7 +147,8 @@ def look(m: Any, values: list[float], warm_up_rows: int) -> tuple[Array, Array, 
             x[j] = min(max(values[j], -1e100), 1e100)
         if not m.count[j]:
             continue
-        seen[j], live[j] = there, there and m.count[j] >= warm_up_rows
+        seen[j] = there
+        live[j] = there * min(max((m.count[j] - f4(least) + f4(1)) / kernel.RAMP, f4(0)), f4(1))
         far = 8.0 * np.sign(x[j] - m.last[j]) if m.changes[j] == 0 else (x[j] - m.mean[j]) / m.unit[j]
         z[j] = min(max(far, -30.0), 30.0)
     return x, z, np.clip(z, f4(-4), f4(4)), seen, live
@@ -175,11 +176,10 @@ def pool(
     e = left - s["shift"]
     settled = m.count >= kernel.SETTLED
     floor = np.maximum(np.sqrt(s["square"]), f4(0.1))
-    slower = np.maximum(s["slow"], floor)
-    scale = np.where(settled, np.maximum(s["fast"], f4(0.5) * slower), floor)
-    floor = np.where(settled, slower, floor)
-    far = live * np.minimum(np.abs(e) / scale, f4(20))
-    usual = live * np.minimum(np.abs(e) / floor, f4(20))
+    scale = np.where(settled, np.maximum(s["fast"], f4(0.5) * np.maximum(s["slow"], floor)), floor)
+    slower = np.where(settled, np.maximum(s["slow"], f4(0.5) * floor), floor)
+    by_fast, by_slow = np.minimum(np.abs(e) / scale, f4(20)), np.minimum(np.abs(e) / slower, f4(20))
+    far, usual = live * by_fast * by_fast, live * by_slow * by_slow
     if learn:
         youth = f4(1) / (m.count + f4(20))
         early, tracked = f4(4) * youth, f4(30) * youth
@@ -191,7 +191,7 @@ def pool(
         s["fast"] = scale * (f4(1) + np.where(size > f4(2.5) * scale, up, down) * gain)
         gain = seen * np.maximum(f4(0.0005 * pace), tracked)
         s["slow"] = s["slow"] * (f4(1) + np.where(size > f4(2.5) * s["slow"], up, down) * gain)
-    return dot(far, far), dot(usual, usual), float(far.max() * far.max())
+    return dot(far, seen), dot(usual, seen), float(far.max())
 
 
 def dot(x: Array, y: Array) -> float:

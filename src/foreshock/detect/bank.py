@@ -204,18 +204,19 @@ class Part:
         if not judged.all():
             rows = replace(rows, value=np.where(judged, rows.value, np.nan))
         n = len(rows)
-        score, expected, low, high = (np.full(n, np.nan) for _ in range(4))
+        score, rank, expected, low, high = (np.full(n, np.nan) for _ in range(5))
         status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
         shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for at, frame in rows.entity_frames():
             scores = self._step(frame)
             score[at], status[at] = scores.score, scores.status
+            rank[at] = scores.score if scores.rank is None else scores.rank
             if scores.contribution is not None:
                 shares.append((at, scores.contribution))
             for band, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
                 if piece is not None:
                     band[at] = piece
-        all_scores = Scores(score, status, None, expected, low, high)
+        all_scores = Scores(score, status, None, expected, low, high, rank)
         verdict = self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)
         return replace(verdict, contribution=_of_cells(rows, shares, verdict.anomalous)) if shares else verdict
 
@@ -253,7 +254,8 @@ class Part:
         strength, over = self.bar.step(key, time_unix_nano, score, given, learn, ~training)
         # What a user's own limit calls too much may still be usual here: only the bar's own alarms are not learnt.
         clean = learn if self.bar.threshold is not None else learn & ~over
-        p = self.calibrator.step(key, score, given, clean)
+        rank = score if scores.rank is None else np.ascontiguousarray(scores.rank, np.float64)
+        p = self.calibrator.step(key, rank, given, clean)
         warming = (given == Status.SCORED) & (np.isnan(strength) | training)
         status = np.where(warming, np.uint8(Status.WARMING_UP), given)
         judged = status == Status.SCORED
@@ -263,7 +265,7 @@ class Part:
         bands = scores.expected, scores.low, scores.high
         expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
         return Verdict(
-            self.name, _where(judged, score), status, _where(judged, p), _where(judged, strength), anomalous,
+            self.name, _where(judged, rank), status, _where(judged, p), _where(judged, strength), anomalous,
             expected, low, high, self.whole,
         )  # fmt: skip
 

@@ -13,8 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.detect.bar import (
-    BLOCK_ROWS, DAY, HOUR, LEAST_STRENGTH, PRIOR_BLOCKS, SCORED, TALLY_DAYS, WARMING_UP, Bar, BarOptions,
-    arrive, log_rate,
+    BLOCK_ROWS,
+    DAY,
+    HOUR,
+    LEAST_STRENGTH,
+    PRIOR_BLOCKS,
+    SCORED,
+    TALLY_DAYS,
+    WARMING_UP,
+    Bar,
+    BarOptions,
+    arrive,
+    log_rate,
 )  # fmt: skip
 from foreshock.detect.histogram import LN2, bin_of, exp, ln, scale_weights, total_weight, upper_quantile
 from foreshock.state import SlotTable
@@ -23,11 +33,11 @@ from foreshock.state.jit import entry, inner
 SIZE, LOW, PER = 80, -2, 6
 """Block maxima in units of the prior score: 2^-2 … and beyond."""
 MEMORY_DAYS = 30.0
-SHARE = 0.02
+SHARE = 0.03
 """Of hours that reach higher than what the level is made of."""
 LEAST_REACH = 0.25
 """A key's hours count as if they reached this share of the prior score at least."""
-SPAN = 1.8
+SPAN = 2.0
 """The level over the root of prior score × what hours reach: between the two, and above either."""
 LIFT = 0.15
 """What a notification adds to the logarithm of the level."""

@@ -15,7 +15,17 @@ from foreshock.detect.kernels import highest_key
 from foreshock.detect.level import Level
 from foreshock.detect.linear_kernel import MINUTE, Given, Out, Settings, Work, sweep, without_room
 from foreshock.detect.linear_layout import (
-    BLOCK, CLASSES, FORECAST, HEAD, LAST, MATRICES, ORDERS, SQUARES, STEP, body, bytes_of,
+    BLOCK,
+    CLASSES,
+    FORECAST,
+    HEAD,
+    LAST,
+    MATRICES,
+    ORDERS,
+    SQUARES,
+    STEP,
+    body,
+    bytes_of,
 )  # fmt: skip
 from foreshock.detect.univariate import read_options
 from foreshock.errors import PermanentError
@@ -35,7 +45,7 @@ class LinearOptions(Options):
         default=864, ge=2, le=10**6, description="Rows of an entity to learn before it is judged, whatever the step."
     )
     warm_up_seconds: Seconds = Field(
-        default=86400.0, ge=0, le=366 * 86400.0, description="Time that those rows span at least."
+        default=2 * 86400.0, ge=0, le=366 * 86400.0, description="Time that those rows span at least."
     )
     expiry_seconds: Seconds = Field(
         default=7 * 86400.0,
@@ -91,7 +101,7 @@ class Linear:
         n = len(given.key)
         out = _out(frame, self.contributions)
         if not n:
-            return Scores(out.score, out.status, out.contribution if self.contributions else None)
+            return _scores(out, self.contributions)
         highest = highest_key(given.key)
         if highest > _HIGHEST:
             raise ValueError(f"keys are slots, and {int(given.key.min())} is negative")
@@ -107,7 +117,7 @@ class Linear:
                 start = at
             self._make_room(int(key), int(given.width[at]))
         self._sweep(self.heads.rows, given, start, n, out)
-        return Scores(out.score, out.status, out.contribution if self.contributions else None)
+        return _scores(out, self.contributions)
 
     def score(self, frame: Frame) -> Scores:
         """Score every row against the state as it is, with contributions, changing nothing."""
@@ -120,7 +130,7 @@ class Linear:
         given = _given(frame)._replace(key=place.astype(np.int32), learn=np.zeros(len(frame), np.bool_))
         out = _out(frame, True)
         self._sweep(copy.rows, given, 0, len(frame), out)
-        return Scores(out.score, out.status, out.contribution)
+        return _scores(out, True)
 
     def forget(self, keys: NDArray[np.int32]) -> None:
         """Give these keys a fresh start; they keep their places."""
@@ -222,6 +232,10 @@ def _given(frame: Frame) -> Given:
         np.require(frame.learn, np.bool_, ("C", "W")),
         np.require(frame.status, np.uint8, ("C", "W")),
     )
+
+
+def _scores(out: Out, contributions: bool) -> Scores:
+    return Scores(out.score, out.status, out.contribution if contributions else None, rank=out.rank)
 
 
 def _out(frame: Frame, contributions: bool) -> Out:

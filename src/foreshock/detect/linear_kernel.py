@@ -31,7 +31,6 @@ from foreshock.detect.linear_layout import (
     SHIFT,
     SLOW,
     SQUARE,
-    SQUARES,
     UNIT,
     VARIANCE,
 )
@@ -70,6 +69,8 @@ YOUNG, EARLY, TRACKED = f4(20.0), f4(4.0), f4(30.0)
 """Young gains, with k rows seen: `EARLY`/(k + `YOUNG`) of means and squares, `TRACKED`/(k + `YOUNG`) of scales."""
 MANY = f4(16_000_000.0)
 """Rows and changes are counted up to here."""
+RAMP = f4(512.0)
+"""Rows over which a feature that is warm comes to count in full."""
 SETTLED = f4(384.0)
 """Rows of a feature after which its scales leave the root mean square."""
 LEVEL_GAIN = f4(0.022840034)
@@ -121,8 +122,9 @@ class Given(NamedTuple):
 class Work(NamedTuple):
     """Scratch: a body's part of a row, each [64]; the last five of `fit`, float32[320] and [10·64·64].
 
-    `value` where it is missing the last one, `z` in units, `y` as inputs of maps; what the two maps and the slow level leave (`ahead`, `across`, `away`), which
-    become standardised; whether a feature is there (`seen`) and counts (`live`), 1 or 0.
+    `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
+    leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`) and counts
+    (`live`), 1 or 0; `youth` 1/(rows + 20); others are named where they are used.
     """
 
     value: NDArray[np.float64]
@@ -274,13 +276,13 @@ def _row(
     fitting = learn and head.cursor < 0 and head.rows + 1 >= head.next_fit
     if fitting:
         head.cursor = 0
-    live = 0
+    live = 0.0
     ahead, across, slow_ahead, slow_across, top_ahead, top_across = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range((head.width + BLOCK - 1) // BLOCK):
         b, slot, column = 8 * int(head.size[k]), head.slot[k], k * BLOCK
         body, double = bodies[head.size[k] - 1][slot], doubles[head.size[k] - 1][slot]
         n, part = min(head.width - column, b), values[min(column, width) : width]
-        live += _look(body, double, b, part, settings.warm_up_rows, work)
+        live += _look(body, double, b, part, min(settings.warm_up_rows, head.rows), work)
         _residuals(body, b, n, head.rows, cut, work)
         fast, slow, top = _pool(body, b, FORECASTS, work.ahead, pace, learn, work)
         ahead, slow_ahead, top_ahead = ahead + fast, slow_ahead + slow, max(top_ahead, top)
@@ -293,7 +295,7 @@ def _row(
             _learn(head, body, double, b, n, part, pace, fitting, work)
     if learn and head.cursor >= 0:
         _fit_next(head, bodies, pace, settings, work)
-    if live:
+    if live > 0.0:
         pools = (
             (ahead - TOP_OFF * top_ahead) / live, (across - TOP_OFF * top_across) / live,
             slow_ahead / live, slow_across / live,
@@ -311,15 +313,18 @@ def _look(
     double: NDArray[np.float64],
     b: int,
     part: NDArray[np.float64],
-    warm_up_rows: int,
+    least: int,
     work: Work,
-) -> int:
-    """A body's part of the row in units, and how many features of it count; what is missing stays as it was."""
+) -> float:
+    """A body's part of the row in units, and how many features of it count; what is missing stays as it was.
+
+    A feature counts from `least` rows on, and at first little, so that one that is new to an entity does not cry.
+    """
     count, changes = body[COUNT * b : (COUNT + 1) * b], body[CHANGES * b : (CHANGES + 1) * b]
     last, mean = double[LAST * b : (LAST + 1) * b], double[MEAN * b : (MEAN + 1) * b]
     unit, x = double[UNIT * b : (UNIT + 1) * b], work.value[:b]
     z, y, seen, live, youth = work.z[:b], work.y[:b], work.seen[:b], work.live[:b], work.youth[:b]
-    enough = f4(warm_up_rows)
+    enough = f4(least)
     for j in range(b):
         x[j] = part[j] if j < len(part) else np.nan
     for j in range(b):
@@ -328,7 +333,9 @@ def _look(
         held = held if held > -LARGEST_VALUE else -LARGEST_VALUE
         x[j] = held if there else last[j]
         seen[j] = ONE if there and known else ZERO
-        live[j] = ONE if there and known and count[j] >= enough else ZERO
+        part_of = (count[j] - enough + ONE) / RAMP
+        part_of = (part_of if part_of < ONE else ONE) if part_of > ZERO else ZERO
+        live[j] = part_of if there and known else ZERO
         youth[j] = ONE / (count[j] + YOUNG)
         move = 0.0 if x[j] == last[j] else (FIRST_MOVE if x[j] > last[j] else -FIRST_MOVE)
         far = (x[j] - mean[j]) / unit[j] if changes[j] > ZERO else move
@@ -336,10 +343,7 @@ def _look(
         far = far if far > -FARTHEST else -FARTHEST
         z[j] = far if known else 0.0
         y[j] = (z[j] if z[j] < CLIP else CLIP) if z[j] > -CLIP else -CLIP
-    total = 0
-    for j in range(b):
-        total += int(live[j])
-    return total
+    return dot(live, seen)
 
 
 @inner
@@ -382,11 +386,12 @@ def _pool(
         slower = slow[j] if slow[j] > floor else floor
         faster = fast[j] if fast[j] > HALF * slower else HALF * slower
         settled = count[j] >= SETTLED
-        floor = slower if settled else floor
+        slower = slow[j] if slow[j] > HALF * floor else HALF * floor
         scale[j] = faster if settled else floor
+        floor = slower if settled else floor
         by_fast, by_slow = abs(e[j]) / scale[j], abs(e[j]) / floor
-        far[j] = live[j] * (by_fast if by_fast < MOST else MOST)
-        usual[j] = live[j] * (by_slow if by_slow < MOST else MOST)
+        by_fast, by_slow = by_fast if by_fast < MOST else MOST, by_slow if by_slow < MOST else MOST
+        far[j], usual[j] = live[j] * by_fast * by_fast, live[j] * by_slow * by_slow
     if learn:
         gain_shift, gain_fast = f4(SHIFT_GAIN * pace), f4(FAST_GAIN * pace)
         gain_slow, gain_square = f4(SLOW_GAIN * pace), f4(MEMORY_GAIN * pace)
@@ -403,16 +408,16 @@ def _pool(
             slow[j] *= ONE + (UP if size > FAR * slow[j] else DOWN) * gain
     for j in range(b):
         e[j] /= scale[j]
-    return dot(far, far), dot(usual, usual), _largest(far)
+    return dot(far, seen), dot(usual, seen), _largest(far)
 
 
 @inner
 def _largest(x: NDArray[np.float32]) -> float:
-    """The square of the largest of numbers that are at least 0."""
+    """The largest of numbers that are at least 0."""
     top = ZERO
     for j in range(len(x)):
         top = x[j] if x[j] > top else top
-    return float(top * top)
+    return float(top)
 
 
 @inner

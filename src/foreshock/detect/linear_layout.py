@@ -31,12 +31,13 @@ CROSS = np.array((0, 1, 2, 5), np.int64)
 HEAD = np.dtype([
     ("time", "i8"), ("rows", "i8"), ("next_fit", "i8"), ("spacing", "i8"),
     ("interval", "f8"), ("elapsed", "f8"), ("score", "f8"), ("rank", "f8"), ("typical", "f8", (4,)),
-    ("width", "i4"), ("room", "i4"), ("cursor", "i4"), ("spare", "i4"), ("slot", "i4", (MOST_BLOCKS,)), ("size", "u1", (MOST_BLOCKS,)),
+    ("width", "i4"), ("room", "i4"), ("cursor", "i4"), ("spare", "i4"),
+    ("slot", "i4", (MOST_BLOCKS,)), ("size", "u1", (MOST_BLOCKS,)),
 ])  # fmt: skip
 """`rows` learnt since the last fresh start; `elapsed` seconds they span; `interval` s between rows; `next_fit` row at
 which the maps are fitted next, `spacing` rows after the last; `cursor` the column fitted next, −1 none; `score`, `rank`
-smoothed; `typical` means of the four pools; `width` columns seen; `room` columns with a place; `slot`, `size` where each
-body lies: its row in the table of `size` × 8 features."""
+smoothed; `typical` means of the four pools; `width` columns seen; `room` columns with a place; `slot`, `size` where
+each body lies: its row in the table of `size` × 8 features."""
 
 LAST, MEAN, VARIANCE, UNIT = range(4)
 """Float64 of a body, times b."""

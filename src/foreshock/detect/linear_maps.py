@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foreshock.detect.linear_layout import MATRICES, ORDER_AT, ORDERS, PAST, RING, SQUARES
 from foreshock.state.jit import inner
 
-ITERATIONS = 12
+ITERATIONS = 8
 GOOD_ENOUGH = np.float32(1e-5)
 """Share of the first residual's square at which a regression counts as solved."""
 

@@ -13,7 +13,9 @@ class Scores:
     """What `Detector.step` returns, row for row of its frame.
 
     `score float64[n]`, higher is worse, NaN where `status uint8[n]` is not `SCORED`; `contribution float32[n, D]`,
-    `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request.
+    `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request. Where
+    what alarms first is not what ranks best, `rank float64[n]` says how abnormal the state is: it becomes the verdict's
+    score.
     """
 
     score: NDArray[np.float64]
@@ -22,6 +24,7 @@ class Scores:
     expected: NDArray[np.float64] | None = None
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
+    rank: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
