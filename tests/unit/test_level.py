@@ -43,15 +43,19 @@ class Twin:
     def __init__(self) -> None:
         self.tops: list[tuple[int, float]] = []
         self.block: list[tuple[int, float]] = []
+        self.rows = self.began = 0
 
     def step(self, now: int, score: float) -> float:
+        self.rows += 1
+        if self.rows == 21:
+            self.began = now
         if len(self.block) >= 10 and now - self.block[0][0] >= 3600 * SECOND:
             self.tops.append((now, max(value for _, value in self.block)))
             self.block = []
         self.block.append((now, score))
         last = self.tops[-1][0] if self.tops else now
         weighted = [(top, 0.5 ** ((last - then) / SECOND / 86_400 / 30)) for then, top in self.tops]
-        weighted.append((Z0, max(5 - sum(weight for _, weight in weighted), 0.0)))
+        weighted.append((Z0, 5 * 0.5 ** ((last - self.began) / SECOND / 86_400 / 30)))
         weighted.sort(reverse=True)
         above = np.cumsum([weight for _, weight in weighted])
         reach = weighted[int(np.searchsorted(above, 0.03 * above[-1]))][0]
