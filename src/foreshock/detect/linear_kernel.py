@@ -137,6 +137,7 @@ class Work(NamedTuple):
     live: NDArray[np.float32]
     youth: NDArray[np.float32]
     scale: NDArray[np.float32]
+    slower: NDArray[np.float32]
     by_fast: NDArray[np.float32]
     by_slow: NDArray[np.float32]
     gain: NDArray[np.float32]
@@ -378,18 +379,16 @@ def _pool(
     square, slow = body[(kind + SQUARE) * b : (kind + SQUARE + 1) * b], body[(kind + SLOW) * b : (kind + SLOW + 1) * b]
     count, e, live = body[COUNT * b : (COUNT + 1) * b], residual[:b], work.live[:b]
     seen, youth = work.seen[:b], work.youth[:b]
-    scale, far, usual = work.scale[:b], work.by_fast[:b], work.by_slow[:b]
+    scale, slower, far, usual = work.scale[:b], work.slower[:b], work.by_fast[:b], work.by_slow[:b]
     for j in range(b):
         e[j] -= shift[j]
         root = f4(math.sqrt(square[j]))
         floor = root if root > LEAST_SCALE else LEAST_SCALE
-        slower = slow[j] if slow[j] > floor else floor
-        faster = fast[j] if fast[j] > HALF * slower else HALF * slower
+        least = HALF * (slow[j] if slow[j] > floor else floor)
         settled = count[j] >= SETTLED
-        slower = slow[j] if slow[j] > HALF * floor else HALF * floor
-        scale[j] = faster if settled else floor
-        floor = slower if settled else floor
-        by_fast, by_slow = abs(e[j]) / scale[j], abs(e[j]) / floor
+        scale[j] = (fast[j] if fast[j] > least else least) if settled else floor
+        slower[j] = (slow[j] if slow[j] > HALF * floor else HALF * floor) if settled else floor
+        by_fast, by_slow = abs(e[j]) / scale[j], abs(e[j]) / slower[j]
         by_fast, by_slow = by_fast if by_fast < MOST else MOST, by_slow if by_slow < MOST else MOST
         far[j], usual[j] = live[j] * by_fast * by_fast, live[j] * by_slow * by_slow
     if learn:
@@ -406,8 +405,10 @@ def _pool(
             fast[j] = s * (ONE + (UP if size > FAR * s else DOWN) * gain)
             gain = seen[j] * (gain_slow if gain_slow > tracked else tracked)
             slow[j] *= ONE + (UP if size > FAR * slow[j] else DOWN) * gain
+    # How far from its level a feature is must not shrink while an incident lasts: it is what names the feature.
+    by = slower if kind == LEVELS else scale
     for j in range(b):
-        e[j] /= scale[j]
+        e[j] /= by[j]
     return dot(far, seen), dot(usual, seen), _largest(far)
 
 
