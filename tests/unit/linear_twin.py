@@ -22,6 +22,7 @@ f4 = np.float32
 Array = NDArray[Any]
 FORECAST, CROSS = (1, 2, 3, 5, 10), (0, 1, 2, 5)
 LAGS_APART = sorted({abs(a - b) for lags in ((0, *FORECAST), CROSS) for a in lags for b in lags})
+NOBODY: Any = SimpleNamespace(rows=0)
 KINDS = ("ahead", "across", "away")
 
 
@@ -44,14 +45,13 @@ class LinearTwin:
             return *nothing, status
         if not any(map(math.isfinite, values)):
             return *nothing, int(Status.MISSING)
-        options, memory = self.options, self.memories.get(key)
-        fresh = memory is None or time - memory.time > round(options.expiry_seconds * 1e9)
+        options, memory = self.options, self.memories.get(key, NOBODY)
+        fresh = memory.rows == 0 or time - memory.time > round(options.expiry_seconds * 1e9)
         warm = not fresh and memory.rows >= options.warm_up_rows and memory.elapsed >= options.warm_up_seconds
         if fresh and not learn:
             return *nothing, int(Status.WARMING_UP)
         if fresh:
             memory = self.memories[key] = fresh_memory()
-        assert memory is not None
         cut = memory.interval > 0 and (time - memory.time) / 1e9 > kernel.GAP * max(memory.interval, 1e-9)
         if learn:
             arrive(memory, time, cut)
@@ -184,7 +184,7 @@ def pool(
         youth = f4(1) / (m.count + f4(20))
         early, tracked = f4(4) * youth, f4(30) * youth
         size, up, down = np.abs(e), f4(0.99), f4(-0.01)
-        s["shift"] = s["shift"] + seen * np.maximum(f4(0.002 * pace), early) * np.clip(e, -3 * scale, 3 * scale)
+        s["shift"] = s["shift"] + seen * np.maximum(f4(0.0005 * pace), early) * np.clip(e, -3 * scale, 3 * scale)
         gain = seen * np.maximum(f4(kernel.MEMORY_GAIN * pace), early)
         s["square"] = s["square"] + gain * (size * size - s["square"])
         gain = seen * np.maximum(f4(0.015 * pace), tracked)
@@ -293,7 +293,7 @@ def fit(m: Any, target: int, lags: tuple[int, ...], maps: dict[int, Array], ridg
 
 def minus_times(m: Any, lags: tuple[int, ...], ridge: Any, x: Array) -> Array:
     b = len(m.count)
-    out = -ridge * x
+    out: Array = -ridge * x
     for a, lag in enumerate(lags):
         for c, other in enumerate(lags):
             cov = m.covariance[abs(lag - other)]

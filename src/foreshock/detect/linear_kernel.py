@@ -61,7 +61,7 @@ FAR, STEP_CLIP = f4(2.5), f4(3.0)
 UP, DOWN = f4(0.99), f4(-0.01)
 """Steps of a scale, in gains, when that is passed and when it is not: it stays where one in a hundred passes."""
 ZERO, ONE, HALF = f4(0), f4(1), f4(0.5)
-SHIFT_GAIN, FAST_GAIN, SLOW_GAIN = 0.002, 0.015, 0.0005
+SHIFT_GAIN, FAST_GAIN, SLOW_GAIN = 0.0005, 0.015, 0.0005
 HALF_LIFE = 20_000.0
 MEMORY_GAIN = 0.6931471805599453 / HALF_LIFE
 """What a row of a minute counts for, in means, scales and covariances that are old enough."""
@@ -81,8 +81,8 @@ SPARING, WINDOW, EVERY = 4096, 256, 4
 """Rows after which covariances follow only one in `EVERY` windows of rows."""
 TOP_OFF = 0.25
 """Share of the largest square that is left out of the pool that alarms: one feature alone should not."""
-KEEP_SCORE, RANK_GAIN = 0.25, 0.15910358474628547
-"""Smoothing over rows: .5^(1/.5) and 1 − .5^(1/4)."""
+KEEP_SCORE, RANK_GAIN = 0.25, 0.12944943670387588
+"""Smoothing over rows: .5^(1/.5) and 1 − .5^(1/5)."""
 LEAST_TYPICAL = 0.01
 USUAL, USUAL_ROWS = 10.0, 50
 """A pool is learnt as if it were at most so many times what is typical, from this row on."""
