@@ -175,7 +175,7 @@ def pool(
     s = m.scales[kind]
     e = left - s["shift"]
     settled = m.count >= kernel.SETTLED
-    floor = np.maximum(np.sqrt(s["square"]), f4(0.1))
+    floor = np.maximum(np.sqrt(s["square"]), kernel.LEAST_SCALE)
     scale = np.where(settled, np.maximum(s["fast"], f4(0.5) * np.maximum(s["slow"], floor)), floor)
     slower = np.where(settled, np.maximum(s["slow"], f4(0.5) * floor), floor)
     by_fast, by_slow = np.minimum(np.abs(e) / scale, f4(20)), np.minimum(np.abs(e) / slower, f4(20))
@@ -227,7 +227,7 @@ def learn_value(m: Any, j: int, x: float, pace: float, fitting: bool) -> Any:
     if count + 1 == kernel.SETTLED:
         for s in m.scales.values():
             s["slow"][j] = math.sqrt(s["square"][j])
-            s["fast"][j] = max(s["slow"][j], f4(0.1))
+            s["fast"][j] = max(s["slow"][j], kernel.LEAST_SCALE)
     if count == 0:
         m.mean[j], m.unit[j] = x, max(1e-9, 1e-3 * abs(x))
         return f4(1)

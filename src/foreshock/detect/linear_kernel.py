@@ -54,7 +54,7 @@ NEW_UNIT = 1.1
 """Units are renewed where they are off by this factor."""
 MOST = f4(20.0)
 """Standardised residuals count up to this."""
-LEAST_SCALE = f4(0.1)
+LEAST_SCALE = f4(0.05)
 """No residual's scale is smaller, in units; half of it where a scale has come down."""
 FAR, STEP_CLIP = f4(2.5), f4(3.0)
 """Scales of a residual: passed by one in a hundred rows; up to which its mean follows."""
