@@ -218,8 +218,8 @@ def features_of(number: NDArray[np.float32]) -> int:
 
 def _work() -> Work:
     lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK) | {"turned": len(ORDERS) * BLOCK * BLOCK}
-    parts = {name: np.zeros(lengths.get(name, BLOCK), np.float32) for name in Work._fields if name != "value"}
-    return Work(value=np.zeros(BLOCK), **parts)
+    parts = {name: np.zeros(lengths.get(name, BLOCK), np.float32) for name in Work._fields}
+    return Work(**parts | {"value": np.zeros(BLOCK), "step": np.zeros(BLOCK)})
 
 
 def _given(frame: Frame) -> Given:

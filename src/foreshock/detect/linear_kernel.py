@@ -34,7 +34,7 @@ from foreshock.detect.linear_layout import (
     UNIT,
     VARIANCE,
 )
-from foreshock.detect.linear_maps import change_units, dot, fit, learn_covariances, matrix_at, take_away
+from foreshock.detect.linear_maps import change_units, dot, fit, learn_covariances, matrix_at, take_away, turn
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 
@@ -128,6 +128,7 @@ class Work(NamedTuple):
     """
 
     value: NDArray[np.float64]
+    step: NDArray[np.float64]
     z: NDArray[np.float32]
     y: NDArray[np.float32]
     ahead: NDArray[np.float32]
@@ -329,20 +330,24 @@ def _look(
     for j in range(b):
         x[j] = part[j] if j < len(part) else np.nan
     for j in range(b):
-        there, known = abs(x[j]) < np.inf, count[j] > ZERO
-        held = x[j] if x[j] < LARGEST_VALUE else LARGEST_VALUE
-        held = held if held > -LARGEST_VALUE else -LARGEST_VALUE
-        x[j] = held if there else last[j]
-        seen[j] = ONE if there and known else ZERO
+        seen[j] = ONE if abs(x[j]) < np.inf and count[j] > ZERO else ZERO
+    for j in range(b):
         part_of = (count[j] - enough + ONE) / RAMP
         part_of = (part_of if part_of < ONE else ONE) if part_of > ZERO else ZERO
-        live[j] = part_of if there and known else ZERO
+        live[j] = seen[j] * part_of
+    for j in range(b):
         youth[j] = ONE / (count[j] + YOUNG)
+    for j in range(b):
+        held = x[j] if x[j] < LARGEST_VALUE else LARGEST_VALUE
+        held = held if held > -LARGEST_VALUE else -LARGEST_VALUE
+        x[j] = held if abs(x[j]) < np.inf else last[j]
+    for j in range(b):
         move = 0.0 if x[j] == last[j] else (FIRST_MOVE if x[j] > last[j] else -FIRST_MOVE)
-        far = (x[j] - mean[j]) / unit[j] if changes[j] > ZERO else move
-        far = far if far < FARTHEST else FARTHEST
-        far = far if far > -FARTHEST else -FARTHEST
-        z[j] = far if known else 0.0
+        away = (x[j] - mean[j]) / unit[j] if changes[j] > ZERO else move
+        away = away if away < FARTHEST else FARTHEST
+        away = away if away > -FARTHEST else -FARTHEST
+        z[j] = away if count[j] > ZERO else 0.0
+    for j in range(b):
         y[j] = (z[j] if z[j] < CLIP else CLIP) if z[j] > -CLIP else -CLIP
     return dot(live, seen)
 
@@ -380,35 +385,49 @@ def _pool(
     count, e, live = body[COUNT * b : (COUNT + 1) * b], residual[:b], work.live[:b]
     seen, youth = work.seen[:b], work.youth[:b]
     scale, slower, far, usual = work.scale[:b], work.slower[:b], work.by_fast[:b], work.by_slow[:b]
+    # Loops that write one array each: of longer ones the compiler cannot tell that their arrays lie apart.
     for j in range(b):
         e[j] -= shift[j]
+    for j in range(b):
         root = f4(math.sqrt(square[j]))
         floor = root if root > LEAST_SCALE else LEAST_SCALE
         least = HALF * (slow[j] if slow[j] > floor else floor)
-        settled = count[j] >= SETTLED
-        scale[j] = (fast[j] if fast[j] > least else least) if settled else floor
-        slower[j] = (slow[j] if slow[j] > HALF * floor else HALF * floor) if settled else floor
-        by_fast, by_slow = abs(e[j]) / scale[j], abs(e[j]) / slower[j]
-        by_fast, by_slow = by_fast if by_fast < MOST else MOST, by_slow if by_slow < MOST else MOST
-        far[j], usual[j] = live[j] * by_fast * by_fast, live[j] * by_slow * by_slow
+        scale[j] = (fast[j] if fast[j] > least else least) if count[j] >= SETTLED else floor
+    for j in range(b):
+        root = f4(math.sqrt(square[j]))
+        floor = root if root > LEAST_SCALE else LEAST_SCALE
+        slower[j] = (slow[j] if slow[j] > HALF * floor else HALF * floor) if count[j] >= SETTLED else floor
+    for j in range(b):
+        by = abs(e[j]) / scale[j]
+        by = by if by < MOST else MOST
+        far[j] = live[j] * by * by
+    for j in range(b):
+        by = abs(e[j]) / slower[j]
+        by = by if by < MOST else MOST
+        usual[j] = live[j] * by * by
     if learn:
         gain_shift, gain_fast = f4(SHIFT_GAIN * pace), f4(FAST_GAIN * pace)
         gain_slow, gain_square = f4(SLOW_GAIN * pace), f4(MEMORY_GAIN * pace)
         for j in range(b):
-            size, most, s = abs(e[j]), STEP_CLIP * scale[j], scale[j]
-            early, tracked = EARLY * youth[j], TRACKED * youth[j]
+            early, size, most = EARLY * youth[j], abs(e[j]), STEP_CLIP * scale[j]
             bounded = e[j] if size < most else (most if e[j] > ZERO else -most)
             shift[j] += seen[j] * (gain_shift if gain_shift > early else early) * bounded
+        for j in range(b):
+            early = EARLY * youth[j]
             gain = seen[j] * (gain_square if gain_square > early else early)
-            square[j] += gain * (size * size - square[j])
+            square[j] += gain * (e[j] * e[j] - square[j])
+        for j in range(b):
+            tracked = TRACKED * youth[j]
             gain = seen[j] * (gain_fast if gain_fast > tracked else tracked)
-            fast[j] = s * (ONE + (UP if size > FAR * s else DOWN) * gain)
+            fast[j] = scale[j] * (ONE + (UP if abs(e[j]) > FAR * scale[j] else DOWN) * gain)
+        for j in range(b):
+            tracked = TRACKED * youth[j]
             gain = seen[j] * (gain_slow if gain_slow > tracked else tracked)
-            slow[j] *= ONE + (UP if size > FAR * slow[j] else DOWN) * gain
+            slow[j] *= ONE + (UP if abs(e[j]) > FAR * slow[j] else DOWN) * gain
     # How far from its level a feature is must not shrink while an incident lasts: it is what names the feature.
-    by = slower if kind == LEVELS else scale
+    own = slower if kind == LEVELS else scale
     for j in range(b):
-        e[j] /= by[j]
+        e[j] /= own[j]
     return dot(far, seen), dot(usual, seen), _largest(far)
 
 
@@ -499,18 +518,25 @@ def _learn_values(
                 changed |= ratio[j] != ONE
             else:
                 plain[j] = ONE
-    floor = MEMORY_GAIN * pace
+    floor, gain = MEMORY_GAIN * pace, work.step[:b]
     for j in range(b):
         young = 1.0 / (count[j] + 1.0)
-        gain = plain[j] * (floor if floor > young else young)
-        most = LEARNT * unit[j]
-        d = x[j] - mean[j]
+        gain[j] = plain[j] * (floor if floor > young else young)
+    for j in range(b):
+        most, d = LEARNT * unit[j], x[j] - mean[j]
         d = d if d < most else most
         d = d if d > -most else -most
-        mean[j] += gain * d
-        variance[j] = (1.0 - gain) * (variance[j] + gain * d * d)
+        variance[j] = (1.0 - gain[j]) * (variance[j] + gain[j] * d * d)
+    for j in range(b):
+        most, d = LEARNT * unit[j], x[j] - mean[j]
+        d = d if d < most else most
+        d = d if d > -most else -most
+        mean[j] += gain[j] * d
+    for j in range(b):
         changes[j] += plain[j] if x[j] != last[j] and changes[j] < MANY else ZERO
+    for j in range(b):
         count[j] += plain[j] if count[j] < MANY else ZERO
+    for j in range(b):
         last[j] = x[j]
     return changed
 
@@ -562,6 +588,7 @@ def _fit_next(head: Any, bodies: Any, pace: float, settings: Settings, work: Wor
     k, target = head.cursor // BLOCK, head.cursor % BLOCK
     body, b = bodies[head.size[k] - 1][head.slot[k]], 8 * int(head.size[k])
     n = min(head.width - k * BLOCK, b)
+    turn(body, b, work.turned)
     fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, work)
     fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, work)
     head.cursor += 1

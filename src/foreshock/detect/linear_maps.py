@@ -95,6 +95,16 @@ def change_units(body: NDArray[np.float32], b: int, n: int, ratio: NDArray[np.fl
 
 
 @inner
+def turn(body: NDArray[np.float32], b: int, turned: NDArray[np.float32]) -> None:
+    """The transposed covariances of a body, which `fit` needs so that all its loops run along rows."""
+    for k in range(len(_ORDERS)):
+        start = matrix_at(b, k)
+        for i in range(b):
+            for j in range(b):
+                turned[(k * b + j) * b + i] = body[start + i * b + j]
+
+
+@inner
 def fit(
     body: NDArray[np.float32],
     b: int,
@@ -108,7 +118,8 @@ def fit(
     """Ridge regression of feature `target` on all n features of its body at these lags, from the map as it stands.
 
     Lag 0 leaves out the target itself. The maps of the lags are the matrices `first` … of the body, a column a target.
-    `work` has `x`, `r`, `p`, `q` float32[≥ len(lags)·b] and `turned`.
+    `work` has `x`, `r`, `p`, `q` float32[≥ len(lags)·b], and
+    `turned` as `turn` left it.
     """
     size = len(lags) * b
     x, r, p, q = work.x[:size], work.r[:size], work.p[:size], work.q[:size]
@@ -118,7 +129,6 @@ def fit(
         for i in range(b):
             x[a * b + i] = body[start + i * b + target]
             r[a * b + i] = body[wanted + i]
-    _turn(body, b, lags, work.turned)
     _times(body, b, n, lags, ridge, work.turned, x, q)
     for i in range(size):
         r[i] += q[i]
@@ -149,18 +159,6 @@ def fit(
         start = matrix_at(b, first + a)
         for i in range(n):
             body[start + i * b + target] = x[a * b + i]
-
-
-@inner
-def _turn(body: NDArray[np.float32], b: int, lags: NDArray[np.int64], turned: NDArray[np.float32]) -> None:
-    """The transposed covariances that `_times` needs, so that all its loops run along rows."""
-    for a in range(len(lags)):
-        for c in range(a, len(lags)):
-            k = ORDER_AT[lags[c] - lags[a]]
-            start = matrix_at(b, k)
-            for i in range(b):
-                for j in range(b):
-                    turned[(k * b + j) * b + i] = body[start + i * b + j]
 
 
 @inner
