@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.detect import linear_feature
 from foreshock.detect import linear_kernel as kernel
+from foreshock.detect import linear_layout as layout
+from foreshock.detect import linear_scale as scale_of
 from foreshock.detect.linear import LinearOptions
 from foreshock.detect.linear_maps import GOOD_ENOUGH, ITERATIONS
 from foreshock.types import Status
@@ -148,7 +151,7 @@ def look(m: Any, values: list[float], least: int) -> tuple[Array, Array, Array, 
         if not m.count[j]:
             continue
         seen[j] = there
-        live[j] = there * min(max((m.count[j] - f4(least) + f4(1)) / kernel.RAMP, f4(0)), f4(1))
+        live[j] = there * min(max((m.count[j] - f4(least) + f4(1)) / linear_feature.RAMP, f4(0)), f4(1))
         far = 8.0 * np.sign(x[j] - m.last[j]) if m.changes[j] == 0 else (x[j] - m.mean[j]) / m.unit[j]
         z[j] = min(max(far, -30.0), 30.0)
     return x, z, np.clip(z, f4(-4), f4(4)), seen, live
@@ -174,8 +177,8 @@ def pool(
 ) -> tuple[float, float, float]:
     s = m.scales[kind]
     e = left - s["shift"]
-    settled = m.count >= kernel.SETTLED
-    floor = np.maximum(np.sqrt(s["square"]), kernel.LEAST_SCALE)
+    settled = m.count >= scale_of.SETTLED
+    floor = np.maximum(np.sqrt(s["square"]), scale_of.LEAST_SCALE)
     scale = np.where(settled, np.maximum(s["fast"], f4(0.5) * np.maximum(s["slow"], floor)), floor)
     slower = np.where(settled, np.maximum(s["slow"], f4(0.5) * floor), floor)
     by_fast, by_slow = np.minimum(np.abs(e) / scale, f4(20)), np.minimum(np.abs(e) / slower, f4(20))
@@ -185,7 +188,7 @@ def pool(
         early, tracked = f4(4) * youth, f4(30) * youth
         size, up, down = np.abs(e), f4(0.99), f4(-0.01)
         s["shift"] = s["shift"] + seen * np.maximum(f4(0.0005 * pace), early) * np.clip(e, -3 * scale, 3 * scale)
-        gain = seen * np.maximum(f4(kernel.MEMORY_GAIN * pace), early)
+        gain = seen * np.maximum(f4(layout.MEMORY_GAIN * pace), early)
         s["square"] = s["square"] + gain * (size * size - s["square"])
         gain = seen * np.maximum(f4(0.015 * pace), tracked)
         s["fast"] = scale * (f4(1) + np.where(size > f4(2.5) * scale, up, down) * gain)
@@ -207,7 +210,7 @@ def learn_row(m: Any, x: Array, z: Array, y: Array, values: list[float], pace: f
     spared = m.rows >= kernel.SPARING
     if not spared or m.rows // kernel.WINDOW % kernel.EVERY == 0:
         share = f4(kernel.EVERY if spared else 1)
-        gain = np.maximum(share / (m.count + f4(1)), f4(kernel.MEMORY_GAIN * pace) * share)
+        gain = np.maximum(share / (m.count + f4(1)), f4(layout.MEMORY_GAIN * pace) * share)
         gain = np.minimum(gain, f4(1))
         for lag, cov in m.covariance.items():
             for i in range(m.width):
@@ -224,10 +227,10 @@ def learn_value(m: Any, j: int, x: float, pace: float, fitting: bool) -> Any:
     count, unit, last = int(m.count[j]), float(m.unit[j]), float(m.last[j])
     m.last[j] = x
     m.count[j] += 1
-    if count + 1 == kernel.SETTLED:
+    if count + 1 == scale_of.SETTLED:
         for s in m.scales.values():
             s["slow"][j] = math.sqrt(s["square"][j])
-            s["fast"][j] = max(s["slow"][j], kernel.LEAST_SCALE)
+            s["fast"][j] = max(s["slow"][j], scale_of.LEAST_SCALE)
     if count == 0:
         m.mean[j], m.unit[j] = x, max(1e-9, 1e-3 * abs(x))
         return f4(1)
@@ -237,7 +240,7 @@ def learn_value(m: Any, j: int, x: float, pace: float, fitting: bool) -> Any:
             m.unit[j] = max(abs(x - last) / 8, unit)
             m.variance[j] = m.unit[j] * m.unit[j]
             return f4(1)
-    gain = max(kernel.MEMORY_GAIN * pace, 1 / (count + 1.0))
+    gain = max(layout.MEMORY_GAIN * pace, 1 / (count + 1.0))
     d = min(max(x - m.mean[j], -1000 * unit), 1000 * unit)
     m.mean[j] += gain * d
     m.variance[j] = (1 - gain) * (m.variance[j] + gain * d * d)
@@ -304,7 +307,7 @@ def minus_times(m: Any, lags: tuple[int, ...], ridge: Any, x: Array) -> Array:
 def smooth(m: Any, pools: list[float], pace: float, learn: bool, cut: bool) -> tuple[float, float]:
     typical = [max(one, 0.01) for one in m.typical]
     raw, slow = pools[0] / typical[0] + pools[1] / typical[1], pools[2] / typical[2] + pools[3] / typical[3]
-    gain = max(kernel.MEMORY_GAIN * pace, 4 / (m.rows + 20.0))
+    gain = max(layout.MEMORY_GAIN * pace, 4 / (m.rows + 20.0))
     if learn:
         for k in range(4):
             seen = min(pools[k], 10 * typical[k]) if m.rows > 50 else pools[k]

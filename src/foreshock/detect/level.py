@@ -25,7 +25,7 @@ from foreshock.detect.bar import (
     BarOptions,
     arrive,
     log_rate,
-)  # fmt: skip
+)
 from foreshock.detect.histogram import LN2, bin_of, exp, ln, scale_weights, total_weight, upper_quantile
 from foreshock.state import SlotTable
 from foreshock.state.jit import entry, inner

@@ -13,7 +13,7 @@ from pydantic import Field
 from foreshock.detect.bar import BarOptions
 from foreshock.detect.kernels import highest_key
 from foreshock.detect.level import Level
-from foreshock.detect.linear_kernel import MINUTE, Given, Out, Settings, Work, sweep, without_room
+from foreshock.detect.linear_kernel import MINUTE, Given, Out, Settings, sweep, without_room
 from foreshock.detect.linear_layout import (
     BLOCK,
     CLASSES,
@@ -24,9 +24,10 @@ from foreshock.detect.linear_layout import (
     ORDERS,
     SQUARES,
     STEP,
+    Work,
     body,
     bytes_of,
-)  # fmt: skip
+)
 from foreshock.detect.univariate import read_options
 from foreshock.errors import PermanentError
 from foreshock.ports import DetectorInfo

@@ -5,9 +5,10 @@ A body of b features (8, 16 … 64) is one row of float32. Its first 4·b float6
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 BLOCK = 64
 """Most features whose maps see one another; wider entities have several bodies."""
@@ -27,6 +28,14 @@ ORDER_AT = np.array([0, 1, 2, 3, 4, 5, -1, 6, 7, 8, 9], np.int64)
 FORECAST = np.array(LAGS, np.int64)
 CROSS = np.array((0, 1, 2, 5), np.int64)
 """Lags of the inputs of the two maps; lag 0 is the other features of the same row."""
+
+f4 = np.float32
+ZERO, ONE, HALF = f4(0), f4(1), f4(0.5)
+HALF_LIFE = 20_000.0
+MEMORY_GAIN = 0.6931471805599453 / HALF_LIFE
+"""What a row of a minute counts for, in means, scales and covariances that are old enough."""
+YOUNG, EARLY = f4(20.0), f4(4.0)
+"""The gain of means and squares with k rows seen is `EARLY`/(k + `YOUNG`) at least."""
 
 HEAD = np.dtype([
     ("time", "i8"), ("rows", "i8"), ("next_fit", "i8"), ("spacing", "i8"),
@@ -60,3 +69,34 @@ def body(b: int) -> np.dtype[Any]:
 def bytes_of(b: int) -> int:
     """Bytes of a key with b ≤ 64 features."""
     return HEAD.itemsize + body(-(-b // STEP) * STEP).itemsize
+
+
+class Work(NamedTuple):
+    """Scratch: a body's part of a row, each [64]; the last five of `fit`, float32[320] and [10·64·64].
+
+    `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
+    leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
+    much it counts (`live`, up to 1); `youth` 1/(rows + 20); others are named where they are used.
+    """
+
+    value: NDArray[np.float64]
+    step: NDArray[np.float64]
+    z: NDArray[np.float32]
+    y: NDArray[np.float32]
+    ahead: NDArray[np.float32]
+    across: NDArray[np.float32]
+    away: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    live: NDArray[np.float32]
+    youth: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    slower: NDArray[np.float32]
+    by_fast: NDArray[np.float32]
+    by_slow: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    ratio: NDArray[np.float32]
+    x: NDArray[np.float32]
+    r: NDArray[np.float32]
+    p: NDArray[np.float32]
+    q: NDArray[np.float32]
+    turned: NDArray[np.float32]
