@@ -98,7 +98,8 @@ def learn_values(
 ) -> bool:
     """Means and variances of a body's features; whether units are new, by `work.ratio`.
 
-    Where something is to be decided a feature goes through `_learn_value`; the others go together, in loops that write one array each.
+    Where something is to be decided a feature goes through `_learn_value`; the others go together, in loops that write
+    one array each.
     """
     changed = False
     ratio, x, plain = work.ratio[:b], work.value[:b], work.by_fast[:b]

@@ -1,7 +1,7 @@
 """The sweep of `linear`: rows of entities in their order, score and only then learn.
 
-All that a row costs is bounded: the maps are applied, covariances follow one window of rows in four once there are many,
-and one feature's maps are fitted at most. Numbers are float32 where a body is concerned, in a fixed order.
+All that a row costs is bounded: the maps are applied, covariances follow one window of rows in four once there are
+many, and one feature's maps are fitted at most. Numbers are float32 where a body is concerned, in a fixed order.
 """
 
 from __future__ import annotations

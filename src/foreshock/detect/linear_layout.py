@@ -18,7 +18,7 @@ MOST_BLOCKS = 16
 """Bodies of a key: frames have 1,024 columns at most."""
 
 LAGS = (1, 2, 3, 5, 10)
-"""Rows back that forecasts look, as the recipe has them."""
+"""Rows back that forecasts look."""
 RING = 16
 """Rows remembered: a power of two above the largest lag."""
 ORDERS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10)
