@@ -21,6 +21,7 @@ from foreshock.ports import Detector
 BUILT_IN: dict[str, dict[str, str]] = {
     "detector": {
         "deviation": "foreshock.detect.deviation:Deviation",
+        "linear": "foreshock.detect.linear:Linear",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
         "zscore": "foreshock.detect.zscore:ZScore",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -409,6 +410,19 @@ def test_only_primary_detectors_alarm() -> None:
         bench = Bench(primary=frozenset(primary))
         bench.feed(quiet(10), together=[-1.0] * 10)
         assert [dict(alert.annotations)["detector"] for alert in bench.feed(**hot)] == ([wanted] if wanted else [])
+
+
+def test_an_alert_of_the_features_together_names_those_with_the_largest_part() -> None:
+    bench = Bench(primary=frozenset(["mv"]))
+    bench.feed(quiet(10), together=[-1.0] * 10)
+    said = []
+    for strength, parts in ((3.0, [1.0, 8.0, 1.0]), (5.0, [math.nan, 0.0, 2.0])):
+        columns = bench.columns([[0.0, -1.0, -2.0]], together=[strength])
+        *others, own = columns.verdicts
+        columns.verdicts = (*others, replace(own, contribution=np.array(parts, np.float32)))
+        said += [dict(alert.annotations)["contributions"] for alert in bench.alarm.process(columns).alerts]
+    first, second, third = (series.feature for series in bench.registry.series)
+    assert said == [f"{second}=80 %, {first}=10 %, {third}=10 %", f"{third}=100 %"]
 
 
 def test_labels_of_an_entity_never_take_the_alerts_own() -> None:

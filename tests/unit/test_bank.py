@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from foreshock.detect.bank import Bank, TrustOptions
 from foreshock.detect.bar import BarOptions
 from foreshock.detect.calibrate import CalibratorOptions
+from foreshock.detect.level import Level
+from foreshock.detect.linear import Linear
 from foreshock.errors import ConfigError, PermanentError
 from foreshock.ports import DetectorInfo, Operator
 from foreshock.runtime.outputs import VERDICT_COLUMNS, add_anomalous
@@ -369,6 +371,31 @@ def test_a_verdict_says_what_it_follows_where_entities_have_one_series() -> None
         table = verdict_table(Columns(rows=rows, verdicts=(verdict,), alarmed=np.zeros(len(rows), np.bool_)), registry)
         shares = [len(one) for one in table["top_contributions"].to_pylist()]
         assert (sum(shares) > 0) is not verdict.whole, "shares are of features"
+
+
+def test_linear_has_its_own_bar_and_its_contributions_reach_the_verdict() -> None:
+    registry = registry_of(1, ("a", "b", "c", "d", "e"))
+    rows = rows_of(registry, 1200)
+    rng = np.random.default_rng(3)
+    waves = np.sin(np.arange(1200) / 40)[:, None] + 0.1 * rng.normal(size=(1200, 5))
+    waves[1190, 3] += 6.0
+    rows = replace(rows, value=waves.ravel())
+    config = {"warm_up_rows": 400, "warm_up_seconds": 0}
+    whole, parts = (Bank(registry, {"linear": Linear(config)}, 0.2) for _ in range(2))
+    assert isinstance(whole.parts["linear"].bar, Level)
+    verdict = judge(whole, rows)
+    assert np.flatnonzero(verdict.anomalous)[0] == 1190
+    assert (~verdict.anomalous[:1190]).all()
+    assert verdict.contribution is not None
+    given = verdict.contribution.reshape(1200, 5)
+    assert np.isnan(given[~verdict.anomalous]).all()
+    assert np.argmax(given[1190]) == 3
+    pieces = [judge(parts, piece_of(rows, a, b)) for a, b in ((0, 700), (700, 1190))]
+    fresh = Bank(registry, {"linear": Linear(config)}, 0.2)
+    fresh.load(unpack(pack(parts.state())))
+    seen = joined([*pieces, judge(fresh, piece_of(rows, 1190, 1200))])
+    for name in ("score", "p_value", "strength", "anomalous"):
+        assert np.array_equal(getattr(seen, name), getattr(verdict, name), equal_nan=True)
 
 
 def test_achieved_is_unknown_without_days() -> None:

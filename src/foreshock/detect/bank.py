@@ -168,22 +168,28 @@ class Part:
             raise ConfigError(f"detector {name!r}: a name must not hold '/'")
         self.name, self.detector, self.whole = name, detector, info.kind == "multivariate"
         self._bands = bands
-        self._ask_for_bands()
+        self._ask_for_more()
         threshold = getattr(detector, "threshold", None)
         if self.whole and threshold is not None:
             raise ConfigError(f"detector {name!r} judges whole entities: a threshold needs a detector of single series")
-        self.bar = Bar(info.prior_score, budget_per_day, trust.bar, threshold, info.in_reach)
+        own_bar = getattr(detector, "make_bar", None)
+        self.bar: Bar = (
+            Bar(info.prior_score, budget_per_day, trust.bar, threshold, info.in_reach)
+            if own_bar is None
+            else own_bar(budget_per_day, trust.bar)
+        )
         self.calibrator = Calibrator(info.prior_score, trust.calibrator)
         self._latency, self._throughput = LATENCY.labels(name), THROUGHPUT.labels(name)
         self._anomalies = ANOMALIES.labels(name)
 
-    def _ask_for_bands(self) -> None:
-        """Have `step` give bands where it can on request.
+    def _ask_for_more(self) -> None:
+        """Have `step` give bands and contributions where it can on request.
 
         Those of anomalous rows are always needed, and only `step` knows the state that a row was judged by.
         """
-        if hasattr(self.detector, "bands"):
-            self.detector.bands = True
+        for name in ("bands", "contributions"):
+            if hasattr(self.detector, name):
+                setattr(self.detector, name, True)
 
     def over_cells(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
         """The verdict over the cells; those not judged are excluded."""
@@ -198,16 +204,21 @@ class Part:
         if not judged.all():
             rows = replace(rows, value=np.where(judged, rows.value, np.nan))
         n = len(rows)
-        score, expected, low, high = (np.full(n, np.nan) for _ in range(4))
+        score, ranking, expected, low, high = (np.full(n, np.nan) for _ in range(5))
         status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
+        shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for at, frame in rows.entity_frames():
             scores = self._step(frame)
             score[at], status[at] = scores.score, scores.status
+            ranking[at] = scores.score if scores.ranking is None else scores.ranking
+            if scores.contribution is not None:
+                shares.append((at, scores.contribution))
             for band, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
                 if piece is not None:
                     band[at] = piece
-        all_scores = Scores(score, status, None, expected, low, high)
-        return self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)
+        all_scores = Scores(score, status, None, expected, low, high, ranking)
+        verdict = self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)
+        return replace(verdict, contribution=_of_cells(rows, shares, verdict.anomalous)) if shares else verdict
 
     def _step(self, frame: Frame) -> Scores:
         started = perf_counter()
@@ -243,7 +254,8 @@ class Part:
         strength, over = self.bar.step(key, time_unix_nano, score, given, learn, ~training)
         # What a user's own limit calls too much may still be usual here: only the bar's own alarms are not learnt.
         clean = learn if self.bar.threshold is not None else learn & ~over
-        p = self.calibrator.step(key, score, given, clean)
+        ranking = score if scores.ranking is None else np.ascontiguousarray(scores.ranking, np.float64)
+        p = self.calibrator.step(key, ranking, given, clean)
         warming = (given == Status.SCORED) & (np.isnan(strength) | training)
         status = np.where(warming, np.uint8(Status.WARMING_UP), given)
         judged = status == Status.SCORED
@@ -253,7 +265,7 @@ class Part:
         bands = scores.expected, scores.low, scores.high
         expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
         return Verdict(
-            self.name, _where(judged, score), status, _where(judged, p), _where(judged, strength), anomalous,
+            self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
             expected, low, high, self.whole,
         )  # fmt: skip
 
@@ -270,9 +282,21 @@ class Part:
     def load(self, states: Mapping[str, State], config: Mapping[str, Any]) -> None:
         """Take over states by role, the detector as a new one of the same class."""
         self.detector = type(self.detector).restore(config, states["detector"])
-        self._ask_for_bands()
+        self._ask_for_more()
         self.calibrator.load(states["calibrator"])
         self.bar.load(states["bar"])
+
+
+def _of_cells(
+    rows: Rows, shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]], anomalous: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Contributions by cell: float32[m], from pieces of rows and their padded contributions; NaN but for anomalous."""
+    out = np.full(len(rows.series), np.nan, np.float32)
+    for at, contribution in shares:
+        for i in np.flatnonzero(anomalous[at]).tolist():
+            start, end = int(rows.start[at[i]]), int(rows.start[at[i] + 1])
+            out[start:end] = contribution[i, : end - start]
+    return out
 
 
 def _where(keep: NDArray[np.bool_], values: NDArray[np.float64] | float) -> NDArray[np.float64]:

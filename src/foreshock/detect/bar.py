@@ -213,7 +213,7 @@ def _step(
         if status[i] != SCORED and status[i] != WARMING_UP:
             continue
         row, now = rows[key[i]], time[i]
-        _arrive(row, now)
+        arrive(row, now)
         if status[i] != SCORED or score[i] != score[i]:
             continue
         if row.block_rows >= BLOCK_ROWS and now - row.block_start >= HOUR:
@@ -234,7 +234,7 @@ def _step(
 
 
 @inner
-def _arrive(row: Any, now: int) -> None:
+def arrive(row: Any, now: int) -> None:
     """Count a record and follow the mean interval; one gap moves it no more than five ordinary ones."""
     if row.rows > 0 and now > row.last:
         seconds = (now - row.last) / SECOND
@@ -289,7 +289,7 @@ def _refresh(row: Any, now: int, unit: float, budget: float, in_reach: bool) -> 
     tops = max(0.05 * weight, LEAST_BLOCKS)
     typical = upper_quantile(row.scales, SCALE_LOW, SCALE_PER, row.scale_prior, PRIOR_SCALE, tops)
     row.scale = unit if in_reach else unit * max(typical, 1.0)
-    rate = _rate(row.interval, budget)
+    rate = log_rate(row.interval, budget)
     prior = PRIOR_MARGIN * rate
     weight = total_weight(row.levels) + row.level_prior
     tops = min(max(4.0 / weight, 0.012), 0.1) * weight
@@ -310,7 +310,7 @@ def _refresh(row: Any, now: int, unit: float, budget: float, in_reach: bool) -> 
 
 
 @inner
-def _rate(interval: float, budget: float) -> float:
+def log_rate(interval: float, budget: float) -> float:
     """ℓ = ln(records a day / budget) / ln 7200; a key with all its records at one time counts as one a minute."""
     seconds = interval if interval > 0.0 else 60.0
     return max(ln(86400.0 / seconds / budget) / LN_REFERENCE, LEAST_RATE)

@@ -133,7 +133,7 @@ class Teller:
     def _describe(self, story: Story, step: Step, row: int, cell: int) -> None:
         """Write into a story what its row shows; where its source is not judged there, the value stays as last said."""
         notes = story.annotations
-        notes |= {"strength": figure(story.strength), "contributions": self._contributions(step, row)}
+        notes |= {"strength": figure(story.strength), "contributions": self._contributions(story, step, row)}
         shown = strongest(step.primary, cell)
         found, at = (strongest(step.whole, row), row) if story.together else (shown, cell)
         if found is not None:
@@ -152,14 +152,22 @@ class Teller:
             notes["summary"] = words.together(who, "", math.nan, "", story.starts)
         notes["description"] = words.description(story.starts, notes)
 
-    def _contributions(self, step: Step, row: int) -> str:
-        """At most three features with the largest score ÷ bar, each with its share of the sum of all, from 1 % on."""
+    def _contributions(self, story: Story, step: Step, row: int) -> str:
+        """At most three features with the largest score ÷ bar, each with its share of the sum of all, from 1 % on.
+
+        Where the features together raised the alert, and the detector says it: with the largest part in its score.
+        """
         rows = step.rows
+        found = strongest(step.whole, row) if story.together else None
+        parts = None if found is None else found.contribution
         ratios: list[tuple[float, int]] = []
         for cell in range(int(rows.start[row]), int(rows.start[row + 1])):
-            found = strongest(step.primary, cell)
-            if found is not None:
-                ratios.append((math.exp(bounded(found.strength[cell])), cell))
+            own = strongest(step.primary, cell)
+            if parts is not None and found is not None and found.anomalous[row]:
+                if parts[cell] > 0:
+                    ratios.append((float(parts[cell]), cell))
+            elif own is not None:
+                ratios.append((math.exp(bounded(own.strength[cell])), cell))
         total = sum(ratio for ratio, _ in ratios)
         ratios.sort(key=lambda pair: (-pair[0], pair[1]))
         return ", ".join(

@@ -14,8 +14,9 @@ class Scores:
 
     `score float64[n]`, higher is worse, NaN where `status uint8[n]` is not `SCORED`; `contribution float32[n, D]`,
     `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request;
-    `ranking float64[n]`, of detectors that have one, orders the rows of a key by how abnormal things are around them,
-    and `event float64[n]` is above 0 at the few rows where it reports a slow change or a shape not seen before.
+    `ranking float64[n]`, of detectors for which what alarms first is not what ranks best, orders the rows of a key by
+    how abnormal things are around them: where it is given it becomes the verdict's score; `event float64[n]` is above 0
+    at the few rows where a slow change or a shape not seen before is reported.
     """
 
     score: NDArray[np.float64]
@@ -34,7 +35,9 @@ class Verdict:
 
     All arrays follow the cells of the `Rows` they belong to, or where `whole` its rows: the detector is multivariate
     and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
-    ln(score / bar), comparable between series; `anomalous` = over the bar.
+    ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
+    verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
+    else NaN.
     """
 
     detector: str
@@ -47,3 +50,4 @@ class Verdict:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     whole: bool = False
+    contribution: NDArray[np.float32] | None = None

@@ -1,0 +1,102 @@
+"""How `linear` lies in memory: a head a key, and a body for each 64 of its features, in a table of the body's size.
+
+A body of b features (8, 16 … 64) is one row of float32. Its first 4·b float64 are read through a second view.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 64
+"""Most features whose maps see one another; wider entities have several bodies."""
+STEP = 8
+CLASSES = BLOCK // STEP
+MOST_BLOCKS = 16
+"""Bodies of a key: frames have 1,024 columns at most."""
+
+LAGS = (1, 2, 3, 5, 10)
+"""Rows back that forecasts look."""
+RING = 16
+"""Rows remembered: a power of two above the largest lag."""
+ORDERS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10)
+"""Lags between two inputs of a map that can come up, so those whose covariances are kept."""
+ORDER_AT = np.array([0, 1, 2, 3, 4, 5, -1, 6, 7, 8, 9], np.int64)
+"""Lag → place in `ORDERS`."""
+FORECAST = np.array(LAGS, np.int64)
+CROSS = np.array((0, 1, 2, 5), np.int64)
+"""Lags of the inputs of the two maps; lag 0 is the other features of the same row."""
+
+f4 = np.float32
+ZERO, ONE, HALF = f4(0), f4(1), f4(0.5)
+HALF_LIFE = 20_000.0
+MEMORY_GAIN = 0.6931471805599453 / HALF_LIFE
+"""What a row of a minute counts for, in means, scales and covariances that are old enough."""
+YOUNG, EARLY = f4(20.0), f4(4.0)
+"""The gain of means and squares with k rows seen is `EARLY`/(k + `YOUNG`) at least."""
+
+HEAD = np.dtype([
+    ("time", "i8"), ("rows", "i8"), ("next_fit", "i8"), ("spacing", "i8"),
+    ("interval", "f8"), ("elapsed", "f8"), ("score", "f8"), ("rank", "f8"), ("typical", "f8", (4,)),
+    ("width", "i4"), ("room", "i4"), ("cursor", "i4"), ("spare", "i4"),
+    ("slot", "i4", (MOST_BLOCKS,)), ("size", "u1", (MOST_BLOCKS,)),
+])  # fmt: skip
+"""`rows` learnt since the last fresh start; `elapsed` seconds they span; `interval` s between rows; `next_fit` row at
+which the maps are fitted next, `spacing` rows after the last; `cursor` the column fitted next, −1 none; `score`, `rank`
+smoothed; `typical` means of the four pools; `width` columns seen; `room` columns with a place; `slot`, `size` where
+each body lies: its row in the table of `size` × 8 features."""
+
+LAST, MEAN, VARIANCE, UNIT = range(4)
+"""Float64 of a body, times b."""
+COUNT, CHANGES, LEVEL = 8, 9, 10
+FORECASTS, CROSSES, LEVELS = 11, 15, 19
+"""Float32 of a body, times b: rows seen, changes seen, slow level; then the scales of three residuals."""
+SHIFT, FAST, SQUARE, SLOW = range(4)
+"""Of a residual: its mean, its fast scale, its mean square, its slow scale."""
+PAST = 23
+SQUARES = PAST + RING
+"""Float32 of a body, times b; behind it ten covariances, five forecast and four cross maps of b × b."""
+MATRICES = len(ORDERS) + len(FORECAST) + len(CROSS)
+
+
+def body(b: int) -> np.dtype[Any]:
+    """The row of a body of b features."""
+    return np.dtype([("number", "f4", (SQUARES * b + MATRICES * b * b,))])
+
+
+def bytes_of(b: int) -> int:
+    """Bytes of a key with b ≤ 64 features."""
+    return HEAD.itemsize + body(-(-b // STEP) * STEP).itemsize
+
+
+class Work(NamedTuple):
+    """Scratch: a body's part of a row, each [64]; the last five of `fit`, float32[320] and [10·64·64].
+
+    `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
+    leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
+    much it counts (`live`, up to 1); `youth` 1/(rows + 20); others are named where they are used.
+    """
+
+    value: NDArray[np.float64]
+    step: NDArray[np.float64]
+    z: NDArray[np.float32]
+    y: NDArray[np.float32]
+    ahead: NDArray[np.float32]
+    across: NDArray[np.float32]
+    away: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    live: NDArray[np.float32]
+    youth: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    slower: NDArray[np.float32]
+    by_fast: NDArray[np.float32]
+    by_slow: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    ratio: NDArray[np.float32]
+    x: NDArray[np.float32]
+    r: NDArray[np.float32]
+    p: NDArray[np.float32]
+    q: NDArray[np.float32]
+    turned: NDArray[np.float32]
