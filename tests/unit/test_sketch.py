@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ddsketch import DDSketch
 from numpy.typing import NDArray
 
 from foreshock.stream import sketch
@@ -49,9 +50,8 @@ def test_quantiles_are_within_one_percent_of_the_value_of_their_rank(kind: str, 
 
 
 def test_quantiles_are_those_of_ddsketch() -> None:
-    ddsketch = pytest.importorskip("ddsketch")
     values = durations("lognormal", np.random.default_rng(3), 3000)
-    peer = ddsketch.DDSketch(ACCURACY)
+    peer = DDSketch(ACCURACY)
     for value in values.tolist():
         peer.add(value)
     buckets = np.zeros(BUCKETS, np.uint32)
