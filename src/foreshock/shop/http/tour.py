@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import httpx
 
@@ -67,8 +68,9 @@ class Tour:
         return not self._stopped.is_set()
 
     def _break(self, fault: Fault) -> None:
-        magnitude = "small" if fault.kind == "traffic_surge" else fault.magnitude
-        asked = {"kind": fault.kind, "magnitude": magnitude, "seconds": fault.lasts_seconds}
+        if fault.kind == "traffic_surge":
+            fault = replace(fault, magnitude="small")
+        asked = {"kind": fault.kind, "magnitude": fault.magnitude, "seconds": fault.lasts_seconds}
         since = self._clock.now_unix_nano()
         try:
             httpx.post(f"{self._urls[fault.service]}/faults", json=asked, timeout=_POST_SECONDS).raise_for_status()
