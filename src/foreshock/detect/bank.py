@@ -266,7 +266,7 @@ class Part:
         expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
         return Verdict(
             self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
-            expected, low, high, self.whole,
+            expected, low, high, self.whole, event=None if scores.event is None else _where(judged, scores.event),
         )  # fmt: skip
 
     def forget(self, keys: NDArray[np.int32]) -> None:
