@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,8 +122,7 @@ def test_a_day_without_its_cycle_is_told_and_notifies_nobody() -> None:
     at = 18 * 288
     value[at + 96 : at + 264] = 60 + rng.normal(size=168)
     index = pd.date_range("2024-01-01", periods=len(value), freq="5min", tz="UTC")
-    config: dict[str, Any] = {"detectors": [{"type": "deviation", "tier": "events"}]}
-    judged = foreshock.replay(pd.DataFrame({"load": value}, index=index), config=config)
+    judged = foreshock.replay(pd.DataFrame({"load": value}, index=index), [{"type": "deviation", "tier": "events"}])
     told = judged.alerts[judged.alerts["kind"] == "change"]
     day = (told["starts"] - index[0]).dt.total_seconds().to_numpy() / 86400
     assert ((day > 18.3) & (day < 19.5)).any()
