@@ -26,7 +26,7 @@ def write(path: Path, text: str) -> Path:
 def test_nothing_is_needed() -> None:
     config = load(environ={})
     assert config == Config()
-    assert [part.type for part in config.detectors] == ["robust_z"]
+    assert [part.type for part in config.detectors] == ["deviation", "linear"]
     assert (config.environment, config.watch, config.sources, config.sinks) == ("default", ["*"], [], [])
     assert (config.log.segment_bytes, config.log.max_age) == (64 * 2**20, 14 * 86400)
     assert config.database_url == "sqlite:///.foreshock/foreshock.db"
