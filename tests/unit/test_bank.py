@@ -377,7 +377,7 @@ def test_an_entity_with_too_few_features_does_not_reach_a_detector_that_needs_mo
     registry = registry_of(1, ("cpu", "memory"))
     for name in ("cpu", "memory", "disk"):
         registry.intern(Series(name, host("wide")))
-    rows, detector = rows_of(registry, 20), Distance(kind="multivariate")
+    rows, detector = rows_of(registry, 200), Distance(kind="multivariate")
     detector.info = replace(detector.info, least_features=3)
     (verdict,) = Bank(registry, {"all": detector}, 0.2).process(Columns(rows=rows)).verdicts
     narrow = rows.entity == 0
