@@ -12,6 +12,7 @@ from foreshock.config import Config
 from foreshock.detect.bank import Bank
 from foreshock.incident.alarm import Alarm
 from foreshock.incident.budget import Budget
+from foreshock.incident.changes import Changes
 from foreshock.ports import Operator
 from foreshock.state import Registry, State
 from foreshock.stream.align import Align, SourceTime
@@ -78,7 +79,8 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
         primary=primary,
     )
     budget = Budget(config.budget, config.environment)
-    keyed: list[Operator] = [fingerprint, align, Features(registry, tuple(config.features)), bank, alarm]
+    features, changes = Features(registry, tuple(config.features)), Changes(registry, primary)
+    keyed: list[Operator] = [fingerprint, align, features, bank, alarm, changes]
     return Pipeline(registry, keyed, [budget], fingerprint, align, bank, alarm, budget)
 
 

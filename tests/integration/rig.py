@@ -37,6 +37,7 @@ def settings(folder: Path, **more: Any) -> Config:
         "stream": {"step": f"{STEP}s"},
         "http": {"enabled": False},
         "snapshot": {"every": 3600},
+        "detectors": ["robust_z"],
     }
     return load([], preset="minimal", environ={}, overrides=own | more)
 

@@ -74,7 +74,7 @@ class DeviationTwin:
         warm = m["count"] >= self.options.warm_up_rows
         score, high, mean = NAN, 0.0, 0.0
         if warm:
-            score = self.judge(m, x, views)
+            score = self.judge(m, x, views, learn)
             high, mean = self.rank(m, x, past, views)
             self.ranking = high + 1.5 * mean
         if learn:
@@ -87,7 +87,7 @@ class DeviationTwin:
     def begin(self, x: float, now: int) -> dict[str, Any]:
         return {
             "time": now, "count": 1, "last": x, "level": x, "first": [0.0], "interval": 0.0, "change": 0.0,
-            "changed": 0, "high": 0.0, "mean": 0.0, "block": 0, "blocks": 0, "block_start": 0,
+            "changed": 0, "away": 0, "high": 0.0, "mean": 0.0, "block": 0, "blocks": 0, "block_start": 0,
         }  # fmt: skip
 
     def collect(self, m: dict[str, Any], x: float, now: int) -> None:
@@ -117,7 +117,7 @@ class DeviationTwin:
             m["inverse"] = [[10.0 if a == b else 0.0 for b in range(10)] for a in range(10)]
 
     def noise(self, m: dict[str, Any]) -> float:
-        return float(max(0.5 * m["change"], 1e-9))
+        return float(max(0.5 * m["change"] * (min(m["changed"], 8) / 8), 1e-9))
 
     def long_scale(self, m: dict[str, Any]) -> float:
         return float(max(m["deviation"], self.noise(m)))
@@ -154,15 +154,20 @@ class DeviationTwin:
             return 1.0
         return min(math.sqrt(past / m["interval"]), 8.0) if m["interval"] else 8.0
 
-    def judge(self, m: dict[str, Any], x: float, views: list[tuple[int, float, float]]) -> float:
+    def judge(self, m: dict[str, Any], x: float, views: list[tuple[int, float, float]], learn: bool) -> float:
         total, mass = 0.0, 0.0
         for k, center, unit in views:
             part = (x - center) / unit
             total += SHARE[k] * (part * part)
             mass += SHARE[k]
         score = math.sqrt(total / math.sqrt(mass))
-        if not m["changed"]:
-            score = min(score, 4.0 / 3.0 * math.sqrt(math.sqrt(min(m["count"], 360.0) / 60.0)))
+        if m["changed"] < 8:
+            away = m["away"] + 1 if score > 1.0 else 0
+            score = min(
+                score, 4.0 / 3.0 * math.sqrt(math.sqrt(min(m["count"], 360.0) / 60.0)) * math.sqrt(max(away, 1))
+            )
+            if learn:
+                m["away"] = min(away, 360)
         return min(score, 1e9)
 
     def rank(

@@ -69,7 +69,7 @@ class EventTwin:
         return margin / (1.0 + margin) if margin >= 1 else 0.0
 
     def scale(self, m: dict[str, Any]) -> float:
-        return float(max(m["deviation"], 0.5 * m["change"], 1e-9))
+        return float(max(m["deviation"], 0.5 * m["change"] * (min(m["changed"], 8) / 8), 1e-9))
 
     def learn(self, m: dict[str, Any], now: int, x: float) -> None:
         past = max(now - m["time"], 0) / SECOND

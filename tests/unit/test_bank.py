@@ -373,6 +373,20 @@ def test_a_verdict_says_what_it_follows_where_entities_have_one_series() -> None
         assert (sum(shares) > 0) is not verdict.whole, "shares are of features"
 
 
+def test_an_entity_with_too_few_features_does_not_reach_a_detector_that_needs_more() -> None:
+    registry = registry_of(1, ("cpu", "memory"))
+    for name in ("cpu", "memory", "disk"):
+        registry.intern(Series(name, host("wide")))
+    rows, detector = rows_of(registry, 200), Distance(kind="multivariate")
+    detector.info = replace(detector.info, least_features=3)
+    (verdict,) = Bank(registry, {"all": detector}, 0.2).process(Columns(rows=rows)).verdicts
+    narrow = rows.entity == 0
+    assert narrow.any()
+    assert set(verdict.status[narrow]) == {Status.EXCLUDED}
+    assert Status.SCORED in set(verdict.status[~narrow])
+    assert {int(key) for frame in detector.frames for key in frame.key} == {1}
+
+
 def test_linear_has_its_own_bar_and_its_contributions_reach_the_verdict() -> None:
     registry = registry_of(1, ("a", "b", "c", "d", "e"))
     rows = rows_of(registry, 1200)

@@ -21,7 +21,7 @@ START = 1_704_067_200_000_000_000
 
 def one(seed: int, **more: object) -> bench.Trial:
     known = {"found": True, "notified": True, "right_service": True, "right_feature": True, "delay_seconds": 5.0}
-    return bench.Trial("crash", "large", seed, "cart", **(known | more), feature="", before=0)  # type: ignore[arg-type]
+    return bench.Trial("crash", "large", seed, "cart", **(known | more), feature="", before=0, by_chance=0)  # type: ignore[arg-type]
 
 
 def test_a_fault_is_played_and_found_and_the_same_again() -> None:
@@ -31,6 +31,17 @@ def test_a_fault_is_played_and_found_and_the_same_again() -> None:
     found, _ = judge(played.truths, played.alerts.values(), played.decided)
     assert found[0].right_service
     assert found[0].delay_seconds <= 15
+
+
+def test_the_shop_without_the_fault_is_the_same_until_it_begins() -> None:
+    """Two faults, of which the first is in both: what follows it is the same alert for alert until the second begins."""
+    first, second = Fault("crash", "cart", "large", 900.0, 60.0), Fault("error_spike", "payment", "large", 1500.0, 60.0)
+    broken, whole = (play(Settings(seed=1), START, 1800, faults) for faults in ([first, second], [first]))
+    until = START + 1500 * 1_000_000_000
+    before, also = ({e for e in one.alerts if one.decided[e] <= until} for one in (broken, whole))
+    assert before
+    assert before == also
+    assert set(broken.alerts) - set(whole.alerts)
 
 
 def test_cells_are_shares_and_the_median_of_what_was_found() -> None:

@@ -57,6 +57,18 @@ class Stage:
         return decided
 
 
+def test_a_slow_change_notifies_nobody_and_counts_for_nothing() -> None:
+    stage = Stage()
+    told = stage.fire(HOUR, "h0", 30.0, kind=AlertKind.CHANGE)
+    assert told.notified is False
+    assert told.group == ""
+    assert stage.budget.achieved().entity == 0.0
+    loud = stage.fire(2 * HOUR, "h0", 30.0)
+    beside = stage.fire(2 * HOUR + MINUTE, "h0", 30.0, kind=AlertKind.CHANGE)
+    assert loud.notified
+    assert (beside.notified, beside.group) == (False, loud.group)
+
+
 def notified(alerts: Iterable[Alert]) -> list[bool | None]:
     return [one.notified for one in alerts]
 

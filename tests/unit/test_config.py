@@ -26,7 +26,7 @@ def write(path: Path, text: str) -> Path:
 def test_nothing_is_needed() -> None:
     config = load(environ={})
     assert config == Config()
-    assert [part.type for part in config.detectors] == ["robust_z"]
+    assert [part.type for part in config.detectors] == ["deviation", "linear"]
     assert (config.environment, config.watch, config.sources, config.sinks) == ("default", ["*"], [], [])
     assert (config.log.segment_bytes, config.log.max_age) == (64 * 2**20, 14 * 86400)
     assert config.database_url == "sqlite:///.foreshock/foreshock.db"
@@ -138,7 +138,7 @@ def test_variables_reach_everything(tmp_path: Path) -> None:
         "FORESHOCK__SINKS__1__URL": "http://b",
         "FORESHOCK__SINKS__2": "jsonl",
         "FORESHOCK__SINKS__2__PATH": "x.jsonl",
-        "FORESHOCK__DETECTORS__0__NAME": "rz",
+        "FORESHOCK__DETECTORS__0__NAME": "dv",
         "FORESHOCK__WATCH": "[x, y]",
         "FORESHOCK__WATCH__1": "'*.z'",
         "FORESHOCK__MIN_CHANGE": "{b: 2}",
@@ -151,7 +151,7 @@ def test_variables_reach_everything(tmp_path: Path) -> None:
     assert config.log.max_age == 2 * 86400
     assert config.sinks[0].options.json_lines is True
     assert (config.sinks[1].options.url, config.sinks[2].options.path) == ("http://b", "x.jsonl")
-    assert [(part.type, part.name) for part in config.detectors] == [("robust_z", "rz")]
+    assert [(part.type, part.name) for part in config.detectors] == [("deviation", "dv"), ("linear", "linear")]
     assert (config.watch, config.min_change) == (["x", "*.z"], {"b": 2, "a": 1})
     assert (config.http.port, config.seed) == (2, 0)
 

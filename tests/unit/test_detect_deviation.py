@@ -131,6 +131,27 @@ def test_the_first_move_of_a_constant_series_scores_by_how_long_it_stood(
 
 
 @pytest.mark.parametrize("config", TIERS, ids=str)
+def test_what_never_moved_and_stays_away_scores_more_with_each_row_until_it_has_moved_often(
+    config: dict[str, Any],
+) -> None:
+    rng = np.random.default_rng(6)
+    still, fault = np.zeros(48), 0.4 + rng.normal(0, 0.03, 12)
+    seen = Deviation(config).step(series(np.concatenate([still, fault]), 5.0)).score[48:]
+    first = 4 / 3 * (48 / 60) ** 0.25
+    assert seen[0] == pytest.approx(first)
+    assert (seen[:4] > first * 0.99).all()
+    assert seen[:5].max() > 1.5 * first
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
+def test_single_moves_of_what_stands_still_score_no_more_than_the_first(config: dict[str, Any]) -> None:
+    values = np.zeros(900)
+    values[60::97] = 0.2
+    seen = Deviation(config).step(series(values, 5.0)).score
+    assert np.nanmax(seen) <= 4 / 3 * 6**0.25 + 1e-12
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
 def test_a_change_of_the_least_size_scores_two_and_the_least_size_outlives_forgetting(config: dict[str, Any]) -> None:
     detector = Deviation(config)
     detector.configure_keys(np.array([0, 70], np.int32), np.array([8.0, 2.0]))
@@ -292,7 +313,7 @@ def test_a_refused_frame_leaves_nothing_behind() -> None:
 def test_a_state_of_the_other_tier_is_refused() -> None:
     detector = Deviation({"tier": "light"})
     detector.step(series([1.0]))
-    with pytest.raises(PermanentError, match="has 240 bytes a slot, its config asks for 4760"):
+    with pytest.raises(PermanentError, match="has 248 bytes a slot, its config asks for 4768"):
         Deviation.restore({}, detector.state())
     assert Deviation.restore(detector.options, detector.state()).score(series([1.0])).status[0] == Status.WARMING_UP
 

@@ -164,6 +164,7 @@ class Entity:
     before: dict[int, str] = field(default_factory=dict)
     moving: set[int] = field(default_factory=set)
     rate: Rate = field(default_factory=Rate)
+    failed: tuple[float, float] = (0.0, 0.0)
     endpoint_rates: dict[int, Rate] = field(default_factory=lambda: defaultdict(Rate))
     age: int = 0
     often: Frequencies = field(default_factory=Frequencies)
@@ -346,7 +347,19 @@ class Twin:
         def failed(calls: list[Call]) -> int:
             return sum(c.status // 100 not in (1, 2, 3, 4) for c in calls)
 
-        calls = self.last(e, lambda some: len(some) >= 100 or (len(some) >= 20 and failed(some) >= 3))
+        if len(e.past) > 12:
+            old = e.past[-13].calls
+            e.failed = e.failed[0] * 0.994 + failed(old), e.failed[1] * 0.994 + len(old)
+        usual = (e.failed[0] + 0.5) / (e.failed[1] + 100)
+
+        def unusual(k: int, n: int) -> bool:
+            off = k - usual * n
+            return k > 0 and k * math.log(k / (usual * n)) - off > 10.0
+
+        def enough(some: list[Call]) -> bool:
+            return len(some) >= 100 or (len(some) >= 20 and failed(some) >= 3 and unusual(failed(some), len(some)))
+
+        calls = self.last(e, enough)
         judged = len(calls) >= 100 or (len(calls) >= self.least and failed(calls) != 1)
         of = Counter(c.status // 100 if c.status // 100 < 6 else 0 for c in calls)
         ratio = {k: of[k] / len(calls) if judged else NAN for k in range(6)}

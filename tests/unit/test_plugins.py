@@ -181,4 +181,4 @@ def test_options_that_do_not_fit() -> None:
 
 
 def test_the_default_detectors_can_be_built() -> None:
-    assert list(plugins.build_detectors(Config().detectors)) == ["robust_z"]
+    assert list(plugins.build_detectors(Config().detectors)) == ["deviation", "linear"]

@@ -93,3 +93,17 @@ def test_contributions_and_the_whole_shop_count() -> None:
 def test_services_that_have_less_to_do_are_touched() -> None:
     assert touched(truth()) == {"payment", "checkout", "gateway", "inventory", "shipping", "postgres"}
     assert services_of(alert(0, client="web", server="gateway")) == ("gateway", "web")
+
+
+def test_what_is_said_without_the_fault_too_is_no_finding() -> None:
+    rotated = alert(1010, "container.filesystem.usage", service_name="payment")
+    failing = alert(1020, service_name="payment")
+    alerts = [rotated, failing]
+    decided = {one.episode: one.decided_unix_nano for one in alerts}
+    same = alert(1015, "container.filesystem.usage", service_name="payment")
+    found, rest = judge([truth()], alerts, decided, [same])
+    assert found[0].alerts == (failing,)
+    assert rest == [rotated]
+    another_day = alert(400, "container.filesystem.usage", service_name="payment")
+    found, rest = judge([truth()], alerts, decided, [another_day])
+    assert found[0].alerts == (rotated, failing)

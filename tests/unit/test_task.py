@@ -156,8 +156,8 @@ def test_a_config_takes_effect_where_it_stands_and_keeps_what_it_does_not_change
     task.process(Record("default", "foreshock", CONFIG, START * S, after.resolved()))
     now = packed(task.states())
     kept = {name for name in now if now[name] == states[name]}
-    assert kept == {"registry", "fingerprint", "align", "features", "task"}
-    assert {name for name in now if now[name] == fresh[name]} == {"bank", "alarm", "budget", "task"}
+    assert kept == {"registry", "fingerprint", "align", "features", "changes", "task"}
+    assert {name for name in now if now[name] == fresh[name]} == {"bank", "alarm", "budget", "changes", "task"}
 
 
 def test_alerts_that_fire_end_where_the_alarm_begins_anew() -> None:

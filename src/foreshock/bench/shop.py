@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -28,7 +29,8 @@ DAY = 86_400
 class Trial:
     """One fault in one shop, and what became of it.
 
-    `delay_seconds` NaN = not found; `before` = alerts of the quiet hours.
+    `delay_seconds` NaN = not found; `before` = alerts of the quiet hours; `by_chance` = alerts about the shop from the
+    fault's start on that do not belong to it, or arise without it too.
     """
 
     kind: FaultKind
@@ -42,6 +44,7 @@ class Trial:
     delay_seconds: float
     feature: str
     before: int
+    by_chance: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +78,31 @@ class Quiet:
 
 def trial(kind: FaultKind, magnitude: Magnitude, seed: int) -> Trial:
     """Break one thing in a shop of its own, on a service and at an hour that the seed chooses."""
-    start = MONDAY_UNIX_NANO + seed * BETWEEN_STARTS_SECONDS * NANO
     fault = replace(schedule(seed, kinds=[kind], magnitude=magnitude)[0], after_seconds=float(HISTORY_SECONDS))
     seconds = HISTORY_SECONDS + round(fault.lasts_seconds) + RECOVERY_SECONDS
-    played = play(Settings(seed=seed), start, seconds, [fault])
-    found, rest = judge(played.truths, played.alerts.values(), played.decided)
-    one = found[0]
+    played = play(Settings(seed=seed), _starts(seed), seconds, [fault])
+    found, rest = judge(played.truths, played.alerts.values(), played.decided, ordinary(seed))
+    one, since = found[0], played.truths[0].since_unix_nano
+    others = [played.decided[alert.episode] for alert in rest if about_shop(alert)]
     return Trial(
         kind, magnitude, seed, fault.service, one.found, one.notified, one.right_service, one.right_feature,
-        one.delay_seconds, one.feature, sum(about_shop(alert) for alert in rest),
+        one.delay_seconds, one.feature, sum(at <= since for at in others), sum(at > since for at in others),
     )  # fmt: skip
+
+
+@cache
+def ordinary(seed: int) -> tuple[Alert, ...]:
+    """The alerts of a seed's shop in which nothing breaks, for as long as the longest trial.
+
+    Each request of the shop meets its own chances, so that it is the same shop but for the fault.
+    """
+    longest = max(kind.duration_seconds for kind in CATALOGUE.values())
+    played = play(Settings(seed=seed), _starts(seed), HISTORY_SECONDS + round(longest) + RECOVERY_SECONDS)
+    return tuple(played.alerts.values())
+
+
+def _starts(seed: int) -> int:
+    return MONDAY_UNIX_NANO + (seed + 1) * BETWEEN_STARTS_SECONDS * NANO
 
 
 def quiet(days: int, seed: int) -> Quiet:
@@ -106,7 +124,7 @@ def run(
 ) -> Iterator[tuple[int, int, Trial | Quiet]]:
     """All trials and the quiet days, in processes beside one another: (done, of all, result) as they come."""
     asked: list[tuple[Any, ...]] = [(quiet, days, 0)] if days else []
-    asked += [(trial, kind, magnitude, seed) for kind in kinds for magnitude in MAGNITUDES for seed in range(seeds)]
+    asked += [(trial, kind, magnitude, seed) for seed in range(seeds) for kind in kinds for magnitude in MAGNITUDES]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         futures = [pool.submit(call, *arguments) for call, *arguments in asked]
         for done, future in enumerate(as_completed(futures), 1):
@@ -154,7 +172,10 @@ def table(trials: Sequence[Trial], days: Quiet | None) -> list[str]:
         out.append(f"{one.kind:<16} {one.magnitude:<6} {one.trials:>6} {shares} {delay:>8}")
     if trials:
         hours = len(trials) * HISTORY_SECONDS / 3600
-        out.append(f"alerts in the {hours:.0f} quiet hours before: {sum(one.before for one in trials)}")
+        out.append(
+            f"alerts in the {hours:.0f} quiet hours before: {sum(one.before for one in trials)}; "
+            f"alerts that came with a fault by chance: {sum(one.by_chance for one in trials)}"
+        )
     if days:
         out.append(
             f"{days.days} quiet days: {days.notifications} notifications, {days.notifications / days.days:.2f} a day, "

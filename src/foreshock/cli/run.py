@@ -93,10 +93,10 @@ def watch(app: App, stop: threading.Event, seconds: float | None, live: bool) ->
 
 
 def warm_up_nano(app: App) -> int:
-    """How long the detectors learn before they judge, where the step is known; else 0."""
+    """How long it takes until the first of the detectors judges, where the step is known; else 0."""
     step = app.config.stream.step
     parts = app.engine.task.pipeline.bank.parts.values()
-    rows = max((part.detector.info.warm_up_rows for part in parts), default=0)
+    rows = min((part.detector.info.warm_up_rows for part in parts), default=0)
     return int((rows + 1) * step * 1e9) if isinstance(step, float) else 0
 
 

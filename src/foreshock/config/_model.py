@@ -52,7 +52,8 @@ class Config(Options):
     )
     features: list[FeatureOptions] = Field(default=[], description="Features to compute from the series.")
     detectors: list[Detector] = Field(
-        default_factory=lambda: [Detector(type="robust_z")], description="What judges the rows."
+        default_factory=lambda: [Detector(type="deviation"), Detector(type="linear")],
+        description="What judges the rows.",
     )
     watch: list[str] = Field(default=["*"], description="Globs of the metrics that may raise alerts.")
     ignore: list[str] = Field(default=[], description="Globs of metrics that may not, though they are watched.")

@@ -200,7 +200,10 @@ class Part:
         return self._judge(frame.key, frame.time_unix_nano, frame.learn, training[rows.row_of_cell()], scores)
 
     def over_rows(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
-        """The verdict over the rows, frame by frame of one width; cells not judged are missing to the detector."""
+        """The verdict over the rows, frame by frame of one width; cells not judged are missing to the detector.
+
+        Rows of entities with too few features for it are excluded.
+        """
         if not judged.all():
             rows = replace(rows, value=np.where(judged, rows.value, np.nan))
         n = len(rows)
@@ -208,6 +211,12 @@ class Part:
         status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
         shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for at, frame in rows.entity_frames():
+            wide = np.flatnonzero(frame.width >= self.detector.info.least_features)
+            if len(wide) < len(frame):
+                status[at] = Status.EXCLUDED
+                at, frame = at[wide], frame.take(wide)
+            if not len(frame):
+                continue
             scores = self._step(frame)
             score[at], status[at] = scores.score, scores.status
             ranking[at] = scores.score if scores.ranking is None else scores.ranking
@@ -266,7 +275,7 @@ class Part:
         expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
         return Verdict(
             self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
-            expected, low, high, self.whole,
+            expected, low, high, self.whole, event=None if scores.event is None else _where(judged, scores.event),
         )  # fmt: skip
 
     def forget(self, keys: NDArray[np.int32]) -> None:

@@ -28,8 +28,8 @@ class DeviationOptions(UnivariateOptions):
 
     tier: Literal["light", "full", "events"] = Field(
         default="full",
-        description="`light` remembers three levels of a series in 240 bytes, `full` also its day, its week and how a "
-        "value follows from those before, in 4,760, and `events` also its shapes, in 37 kB.",
+        description="`light` remembers three levels of a series in 248 bytes, `full` also its day, its week and how a "
+        "value follows from those before, in 4,768, and `events` also its shapes, in 37 kB.",
     )
     event_budget: float = Field(
         default=0.2,
@@ -53,14 +53,15 @@ class Deviation(LeastChange):
     reach that its hourly maxima rarely pass. M is 1 at what is rare in the series, so `prior_score` is 1.
 
     Everything is learnt, but as if it lay at most 4 or 5 scales away (Huber 1964), and by event time: a gap lets the
-    past fade. The first rows are learnt all at once, from medians. The first move ever of a series scores at most
-    4/3·(rows/60)^¼. Scores are at most 1e9.
+    past fade. The first rows are learnt all at once, from medians. Until a series has moved eight times, what
+    it does scores at most 4/3·(rows/60)^¼·√lasting, of the rows it has had and those that it has been unusual now.
+    Scores are at most 1e9.
 
     Set `ranks` to have `step` give a ranking too: the mean deviation, held up by a fading maximum, in which an
     anomaly stays high as long as it lasts. The score is for alarms. In the tier `events`, `step` gives events as well.
 
     >>> Deviation({"tier": "light"}).info.bytes_per_slot
-    240
+    248
     """
 
     options: Any = DeviationOptions

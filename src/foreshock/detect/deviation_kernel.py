@@ -56,6 +56,7 @@ from foreshock.detect.deviation_row import (
     USUAL_GAIN,
     USUAL_PRIOR,
     USUAL_SHARE,
+    YOUNG_MOVES,
 )
 from foreshock.detect.deviation_season import (
     daily,
@@ -129,7 +130,7 @@ def light_sweep(
         if not warm:
             given[i] = WARMING_UP
         else:
-            score[i] = _score(row, x, centers, units)
+            score[i] = _score(row, x, centers, units, learn[i])
             _band(row, i, centers, units, band)
             _rank(row, i, past, _size(row, x, centers, units, LIGHT_RANK_SHARE), learn[i], ranking)
         if learn[i]:
@@ -193,7 +194,7 @@ def full_sweep(
         if not warm:
             given[i] = WARMING_UP
         else:
-            score[i] = _score(row, x, centers, units)
+            score[i] = _score(row, x, centers, units, learn[i])
             _band(row, i, centers, units, band)
             _rank(row, i, past, _size(row, x, centers, units, RANK_SHARE), learn[i], ranking)
         if learn[i]:
@@ -235,7 +236,7 @@ def _read(value: float, i: int, given: NDArray[np.uint8]) -> float:
 def _early(row: Any, x: float, now: int, start: int, fresh: bool) -> None:
     """Learn one of the first rows; a fresh slot may hold what was there before a gap."""
     if fresh:
-        row.count = row.changed = row.block_rows = row.blocks = 0
+        row.count = row.changed = row.block_rows = row.blocks = row.away = 0
         row.change = row.interval = row.deviation = row.weight = 0.0
         row.high = row.mean = 0.0
         row.block_start = 0
@@ -295,16 +296,19 @@ def _mass(units: Any) -> float:
 
 
 @inner
-def _score(row: Any, x: float, centers: Any, units: Any) -> float:
-    """M of a value; the first move ever of a series has one that goes by how long it stood."""
+def _score(row: Any, x: float, centers: Any, units: Any, learn: bool) -> float:
+    """M of a value; the first moves of a series have one that goes by how long it stood, and by how long they last."""
     total = 0.0
     for k in range(len(units)):
         part = (x - centers[k]) / units[k]
         total += SHARE[k] * (part * part)
     score = math.sqrt(total / math.sqrt(_mass(units)))
-    if row.changed == 0:
+    if row.changed < YOUNG_MOVES:
+        away = row.away + 1 if score > PRIOR_SCORE else 0
         rows = min(row.count, FIRST_MOVE_MOST) / FIRST_MOVE_ROWS
-        score = min(score, FIRST_MOVE_SCORE * math.sqrt(math.sqrt(rows)))
+        score = min(score, FIRST_MOVE_SCORE * math.sqrt(math.sqrt(rows)) * math.sqrt(max(away, 1)))
+        if learn:
+            row.away = min(away, FIRST_MOVE_MOST)
     return min(score, LARGEST_SCORE)
 
 

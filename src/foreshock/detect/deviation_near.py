@@ -26,6 +26,7 @@ from foreshock.detect.deviation_row import (
     SCALE_SPANS,
     SECOND,
     SHORT_SPAN,
+    YOUNG_MOVES,
 )
 from foreshock.state.jit import inner
 
@@ -70,8 +71,9 @@ def faded(weight: float, seconds: float, past: float) -> float:
 
 @inner
 def noise_floor(row: Any) -> float:
-    """The scale below which nothing goes: half of the mean change."""
-    return float(max(CHANGE_SHARE * row.change, LEAST_SCALE))
+    """The scale below which nothing goes: half of the mean change, or less as long as there were few."""
+    known = min(row.changed, YOUNG_MOVES) / YOUNG_MOVES
+    return float(max(CHANGE_SHARE * row.change * known, LEAST_SCALE))
 
 
 @inner

@@ -67,6 +67,9 @@ MIN_CHANGE_SCORE = 2.0
 """The score of a change of just `min_change`, at most."""
 FIRST_MOVE_SCORE, FIRST_MOVE_ROWS, FIRST_MOVE_MOST = 4.0 / 3.0, 60.0, 360.0
 """The score of a series' first move ever after so many rows; it grows with the fourth root of the rows."""
+YOUNG_MOVES = 8
+"""Moves that a series must have made before their size is believed to be its noise. Until then a score is at most that of
+a first move times the root of the rows that it lasts."""
 
 RANK_CAP, RANK_MEAN_CAP, RANK_MEAN_SHARE = 100.0, 10.0, 1.5
 RANK_MEAN_GAIN = 0.15910358474628547
@@ -79,7 +82,7 @@ _NEAR = [
     ("last", "f8"), ("least", "f8"), ("min_change", "f8"), ("change", "f8"), ("interval", "f8"),
     ("level", "f8"), ("deviation", "f8"), ("weight", "f8"),
     ("quick", "f8"), ("quick_scale", "f8"), ("short", "f8"), ("short_scale", "f8"),
-    ("count", "i4"), ("changed", "i4"), ("block_rows", "i4"), ("blocks", "i4"),
+    ("count", "i4"), ("changed", "i4"), ("block_rows", "i4"), ("blocks", "i4"), ("away", "i4"), ("spare", "i4"),
     ("high", "f4"), ("mean", "f4"), ("first", "f4", (FIRST,)),
 ]  # fmt: skip
 _SEASON = [

@@ -36,6 +36,8 @@ from foreshock.types import Frame, Scores
 from foreshock.types.units import Options, Seconds
 
 PRIOR_SCORE = 15.0
+LEAST_FEATURES = 3
+"""With fewer there is little to be told from one another, and `deviation` sees it all."""
 _HIGHEST = np.iinfo(np.int32).max
 
 
@@ -79,7 +81,9 @@ class Linear:
         own = read_options(LinearOptions, options)
         self.options = own
         warm_up = max(own.warm_up_rows, math.ceil(own.warm_up_seconds / MINUTE))
-        self.info = DetectorInfo("linear", 1, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE)
+        self.info = DetectorInfo(
+            "linear", 1, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE, least_features=LEAST_FEATURES
+        )
         self.heads = SlotTable(HEAD, {"cursor": -1})
         self.bodies = [SlotTable(body(STEP * (k + 1)), capacity=1) for k in range(CLASSES)]
         self._free: list[list[int]] = [[] for _ in range(CLASSES)]

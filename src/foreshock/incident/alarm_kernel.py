@@ -28,6 +28,8 @@ QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
 STRONGEST = 50.0
+SAME = 1e-9
+"""What differs by less is the same: of features that say the same thing the first is named."""
 CHANGES = 20
 FLAPPING_ON, FLAPPING_OFF = 0.20, 0.05
 
@@ -183,7 +185,7 @@ def best_excess(
                 price = e.shield
             elif priced:
                 price = price_of(tables, inputs.series[c], inputs.time[row], most)
-            if s - price - level > excess:
+            if s - price - level > excess + SAME:
                 excess, cell = s - price - level, c
     return excess, cell
 

@@ -288,6 +288,8 @@ class Budget:
         if not late and not now.silenced:
             if alert.kind is AlertKind.ANOMALY:
                 now = self._weigh(alert, known)
+            elif alert.kind is AlertKind.CHANGE:
+                now = Episode(False, self._beside(alert))
             elif alert.kind is AlertKind.THRESHOLD:
                 now = Episode(True, self._join(alert).id)
             else:
@@ -307,6 +309,11 @@ class Budget:
             if matched and control.covers(alert.decided_unix_nano):
                 return name
         return ""
+
+    def _beside(self, alert: Alert) -> str:
+        """Id of the open group, which such an alert neither opens nor extends; empty without one."""
+        group = self._memory.group
+        return group.id if group is not None and group.holds(alert.decided_unix_nano) else ""
 
     def _join(self, alert: Alert) -> Group:
         """The open group, extended by this alert, or a new one."""

@@ -312,6 +312,31 @@ def resolved(what: str, value: float, unit: str, seconds: float, back: bool) -> 
     return f"{what} is {quantity(value, unit)}, which no longer stands out, after {duration(seconds)}"
 
 
+def changed(what: str, value: float, unit: str, start_unix_nano: int) -> str:
+    """The sentence of a slow change or a new shape.
+
+    >>> changed("latency of service cart", 0.0123, "s", 0)
+    'latency of service cart takes a course that it has not taken before, now 12.3 ms, since 00:00:00 UTC'
+    """
+    return (
+        f"{what} takes a course that it has not taken before, now {quantity(value, unit)}, since "
+        f"{clock(start_unix_nano)}"
+    )
+
+
+def change_description(start_unix_nano: int, detector: str) -> str:
+    """What else is known of such a change."""
+    return (
+        f"This began at {date_clock(start_unix_nano)}. No value is out of bounds: a slow change, a cycle that is missing "
+        f"or a shape that {detector} does not remember. It notifies nobody."
+    )
+
+
+def changed_no_more(what: str) -> str:
+    """The sentence of such a change that nothing followed."""
+    return f"nothing new of {what} for an hour"
+
+
 def in_maintenance(what: str, seconds: float) -> str:
     """The sentence of an alert that maintenance ends."""
     return f"{what} is in maintenance and no longer judged, after {duration(seconds)}"

@@ -253,6 +253,7 @@ _SETTINGS: dict[str, Sequence[str]] = {
     "features": ("features",),
     "bank": ("detectors", "budget", "min_change", "watch", "ignore"),
     "alarm": ("alarm", "budget", "detectors"),
+    "changes": ("detectors",),
     "budget": ("budget", "environment"),
 }
 """Which settings an operator's state depends on."""

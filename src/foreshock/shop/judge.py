@@ -15,6 +15,8 @@ NANO = 1_000_000_000
 
 RECOVERY_SECONDS = 180.0
 """After a fault the shop is still unlike itself for so long: queues empty, replicas start again."""
+COINCIDENCE_SECONDS = 60.0
+"""An alert that the shop without the fault raises as well, with the same labels and so close in time, is no finding."""
 
 FEATURES: dict[Feature, tuple[str, ...]] = {
     "errors": ("calls.error_ratio", "calls.status_ratio*", "calls.no_answer_ratio"),
@@ -64,19 +66,27 @@ class Finding:
 
 
 def judge(
-    truths: Sequence[Truth], alerts: Iterable[Alert], decided: Mapping[str, int]
+    truths: Sequence[Truth], alerts: Iterable[Alert], decided: Mapping[str, int], ordinary: Iterable[Alert] = ()
 ) -> tuple[list[Finding], list[Alert]]:
     """The finding of each fault, and the alerts that belong to none; `decided` = episode → when it was first decided.
 
     An alert belongs to a fault if it is decided after the fault's start, starts no later than `RECOVERY_SECONDS` after
     its end, and is about one of `touched`, a call to or from one of them, or the shop as a whole. `alerts` hold each
-    episode once.
+    episode once. `ordinary` = alerts of the same shop, of the same seed, in which nothing broke: what they say too was
+    not found by the fault.
     """
     episodes = sorted(alerts, key=lambda alert: (decided[alert.episode], alert.key))
+    anyway: dict[str, list[int]] = {}
+    for alert in ordinary:
+        anyway.setdefault(alert.key, []).append(alert.starts_unix_nano)
     findings: list[Finding] = []
     taken: set[str] = set()
     for truth in truths:
-        mine = tuple(alert for alert in episodes if _belongs(alert, decided[alert.episode], truth))
+        mine = tuple(
+            alert
+            for alert in episodes
+            if _belongs(alert, decided[alert.episode], truth) and not _coincides(alert, anyway.get(alert.key, ()))
+        )
         taken |= {alert.episode for alert in mine}
         findings.append(_finding(truth, mine, decided))
     return findings, [alert for alert in episodes if alert.episode not in taken]
@@ -114,6 +124,10 @@ def _belongs(alert: Alert, decided: int, truth: Truth) -> bool:
         return False
     named = services_of(alert)
     return not touched(truth).isdisjoint(named) if named else about_shop(alert)
+
+
+def _coincides(alert: Alert, starts: Iterable[int]) -> bool:
+    return any(abs(alert.starts_unix_nano - start) <= COINCIDENCE_SECONDS * NANO for start in starts)
 
 
 def _finding(truth: Truth, alerts: tuple[Alert, ...], decided: Mapping[str, int]) -> Finding:

@@ -50,12 +50,13 @@ from foreshock.stream.fingerprint_tables import (
     SHARES,
     STEP,
     UNANSWERED,
+    UNUSUAL,
     Flag,
     Int,
     Tables,
 )
 from foreshock.stream.sketch import BUCKETS, mix_distance, quantile_of
-from foreshock.stream.steady import steady_rate
+from foreshock.stream.steady import KEPT, LAST, deviates, steady_rate
 
 _TIMED = CLASSES
 
@@ -186,11 +187,12 @@ def _put(t: Tables, e: Int, feature: Int, value: float, is_first: Flag) -> None:
 def _give_calls(t: Tables, e: Int, count: Int) -> None:
     """Rate, ratios and quantiles; the last two over the shortest whole number of windows with enough calls.
 
-    For ratios enough are `FULL`, or `JUDGED` of which `FAILED` have failed: a few bad calls among many are weighed by
-    many, a burst shows at once. One bad call among fewer than `FULL` says nothing.
+    For ratios enough are `FULL`, or `JUDGED` of which `FAILED` have failed, more than usual: a few bad calls among many
+    are weighed by many, a burst shows at once. One bad call among fewer than `FULL` says nothing.
     """
     r = t.entity[e]
     _give(t, e, RATE, steady_rate(r.rate_past, r.rate_last, r.closed - 1, count) / (t.number[STEP] / 1e9))
+    usual = _usual_failures(r)
     calls = np.int64(0)
     errors, unanswered, ok, redirected, client, server = 0, 0, 0, 0, 0, 0
     for k in range(min(t.number[LOOKBACK], r.closed)):
@@ -200,7 +202,9 @@ def _give_calls(t: Tables, e: Int, count: Int) -> None:
         unanswered, ok, redirected = unanswered + past[0], ok + past[2], redirected + past[3]
         client, server = client + past[4], server + past[5]
         errors = unanswered + server
-        if calls >= FULL or (calls >= JUDGED and errors >= FAILED):
+        if calls >= FULL:
+            break
+        if calls >= JUDGED and errors >= FAILED and deviates(float(errors), usual * calls, UNUSUAL):
             break
     judged = calls >= FULL or (calls >= t.number[LEAST] and errors != 1)
     _give(t, e, ERRORS, errors / calls if judged else np.nan)
@@ -219,6 +223,21 @@ def _give_calls(t: Tables, e: Int, count: Int) -> None:
         if timed < FULL:
             timed = _gather(t, e, FULL)
         _give(t, e, P99, quantile_of(t.scratch, timed, 0.99) if timed >= FULL else np.nan)
+
+
+@inner
+def _usual_failures(r: Any) -> float:
+    """The share of calls that usually fail, from windows before the last ones; it learns the window that joins them."""
+    past = r.failed_past
+    if r.closed > LAST:
+        old = r.past[(r.closed - 1 - LAST) % HISTORY]
+        calls = 0
+        for c in range(CLASSES):
+            calls += old[c]
+        past[0] = past[0] * KEPT + (old[0] + old[CLASSES - 1])
+        past[1] = past[1] * KEPT + calls
+    # Half a failure more: of what never failed it is not known that it never will.
+    return float((past[0] + 0.5) / (past[1] + FULL))
 
 
 @inner

@@ -23,7 +23,11 @@ FULL = 100
 """So many calls are enough for anything; of windows that have them, only the last is kept of an entity."""
 
 JUDGED, FAILED = 20, 3
-"""So many calls are enough for quantiles up to the 95th, and for ratios if so many have failed."""
+"""So many calls are enough for quantiles up to the 95th, and for ratios if so many have failed, more than usual."""
+
+UNUSUAL = 10.0
+"""Poisson deviance from the usual share of failures by which a few count as more than usual: one call in a hundred that
+fails makes five of twenty of it, three times in a million."""
 
 HISTORY = 60
 """Closed windows that are remembered."""
@@ -76,6 +80,7 @@ ENTITY = np.dtype(
         ("recents", "i8"),  # durations in `recent` so far
         ("rate_past", "f8", (3,)),  # see `steady_rate`
         ("rate_last", "u4", (LAST,)),
+        ("failed_past", "f8", (2,)),  # failed calls and all calls of windows before the last, decayed
         ("mix_usual", "f8", (SHARES,)),
         ("mix_now", "f8", (SHARES,)),
         ("past", "i4", (HISTORY, CLASSES + 1)),  # calls by class, and timed calls; a ring

@@ -244,8 +244,8 @@ def _plain(entity: str) -> frozenset[tuple[str, str]]:
 
 
 def _measure(labelled: dict[str, tuple[Any, Any]], alerts: pd.DataFrame, from_unix_nano: int) -> Measures:
-    """How alerts, but for those of silence, meet labelled events from `from_unix_nano` on."""
-    alerts = alerts[alerts["kind"] != str(AlertKind.SILENCE)]
+    """How alerts, but for those of silence and of slow changes, meet labelled events from `from_unix_nano` on."""
+    alerts = alerts[~alerts["kind"].isin([str(AlertKind.SILENCE), str(AlertKind.CHANGE)])]
     starts, ends = _nanoseconds(alerts["starts"]), _nanoseconds(alerts["ends"])
     owner = alerts["entity"].to_numpy()
     events = found = true_alerts = 0

@@ -37,7 +37,8 @@ class Verdict:
     and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
     ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
-    else NaN.
+    else NaN. `event float64[m]`, of detectors that report them: above 0 at the few cells with a slow change or a shape
+    not seen before.
     """
 
     detector: str
@@ -51,3 +52,4 @@ class Verdict:
     high: NDArray[np.float64]
     whole: bool = False
     contribution: NDArray[np.float32] | None = None
+    event: NDArray[np.float64] | None = None
