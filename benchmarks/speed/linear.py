@@ -1,4 +1,4 @@
-"""What a row of 38 features costs `linear`, learning and fits included, beside river's half-space trees in the same run.
+"""What a row of 38 features costs `linear`, with learning and fits, beside river's half-space trees in the same run.
 
 Both score a row and then learn it. Ours steps over frames of 4,096 rows; river's peer through `score_one` and
 `learn_one`. Features follow two slow waves and one another; a third of them stands still, as in real servers.

@@ -220,7 +220,9 @@ def features_of(number: NDArray[np.float32]) -> int:
 def _work() -> Work:
     lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK) | {"turned": len(ORDERS) * BLOCK * BLOCK}
     names = [name for name in Work._fields if name not in ("value", "moved")]
-    return Work(np.zeros(BLOCK), np.zeros(BLOCK, np.int64), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names))
+    return Work(
+        np.zeros(BLOCK), np.zeros(BLOCK, np.int64), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names)
+    )
 
 
 def _given(frame: Frame) -> Given:

@@ -244,9 +244,7 @@ def _row(
 
 
 @inner
-def _residuals(
-    body: NDArray[np.float32], b: int, row: int, cut: bool, moved: NDArray[np.int64], work: Work
-) -> None:
+def _residuals(body: NDArray[np.float32], b: int, row: int, cut: bool, moved: NDArray[np.int64], work: Work) -> None:
     """What the maps and the slow level leave of a body's part of the row."""
     for j in range(0, b, 8):
         z = load(work.z, j)

@@ -61,7 +61,13 @@ def take_away(
     j = 0
     while j + 40 <= b:
         here, to = start + j, at + j
-        s0, s1, s2, s3, s4 = load(out, to), load(out, to + 8), load(out, to + 16), load(out, to + 24), load(out, to + 32)
+        s0, s1, s2, s3, s4 = (
+            load(out, to),
+            load(out, to + 8),
+            load(out, to + 16),
+            load(out, to + 24),
+            load(out, to + 32),
+        )
         for k in range(0, fours, 4):
             i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
             x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
@@ -116,9 +122,7 @@ def _less(
     s: Any, matrix: NDArray[np.float32], m0: int, m1: int, m2: int, m3: int, x0: Any, x1: Any, x2: Any, x3: Any
 ) -> Any:
     """Eight numbers less those of four rows of a matrix, each times its x."""
-    return s - (
-        (load(matrix, m0) * x0 + load(matrix, m1) * x1) + (load(matrix, m2) * x2 + load(matrix, m3) * x3)
-    )
+    return s - ((load(matrix, m0) * x0 + load(matrix, m1) * x1) + (load(matrix, m2) * x2 + load(matrix, m3) * x3))
 
 
 @inner

@@ -59,7 +59,12 @@ def pool(
     gain_fast, gain_slow = spread(f4(FAST_GAIN * pace)), spread(f4(SLOW_GAIN * pace))
     sum_fast, sum_slow, top = zero, zero, zero
     for j in range(0, b, 8):
-        shift, square, slow, fast = load(body, shifts + j), load(body, squares + j), load(body, slows + j), load(body, fasts + j)
+        shift, square, slow, fast = (
+            load(body, shifts + j),
+            load(body, squares + j),
+            load(body, slows + j),
+            load(body, fasts + j),
+        )
         count, seen, live = load(body, COUNT * b + j), load(work.seen, j), load(work.live, j)
         e = load(residual, j) - shift
         way = size(e)

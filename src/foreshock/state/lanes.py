@@ -1,9 +1,9 @@
 """Eight numbers at a time, for kernels over rows of a multiple of eight numbers.
 
-Inside a kernel such eight are one value: `load` and `store` move them, + − × ÷ go lane by lane, each rounded on its own,
-so that results are those of a loop over single numbers. A loop that the compiler makes vectors of by itself keeps what
-it works out in memory between passes, checks again and again that arrays lie apart, and takes the last few numbers one
-by one.
+Inside a kernel such eight are one value: `load` and `store` move them, + − × ÷ go lane by lane, each rounded on its
+own, so that results are those of a loop over single numbers. A loop that the compiler makes vectors of by itself keeps
+what it works out in memory between passes, checks again and again that arrays lie apart, and takes the last few numbers
+one by one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.errors import TypingError
-from numba.core.typing import signature
-from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 8
 
+_infer: Any = infer_global
+_lowers: Any = lower_builtin
+_model: Any = register_model
+_signature: Any = signature
+_function: Any = get_or_insert_function
 
-class Lanes(types.Type):  # type: ignore[misc]
+
+class Lanes(types.Type):
     """The type of eight numbers of 32 or 64 bits in a kernel."""
 
     def __init__(self, bits: int) -> None:
@@ -44,23 +49,24 @@ class Lanes(types.Type):  # type: ignore[misc]
 FLOATS, DOUBLES = Lanes(32), Lanes(64)
 
 
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+@_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Lanes) -> None:
-        super().__init__(manager, kind, kind.vector)
+        super().__init__(manager, kind, kind.vector)  # type: ignore[no-untyped-call]
 
 
 def _operator(operation: Callable[..., Any], instruction: str) -> None:
-    @infer_global(operation)
-    class _Typing(AbstractTemplate):  # type: ignore[misc]
+    @_infer(operation)
+    class _Typing(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]:
-                return signature(args[0], *args)
+                return _signature(args[0], *args)
             return None
 
-    @lower_builtin(operation, Lanes, Lanes)
-    def _lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+    def lower(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         return getattr(builder, instruction)(*arguments)
+
+    _lowers(operation, Lanes, Lanes)(lower)
 
 
 for _operation, _instruction in (
@@ -148,7 +154,7 @@ def _unary(name: str) -> Any:
     def code(typing_context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
             kind = ir.FunctionType(x.vector, [x.vector])
-            function = get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f{x.bits}")
+            function = _function(builder.module, kind, f"llvm.{name}.v{LANES}f{x.bits}")
             return builder.call(function, arguments)
 
         return x(x), generate
