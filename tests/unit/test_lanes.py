@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from foreshock.state.lanes import above, load, narrow, root, size, splat, spread, store, total, wide
 
-njit: Any = numba.njit
 
-
-@njit
-def work_out(x: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> None:
+def _work_out(x: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> None:
     for j in range(0, len(x), 8):
         a, b = load(x, j), load(y, j)
         store(out[0], j, a + b)
@@ -28,15 +25,17 @@ def work_out(x: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> None:
         store(out[6], j, (a * b + splat(x, 3)) * spread(y[5]))
 
 
-@njit
-def cross_over(x: NDArray[np.float32], y: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+def _cross_over(x: NDArray[np.float32], y: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     for j in range(0, len(x), 8):
         store(out, j, narrow(wide(load(x, j)) + load(y, j)))
 
 
-@njit
-def sum_up(x: NDArray[np.float32]) -> float:
+def _sum_up(x: NDArray[np.float32]) -> float:
     return float(total(load(x, 0)))
+
+
+njit: Any = numba.njit
+work_out, cross_over, sum_up = njit(_work_out), njit(_cross_over), njit(_sum_up)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
