@@ -79,7 +79,7 @@ class Linear:
         own = read_options(LinearOptions, options)
         self.options = own
         warm_up = max(own.warm_up_rows, math.ceil(own.warm_up_seconds / MINUTE))
-        self.info = DetectorInfo("linear", 1, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE)
+        self.info = DetectorInfo("linear", 2, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE)
         self.heads = SlotTable(HEAD, {"cursor": -1})
         self.bodies = [SlotTable(body(STEP * (k + 1)), capacity=1) for k in range(CLASSES)]
         self._free: list[list[int]] = [[] for _ in range(CLASSES)]
