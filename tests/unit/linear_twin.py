@@ -18,7 +18,7 @@ from foreshock.detect import linear_kernel as kernel
 from foreshock.detect import linear_layout as layout
 from foreshock.detect import linear_scale as scale_of
 from foreshock.detect.linear import LinearOptions
-from foreshock.detect.linear_maps import GOOD_ENOUGH, ITERATIONS
+from foreshock.detect.linear_maps import GOOD_ENOUGH, ITERATIONS, TOGETHER
 from foreshock.types import Status
 
 f4 = np.float32
@@ -74,10 +74,11 @@ class LinearTwin:
         if fitting:
             m.cursor = 0
         x, z, y, seen, live = look(m, values, min(self.options.warm_up_rows, m.rows))
-        left = residuals(m, z, y, cut)
+        moved = [j for j in range(len(z)) if m.changes[j] > 0 or (m.count[j] > 0 and x[j] != m.last[j])]
+        left = residuals(m, z, y, cut, moved)
         sums = {kind: pool(m, kind, left[kind], seen, live, pace, learn) for kind in KINDS}
         if learn:
-            learn_row(m, x, z, y, values, pace, fitting)
+            learn_row(m, x, z, y, values, pace, fitting, moved)
         if learn and m.cursor >= 0:
             self.fit_next(m, pace)
         alive = dot(live, seen)
@@ -157,19 +158,22 @@ def look(m: Any, values: list[float], least: int) -> tuple[Array, Array, Array, 
     return x, z, np.clip(z, f4(-4), f4(4)), seen, live
 
 
-def residuals(m: Any, z: Array, y: Array, cut: bool) -> dict[str, Array]:
+def residuals(m: Any, z: Array, y: Array, cut: bool, moved: list[int]) -> dict[str, Array]:
     out = {"ahead": z.copy(), "across": z.copy(), "away": z - m.level}
     for lag in () if cut else FORECAST:
-        take_away(out["ahead"], m.forecast[lag], m.past[(m.rows - lag) % 16], m.width)
+        take_away(out["ahead"], m.forecast[lag], m.past[(m.rows - lag) % 16], moved)
     for lag in (0,) if cut else CROSS:
-        take_away(out["across"], m.cross[lag], m.past[(m.rows - lag) % 16] if lag else y, m.width)
+        take_away(out["across"], m.cross[lag], m.past[(m.rows - lag) % 16] if lag else y, moved)
     return out
 
 
-def take_away(out: Array, matrix: Array, x: Array, n: int) -> None:
-    for i in range(0, n, 4):
-        part = [matrix[i + k] * x[i + k] for k in range(4)]
+def take_away(out: Array, matrix: Array, x: Array, moved: list[int]) -> None:
+    fours = len(moved) // 4 * 4
+    for k in range(0, fours, 4):
+        part = [matrix[i] * x[i] for i in moved[k : k + 4]]
         out -= (part[0] + part[1]) + (part[2] + part[3])
+    for i in moved[fours:]:
+        out -= matrix[i] * x[i]
 
 
 def pool(
@@ -179,8 +183,10 @@ def pool(
     e = left - s["shift"]
     settled = m.count >= scale_of.SETTLED
     floor = np.maximum(np.sqrt(s["square"]), scale_of.LEAST_SCALE)
-    scale = np.where(settled, np.maximum(s["fast"], f4(0.5) * np.maximum(s["slow"], floor)), floor)
     slower = np.where(settled, np.maximum(s["slow"], f4(0.5) * floor), floor)
+    scale = np.where(settled, np.maximum(s["fast"], f4(0.5) * np.maximum(s["slow"], floor)), floor)
+    if kind == "away":
+        scale = slower
     by_fast, by_slow = np.minimum(np.abs(e) / scale, f4(20)), np.minimum(np.abs(e) / slower, f4(20))
     far, usual = live * by_fast * by_fast, live * by_slow * by_slow
     if learn:
@@ -204,17 +210,21 @@ def dot(x: Array, y: Array) -> float:
     return float(((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])))
 
 
-def learn_row(m: Any, x: Array, z: Array, y: Array, values: list[float], pace: float, fitting: bool) -> None:
+def learn_row(
+    m: Any, x: Array, z: Array, y: Array, values: list[float], pace: float, fitting: bool, moved: list[int]
+) -> None:
     m.past[m.rows % 16] = y
     m.level = m.level + kernel.LEVEL_GAIN * (z - m.level)
     spared = m.rows >= kernel.SPARING
-    if not spared or m.rows // kernel.WINDOW % kernel.EVERY == 0:
-        share = f4(kernel.EVERY if spared else 1)
+    if m.rows % TOGETHER == TOGETHER - 1 and (not spared or m.rows // kernel.WINDOW % kernel.EVERY == 0):
+        share = f4(TOGETHER * (kernel.EVERY if spared else 1))
         gain = np.maximum(share / (m.count + f4(1)), f4(layout.MEMORY_GAIN * pace) * share)
         gain = np.minimum(gain, f4(1))
         for lag, cov in m.covariance.items():
-            for i in range(m.width):
-                cov[i] += np.maximum(gain, gain[i]) * (y[i] * m.past[(m.rows - lag) % 16] - cov[i])
+            for i in moved:
+                part = [m.past[(m.rows - k) % 16][i] * (m.past[(m.rows - k - lag) % 16] / f4(4)) for k in (3, 2, 1, 0)]
+                product = (part[0] + part[1]) + (part[2] + part[3])
+                cov[i] += np.maximum(gain, gain[i]) * (product - cov[i])
     ratio = np.ones(len(z), f4)
     for j, value in enumerate(values):
         if math.isfinite(value):
@@ -295,12 +305,12 @@ def fit(m: Any, target: int, lags: tuple[int, ...], maps: dict[int, Array], ridg
 
 
 def minus_times(m: Any, lags: tuple[int, ...], ridge: Any, x: Array) -> Array:
-    b = len(m.count)
+    b, moved = len(m.count), np.flatnonzero(m.changes > 0).tolist()
     out: Array = -ridge * x
     for a, lag in enumerate(lags):
         for c, other in enumerate(lags):
             cov = m.covariance[abs(lag - other)]
-            take_away(out[a * b : (a + 1) * b], cov.T if c >= a else cov, x[c * b : (c + 1) * b], m.width)
+            take_away(out[a * b : (a + 1) * b], cov.T if c >= a else cov, x[c * b : (c + 1) * b], moved)
     return out
 
 

@@ -82,7 +82,7 @@ class Linear:
         self.options = own
         warm_up = max(own.warm_up_rows, math.ceil(own.warm_up_seconds / MINUTE))
         self.info = DetectorInfo(
-            "linear", 1, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE, least_features=LEAST_FEATURES
+            "linear", 2, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE, least_features=LEAST_FEATURES
         )
         self.heads = SlotTable(HEAD, {"cursor": -1})
         self.bodies = [SlotTable(body(STEP * (k + 1)), capacity=1) for k in range(CLASSES)]
@@ -223,8 +223,10 @@ def features_of(number: NDArray[np.float32]) -> int:
 
 def _work() -> Work:
     lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK) | {"turned": len(ORDERS) * BLOCK * BLOCK}
-    names = [name for name in Work._fields if name not in ("value", "step")]
-    return Work(np.zeros(BLOCK), np.zeros(BLOCK), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names))
+    names = [name for name in Work._fields if name not in ("value", "moved")]
+    return Work(
+        np.zeros(BLOCK), np.zeros(BLOCK, np.int64), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names)
+    )
 
 
 def _given(frame: Frame) -> Given:

@@ -21,9 +21,9 @@ from foreshock.detect.linear_layout import (
     Work,
     f4,
 )
-from foreshock.detect.linear_maps import dot
 from foreshock.detect.linear_scale import SETTLED, settle
 from foreshock.state.jit import inner
+from foreshock.state.lanes import above, load, narrow, size, spread, store, total, wide
 
 LARGEST_VALUE = 1e100
 """Finite values beyond it count as this, so that their squares stay finite."""
@@ -51,39 +51,59 @@ def look(
     part: NDArray[np.float64],
     least: int,
     work: Work,
-) -> float:
-    """A body's part of the row in units, and how many features of it count; what is missing stays as it was.
+) -> tuple[float, int]:
+    """A body's part of the row in units; how many features of it count, and how many have ever moved (`work.moved`).
 
-    A feature counts from `least` rows on, and at first little, so that one that is new to an entity does not cry.
+    What is missing stays as it was. A feature counts from `least` rows on, and at first little, so that one that is new
+    to an entity does not cry.
     """
-    count, changes = body[COUNT * b : (COUNT + 1) * b], body[CHANGES * b : (CHANGES + 1) * b]
-    last, mean = double[LAST * b : (LAST + 1) * b], double[MEAN * b : (MEAN + 1) * b]
-    unit, x = double[UNIT * b : (UNIT + 1) * b], work.value[:b]
-    z, y, seen, live, youth = work.z[:b], work.y[:b], work.seen[:b], work.live[:b], work.youth[:b]
-    enough = f4(least)
+    x, width = work.value, min(len(part), b)
+    for j in range(width):
+        x[j] = part[j]
+    for j in range(width, b):
+        x[j] = np.nan
+    zero, one, clip, enough = spread(ZERO), spread(ONE), spread(CLIP), spread(f4(least))
+    none, some, endless = spread(0.0), spread(1.0), spread(np.inf)
+    most, farthest, move = spread(LARGEST_VALUE), spread(FARTHEST), spread(FIRST_MOVE)
+    alive = zero
+    for j in range(0, b, 8):
+        count, given, last = load(body, COUNT * b + j), load(x, j), load(double, LAST * b + j)
+        seen = above(count, zero, narrow(above(endless, size(given), some, none)), zero)
+        part_of = (count - enough + one) / spread(RAMP)
+        live = seen * above(part_of, zero, above(one, part_of, part_of, one), zero)
+        alive = alive + live * seen
+        store(work.seen, j, seen)
+        store(work.live, j, live)
+        store(work.youth, j, one / (count + spread(YOUNG)))
+        held = above(most, given, given, most)
+        held = above(held, none - most, held, none - most)
+        held = above(endless, size(given), held, last)
+        store(x, j, held)
+        first = above(held, last, move, above(last, held, none - move, none))
+        away = (held - load(double, MEAN * b + j)) / load(double, UNIT * b + j)
+        away = above(wide(load(body, CHANGES * b + j)), none, away, first)
+        away = above(farthest, away, away, farthest)
+        away = above(away, none - farthest, away, none - farthest)
+        z = narrow(above(wide(count), none, away, none))
+        store(work.z, j, z)
+        z = above(z, zero - clip, z, zero - clip)
+        store(work.y, j, above(clip, z, z, clip))
+    moved = 0
     for j in range(b):
-        x[j] = part[j] if j < len(part) else np.nan
+        work.moved[moved] = j
+        known = body[COUNT * b + j] > ZERO and x[j] != double[LAST * b + j]
+        moved += 1 if body[CHANGES * b + j] > ZERO or known else 0
+    return total(alive), moved
+
+
+@inner
+def ever_moved(body: NDArray[np.float32], b: int, work: Work) -> int:
+    """How many features have ever moved; their places are in `work.moved`."""
+    moved = 0
     for j in range(b):
-        seen[j] = ONE if abs(x[j]) < np.inf and count[j] > ZERO else ZERO
-    for j in range(b):
-        part_of = (count[j] - enough + ONE) / RAMP
-        part_of = (part_of if part_of < ONE else ONE) if part_of > ZERO else ZERO
-        live[j] = seen[j] * part_of
-    for j in range(b):
-        youth[j] = ONE / (count[j] + YOUNG)
-    for j in range(b):
-        held = x[j] if x[j] < LARGEST_VALUE else LARGEST_VALUE
-        held = held if held > -LARGEST_VALUE else -LARGEST_VALUE
-        x[j] = held if abs(x[j]) < np.inf else last[j]
-    for j in range(b):
-        move = 0.0 if x[j] == last[j] else (FIRST_MOVE if x[j] > last[j] else -FIRST_MOVE)
-        away = (x[j] - mean[j]) / unit[j] if changes[j] > ZERO else move
-        away = away if away < FARTHEST else FARTHEST
-        away = away if away > -FARTHEST else -FARTHEST
-        z[j] = away if count[j] > ZERO else 0.0
-    for j in range(b):
-        y[j] = (z[j] if z[j] < CLIP else CLIP) if z[j] > -CLIP else -CLIP
-    return dot(live, seen)
+        work.moved[moved] = j
+        moved += 1 if body[CHANGES * b + j] > ZERO else 0
+    return moved
 
 
 @inner
@@ -98,44 +118,38 @@ def learn_values(
 ) -> bool:
     """Means and variances of a body's features; whether units are new, by `work.ratio`.
 
-    Where something is to be decided a feature goes through `_learn_value`; the others go together, in loops that write
-    one array each.
+    In rows where something is to be decided of a feature, `_learn_value` takes them one by one.
     """
-    changed = False
-    ratio, x, plain = work.ratio[:b], work.value[:b], work.by_fast[:b]
-    count, changes = body[COUNT * b : (COUNT + 1) * b], body[CHANGES * b : (CHANGES + 1) * b]
-    last, mean = double[LAST * b : (LAST + 1) * b], double[MEAN * b : (MEAN + 1) * b]
-    variance, unit = double[VARIANCE * b : (VARIANCE + 1) * b], double[UNIT * b : (UNIT + 1) * b]
-    for j in range(b):
-        ratio[j], plain[j] = ONE, ZERO
-        if j < len(part) and abs(part[j]) < np.inf:
-            whole = np.int64(count[j]) + 1
-            if fitting or changes[j] == ZERO or whole & (whole - 1) == 0 or whole == SETTLED:
-                ratio[j] = _learn_value(body, double, b, j, part[j], pace, fitting)
-                changed |= ratio[j] != ONE
-            else:
-                plain[j] = ONE
-    floor, gain = MEMORY_GAIN * pace, work.step[:b]
-    for j in range(b):
-        young = 1.0 / (count[j] + 1.0)
-        gain[j] = plain[j] * (floor if floor > young else young)
-    for j in range(b):
-        most, d = LEARNT * unit[j], x[j] - mean[j]
-        d = d if d < most else most
-        d = d if d > -most else -most
-        variance[j] = (1.0 - gain[j]) * (variance[j] + gain[j] * d * d)
-    for j in range(b):
-        most, d = LEARNT * unit[j], x[j] - mean[j]
-        d = d if d < most else most
-        d = d if d > -most else -most
-        mean[j] += gain[j] * d
-    for j in range(b):
-        changes[j] += plain[j] if x[j] != last[j] and changes[j] < MANY else ZERO
-    for j in range(b):
-        count[j] += plain[j] if count[j] < MANY else ZERO
-    for j in range(b):
-        last[j] = x[j]
-    return changed
+    x, special, changed = work.value, fitting, False
+    for j in range(min(len(part), b)):
+        whole = np.int64(body[COUNT * b + j]) + 1
+        first = body[CHANGES * b + j] == ZERO and x[j] != double[LAST * b + j]
+        special |= abs(part[j]) < np.inf and (first or whole & (whole - 1) == 0 or whole == SETTLED)
+    if special:
+        for j in range(b):
+            work.ratio[j] = ONE
+            if j < len(part) and abs(part[j]) < np.inf:
+                work.ratio[j] = _learn_value(body, double, b, j, part[j], pace, fitting)
+                changed |= work.ratio[j] != ONE
+        return changed
+    one, floor, zero, many = spread(1.0), spread(MEMORY_GAIN * pace), spread(ZERO), spread(MANY)
+    for j in range(0, b, 8):
+        count, changes, seen = load(body, COUNT * b + j), load(body, CHANGES * b + j), load(work.seen, j)
+        held, last, mean = load(x, j), load(double, LAST * b + j), load(double, MEAN * b + j)
+        young, most = one / (wide(count) + one), spread(LEARNT) * load(double, UNIT * b + j)
+        gain = wide(seen) * above(floor, young, floor, young)
+        d = held - mean
+        d = above(most, d, d, most)
+        low = spread(0.0) - most
+        d = above(d, low, d, low)
+        store(double, VARIANCE * b + j, (one - gain) * (load(double, VARIANCE * b + j) + gain * d * d))
+        store(double, MEAN * b + j, mean + gain * d)
+        counts = wide(above(many, changes, seen, zero))
+        counts = above(held, last, counts, above(last, held, counts, spread(0.0)))
+        store(body, CHANGES * b + j, changes + narrow(counts))
+        store(body, COUNT * b + j, count + above(many, count, seen, zero))
+        store(double, LAST * b + j, held)
+    return False
 
 
 @inner

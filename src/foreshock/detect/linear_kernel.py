@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.linear_feature import learn_values, look
+from foreshock.detect.linear_feature import ever_moved, learn_values, look
 from foreshock.detect.linear_layout import (
     BLOCK,
     COUNT,
@@ -21,7 +21,6 @@ from foreshock.detect.linear_layout import (
     FORECAST,
     FORECASTS,
     LEVEL,
-    LEVELS,
     MEMORY_GAIN,
     ONE,
     ORDERS,
@@ -32,9 +31,10 @@ from foreshock.detect.linear_layout import (
     Work,
     f4,
 )
-from foreshock.detect.linear_maps import change_units, fit, learn_covariances, matrix_at, take_away, turn
-from foreshock.detect.linear_scale import MOST, pool, rescale
+from foreshock.detect.linear_maps import TOGETHER, change_units, fit, learn_covariances, matrix_at, take_away, turn
+from foreshock.detect.linear_scale import MOST, pool, rescale, stray
 from foreshock.state.jit import entry, inner
+from foreshock.state.lanes import above, load, spread, store
 from foreshock.types import Status
 
 LEVEL_GAIN = f4(0.022840034)
@@ -217,17 +217,18 @@ def _row(
         b, slot, column = 8 * int(head.size[k]), head.slot[k], k * BLOCK
         body, double = bodies[head.size[k] - 1][slot], doubles[head.size[k] - 1][slot]
         n, part = min(head.width - column, b), values[min(column, width) : width]
-        live += look(body, double, b, part, min(settings.warm_up_rows, head.rows), work)
-        _residuals(body, b, n, head.rows, cut, work)
+        alive, count = look(body, double, b, part, min(settings.warm_up_rows, head.rows), work)
+        live, moved = live + alive, work.moved[:count]
+        _residuals(body, b, head.rows, cut, moved, work)
         fast, slow, top = pool(body, b, FORECASTS, work.ahead, pace, learn, work)
         ahead, slow_ahead, top_ahead = ahead + fast, slow_ahead + slow, max(top_ahead, top)
         fast, slow, top = pool(body, b, CROSSES, work.across, pace, learn, work)
         across, slow_across, top_across = across + fast, slow_across + slow, max(top_across, top)
-        pool(body, b, LEVELS, work.away, pace, learn, work)
+        stray(body, b, work.away, pace, learn, work)
         if warm and out.contribution.shape[1]:
             _contribute(work, out.contribution[i, min(column, width) : width])
         if learn:
-            _learn(head, body, double, b, n, part, pace, fitting, work)
+            _learn(head, body, double, b, n, part, pace, fitting, moved, work)
     if learn and head.cursor >= 0:
         _fit_next(head, bodies, pace, settings, work)
     if live > 0.0:
@@ -243,22 +244,23 @@ def _row(
 
 
 @inner
-def _residuals(body: NDArray[np.float32], b: int, n: int, row: int, cut: bool, work: Work) -> None:
+def _residuals(body: NDArray[np.float32], b: int, row: int, cut: bool, moved: NDArray[np.int64], work: Work) -> None:
     """What the maps and the slow level leave of a body's part of the row."""
-    z, ahead, across, away = work.z[:b], work.ahead[:b], work.across[:b], work.away[:b]
-    level = body[LEVEL * b : (LEVEL + 1) * b]
-    for j in range(b):
-        ahead[j], across[j], away[j] = z[j], z[j], z[j] - level[j]
+    for j in range(0, b, 8):
+        z = load(work.z, j)
+        store(work.ahead, j, z)
+        store(work.across, j, z)
+        store(work.away, j, z - load(body, LEVEL * b + j))
     if not cut:
         for k in range(len(FORECAST)):
-            start, place = matrix_at(b, _ORDERS + k), (PAST + (row - FORECAST[k]) % RING) * b
-            take_away(ahead, body[start : start + b * b], body[place : place + b], n)
+            place = (PAST + (row - FORECAST[k]) % RING) * b
+            take_away(work.ahead, 0, body, matrix_at(b, _ORDERS + k), b, body, place, moved)
     for k in range(len(CROSS)):
         start, place = matrix_at(b, _CROSS_AT + k), (PAST + (row - CROSS[k]) % RING) * b
         if CROSS[k] == 0:
-            take_away(across, body[start : start + b * b], work.y[:b], n)
+            take_away(work.across, 0, body, start, b, work.y, 0, moved)
         elif not cut:
-            take_away(across, body[start : start + b * b], body[place : place + b], n)
+            take_away(work.across, 0, body, start, b, body, place, moved)
 
 
 @inner
@@ -279,28 +281,30 @@ def _learn(
     part: NDArray[np.float64],
     pace: float,
     fitting: bool,
+    moved: NDArray[np.int64],
     work: Work,
 ) -> None:
     """Means, units, ring, level and covariances of a body."""
-    y, level, row = work.y[:b], body[LEVEL * b : (LEVEL + 1) * b], head.rows
-    past = body[(PAST + row % RING) * b : (PAST + row % RING + 1) * b]
-    for j in range(b):
-        past[j] = y[j]
-        level[j] += LEVEL_GAIN * (work.z[j] - level[j])
+    row = head.rows
+    place, level = (PAST + row % RING) * b, LEVEL * b
+    for j in range(0, b, 8):
+        store(body, place + j, load(work.y, j))
+        before = load(body, level + j)
+        store(body, level + j, before + spread(LEVEL_GAIN) * (load(work.z, j) - before))
     spared = row >= SPARING
-    if not spared or row // WINDOW % EVERY == 0:
+    if row % TOGETHER == TOGETHER - 1 and (not spared or row // WINDOW % EVERY == 0):
         # Rows that follow one another: a covariance at one lag must not be of other rows than one at the next.
-        share = f4(EVERY if spared else 1)
-        floor, most = f4(MEMORY_GAIN * pace) * share, f4(1)
-        for j in range(b):
-            gain = share / (body[COUNT * b + j] + ONE)
-            gain = gain if gain > floor else floor
-            work.gain[j] = gain if gain < most else most
-        learn_covariances(body, b, n, row, work.gain[:b], y)
+        share = f4(TOGETHER * (EVERY if spared else 1))
+        floor, most = spread(f4(MEMORY_GAIN * pace) * share), spread(ONE)
+        for j in range(0, b, 8):
+            gain = spread(share) / (load(body, COUNT * b + j) + most)
+            gain = above(gain, floor, gain, floor)
+            store(work.gain, j, above(most, gain, gain, most))
+        learn_covariances(body, b, row, work.gain, moved)
     if learn_values(body, double, b, part, pace, fitting, work):
         change_units(body, b, n, work.ratio[:b])
         for j in range(n):
-            level[j] *= work.ratio[j]
+            body[level + j] *= work.ratio[j]
             rescale(body, b, j, work.ratio[j])
 
 
@@ -310,9 +314,10 @@ def _fit_next(head: Any, bodies: Any, pace: float, settings: Settings, work: Wor
     k, target = head.cursor // BLOCK, head.cursor % BLOCK
     body, b = bodies[head.size[k] - 1][head.slot[k]], 8 * int(head.size[k])
     n = min(head.width - k * BLOCK, b)
+    moved = work.moved[: ever_moved(body, b, work)]
     turn(body, b, work.turned)
-    fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, work)
-    fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, work)
+    fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, moved, work)
+    fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, moved, work)
     head.cursor += 1
     if head.cursor >= head.width:
         head.cursor = -1

@@ -53,9 +53,9 @@ LAST, MEAN, VARIANCE, UNIT = range(4)
 COUNT, CHANGES, LEVEL = 8, 9, 10
 FORECASTS, CROSSES, LEVELS = 11, 15, 19
 """Float32 of a body, times b: rows seen, changes seen, slow level; then the scales of three residuals."""
-SHIFT, FAST, SQUARE, SLOW = range(4)
-"""Of a residual: its mean, its fast scale, its mean square, its slow scale."""
-PAST = 23
+SHIFT, SQUARE, SLOW, FAST = range(4)
+"""Of a residual: its mean, its mean square, its slow scale, its fast scale, which that of the level has not."""
+PAST = 22
 SQUARES = PAST + RING
 """Float32 of a body, times b; behind it ten covariances, five forecast and four cross maps of b × b."""
 MATRICES = len(ORDERS) + len(FORECAST) + len(CROSS)
@@ -76,11 +76,12 @@ class Work(NamedTuple):
 
     `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
     leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
-    much it counts (`live`, up to 1); `youth` 1/(rows + 20); others are named where they are used.
+    much it counts (`live`, up to 1); `youth` 1/(rows + 20); `moved` the places of features that have ever moved, the
+    only ones that inputs of maps can come from.
     """
 
     value: NDArray[np.float64]
-    step: NDArray[np.float64]
+    moved: NDArray[np.int64]
     z: NDArray[np.float32]
     y: NDArray[np.float32]
     ahead: NDArray[np.float32]
@@ -89,10 +90,6 @@ class Work(NamedTuple):
     seen: NDArray[np.float32]
     live: NDArray[np.float32]
     youth: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    slower: NDArray[np.float32]
-    by_fast: NDArray[np.float32]
-    by_slow: NDArray[np.float32]
     gain: NDArray[np.float32]
     ratio: NDArray[np.float32]
     x: NDArray[np.float32]

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from foreshock.detect.linear_layout import MATRICES, ORDER_AT, ORDERS, PAST, RING, SQUARES
 from foreshock.state.jit import inner
+from foreshock.state.lanes import above, load, splat, spread, store, total
 
 ITERATIONS = 8
 GOOD_ENOUGH = np.float32(1e-5)
 """Share of the first residual's square at which a regression counts as solved."""
+TOGETHER = 4
+"""Rows whose products are learnt at once, every fourth row: covariances are then moved once instead of four times."""
 
 _ORDERS = np.array(ORDERS, np.int64)
+_QUARTER = np.float32(0.25)
 
 
 @inner
@@ -31,50 +35,128 @@ def matrix_at(b: int, which: int) -> int:
 @inner
 def dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
     """Σ x·y over a multiple of eight numbers, in eight lanes."""
-    s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    s4, s5, s6, s7 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    s = spread(np.float32(0))
     for j in range(0, len(x), 8):
-        s0 += x[j] * y[j]
-        s1 += x[j + 1] * y[j + 1]
-        s2 += x[j + 2] * y[j + 2]
-        s3 += x[j + 3] * y[j + 3]
-        s4 += x[j + 4] * y[j + 4]
-        s5 += x[j + 5] * y[j + 5]
-        s6 += x[j + 6] * y[j + 6]
-        s7 += x[j + 7] * y[j + 7]
-    return float(((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7)))
+        s = s + load(x, j) * load(y, j)
+    return float(total(s))
 
 
 @inner
-def take_away(out: NDArray[np.float32], matrix: NDArray[np.float32], x: NDArray[np.float32], n: int) -> None:
-    """out −= xᵀ·matrix, for the first n of x; n counts as the next multiple of four."""
-    b = len(out)
-    for i in range(0, n, 4):
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        m0, m1 = matrix[i * b : (i + 1) * b], matrix[(i + 1) * b : (i + 2) * b]
-        m2, m3 = matrix[(i + 2) * b : (i + 3) * b], matrix[(i + 3) * b : (i + 4) * b]
-        for j in range(b):
-            out[j] = out[j] - ((m0[j] * x0 + m1[j] * x1) + (m2[j] * x2 + m3[j] * x3))
+def take_away(
+    out: NDArray[np.float32],
+    at: int,
+    matrix: NDArray[np.float32],
+    start: int,
+    b: int,
+    x: NDArray[np.float32],
+    x_at: int,
+    moved: NDArray[np.int64],
+) -> None:
+    """out[at : at + b] −= Σ x[x_at + i]·(row i of the b × b matrix at `start`), over the places i in `moved`.
+
+    Four places are summed in pairs and taken away together, the last ones one by one. What is taken from stays in
+    registers: 40 numbers at a time, then 24, then eight.
+    """
+    fours = len(moved) // 4 * 4
+    j = 0
+    while j + 40 <= b:
+        here, to = start + j, at + j
+        s0, s1, s2, s3, s4 = (
+            load(out, to),
+            load(out, to + 8),
+            load(out, to + 16),
+            load(out, to + 24),
+            load(out, to + 32),
+        )
+        for k in range(0, fours, 4):
+            i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
+            x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
+            m0, m1, m2, m3 = here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b
+            s0 = _less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            s1 = _less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            s2 = _less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+            s3 = _less(s3, matrix, m0 + 24, m1 + 24, m2 + 24, m3 + 24, x0, x1, x2, x3)
+            s4 = _less(s4, matrix, m0 + 32, m1 + 32, m2 + 32, m3 + 32, x0, x1, x2, x3)
+        for k in range(fours, len(moved)):
+            x0, m0 = splat(x, x_at + moved[k]), here + moved[k] * b
+            s0, s1, s2 = s0 - load(matrix, m0) * x0, s1 - load(matrix, m0 + 8) * x0, s2 - load(matrix, m0 + 16) * x0
+            s3, s4 = s3 - load(matrix, m0 + 24) * x0, s4 - load(matrix, m0 + 32) * x0
+        store(out, to, s0)
+        store(out, to + 8, s1)
+        store(out, to + 16, s2)
+        store(out, to + 24, s3)
+        store(out, to + 32, s4)
+        j += 40
+    while j + 24 <= b:
+        here, to = start + j, at + j
+        s0, s1, s2 = load(out, to), load(out, to + 8), load(out, to + 16)
+        for k in range(0, fours, 4):
+            i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
+            x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
+            m0, m1, m2, m3 = here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b
+            s0 = _less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            s1 = _less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            s2 = _less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+        for k in range(fours, len(moved)):
+            x0, m0 = splat(x, x_at + moved[k]), here + moved[k] * b
+            s0, s1, s2 = s0 - load(matrix, m0) * x0, s1 - load(matrix, m0 + 8) * x0, s2 - load(matrix, m0 + 16) * x0
+        store(out, to, s0)
+        store(out, to + 8, s1)
+        store(out, to + 16, s2)
+        j += 24
+    while j < b:
+        here, to = start + j, at + j
+        s0 = load(out, to)
+        for k in range(0, fours, 4):
+            i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
+            x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
+            s0 = _less(s0, matrix, here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b, x0, x1, x2, x3)
+        for k in range(fours, len(moved)):
+            s0 = s0 - load(matrix, here + moved[k] * b) * splat(x, x_at + moved[k])
+        store(out, to, s0)
+        j += 8
+
+
+@inner
+def _less(
+    s: Any, matrix: NDArray[np.float32], m0: int, m1: int, m2: int, m3: int, x0: Any, x1: Any, x2: Any, x3: Any
+) -> Any:
+    """Eight numbers less those of four rows of a matrix, each times its x."""
+    return s - ((load(matrix, m0) * x0 + load(matrix, m1) * x1) + (load(matrix, m2) * x2 + load(matrix, m3) * x3))
 
 
 @inner
 def learn_covariances(
-    body: NDArray[np.float32], b: int, n: int, row: int, gain: NDArray[np.float32], y: NDArray[np.float32]
+    body: NDArray[np.float32], b: int, row: int, gain: NDArray[np.float32], moved: NDArray[np.int64]
 ) -> None:
-    """Move every covariance of the body towards the products of this row with the rows before it.
+    """Move every covariance of the body towards the mean product of the last four rows with the rows before them.
 
-    `y` float32[b] the row, which stands in the ring at place `row`; `gain` float32[b] of each feature: a pair has the
-    larger of its two, so that a feature that is new catches up.
+    The last of the four stands in the ring at place `row`. `gain` float32[b] of each feature: a pair has the larger of
+    its two, so that a feature that is new catches up.
     """
+    r0, r1, r2, r3 = _ring(b, row - 3), _ring(b, row - 2), _ring(b, row - 1), _ring(b, row)
+    quarter = spread(_QUARTER)
     for k in range(len(_ORDERS)):
-        past = body[(PAST + (row - _ORDERS[k]) % RING) * b : (PAST + (row - _ORDERS[k]) % RING + 1) * b]
-        start = matrix_at(b, k)
-        for i in range(n):
-            cov = body[start + i * b : start + (i + 1) * b]
-            yi, gi = y[i], gain[i]
-            for j in range(b):
-                g = gain[j] if gain[j] > gi else gi
-                cov[j] += g * (yi * past[j] - cov[j])
+        lag, start = _ORDERS[k], matrix_at(b, k)
+        p0, p1 = _ring(b, row - 3 - lag), _ring(b, row - 2 - lag)
+        p2, p3 = _ring(b, row - 1 - lag), _ring(b, row - lag)
+        for j in range(0, b, 8):
+            past0, past1, past2, past3 = load(body, p0 + j), load(body, p1 + j), load(body, p2 + j), load(body, p3 + j)
+            past0, past1, past2, past3 = past0 * quarter, past1 * quarter, past2 * quarter, past3 * quarter
+            own = load(gain, j)
+            for k_moved in range(len(moved)):
+                i = moved[k_moved]
+                y0, y1, y2, y3 = splat(body, r0 + i), splat(body, r1 + i), splat(body, r2 + i), splat(body, r3 + i)
+                other, place = splat(gain, i), start + i * b + j
+                g, cov = above(own, other, own, other), load(body, place)
+                product = (y0 * past0 + y1 * past1) + (y2 * past2 + y3 * past3)
+                store(body, place, cov + g * (product - cov))
+
+
+@inner
+def _ring(b: int, row: int) -> int:
+    """Where a row stands in the ring of a body."""
+    return (PAST + (row & (RING - 1))) * b
 
 
 @inner
@@ -113,48 +195,49 @@ def fit(
     lags: NDArray[np.int64],
     first: int,
     ridge: np.float32,
+    moved: NDArray[np.int64],
     work: Any,
 ) -> None:
-    """Ridge regression of feature `target` on all n features of its body at these lags, from the map as it stands.
+    """Ridge regression of feature `target` on all features of its body at these lags, from the map as it stands.
 
-    Lag 0 leaves out the target itself. The maps of the lags are the matrices `first` … of the body, a column a target.
-    `work` has `x`, `r`, `p`, `q` float32[≥ len(lags)·b], and
+    Only features in `moved` have anything to tell. Lag 0 leaves out the target itself. The maps of the lags are the
+    matrices `first` … of the body, a column a target. `work` has `x`, `r`, `p`, `q` float32[≥ len(lags)·b], and
     `turned` as `turn` left it.
     """
-    size = len(lags) * b
-    x, r, p, q = work.x[:size], work.r[:size], work.p[:size], work.q[:size]
+    length = len(lags) * b
+    x, r, p, q = work.x[:length], work.r[:length], work.p[:length], work.q[:length]
     alone = lags[0] == 0
     for a in range(len(lags)):
         start, wanted = matrix_at(b, first + a), matrix_at(b, ORDER_AT[lags[a]]) + target * b
         for i in range(b):
             x[a * b + i] = body[start + i * b + target]
             r[a * b + i] = body[wanted + i]
-    _times(body, b, n, lags, ridge, work.turned, x, q)
-    for i in range(size):
-        r[i] += q[i]
+    _times(body, b, lags, ridge, moved, work.turned, x, q)
+    for i in range(0, length, 8):
+        store(r, i, load(r, i) + load(q, i))
     if alone:
         r[target] = 0.0
-    for i in range(size):
-        p[i] = r[i]
+    for i in range(0, length, 8):
+        store(p, i, load(r, i))
     square = dot(r, r)
     enough = GOOD_ENOUGH * square
     for _ in range(ITERATIONS):
         if not square > enough:
             break
-        _times(body, b, n, lags, ridge, work.turned, p, q)
+        _times(body, b, lags, ridge, moved, work.turned, p, q)
         if alone:
             q[target] = 0.0
         curve = -dot(p, q)
         if not curve > 0.0:
             break
-        along = np.float32(square / curve)
-        for i in range(size):
-            x[i] += along * p[i]
-            r[i] += along * q[i]
+        along = spread(np.float32(square / curve))
+        for i in range(0, length, 8):
+            store(x, i, load(x, i) + along * load(p, i))
+            store(r, i, load(r, i) + along * load(q, i))
         before, square = square, dot(r, r)
-        onward = np.float32(square / before)
-        for i in range(size):
-            p[i] = r[i] + onward * p[i]
+        onward = spread(np.float32(square / before))
+        for i in range(0, length, 8):
+            store(p, i, load(r, i) + onward * load(p, i))
     for a in range(len(lags)):
         start = matrix_at(b, first + a)
         for i in range(n):
@@ -165,23 +248,20 @@ def fit(
 def _times(
     body: NDArray[np.float32],
     b: int,
-    n: int,
     lags: NDArray[np.int64],
     ridge: np.float32,
+    moved: NDArray[np.int64],
     turned: NDArray[np.float32],
     x: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
     """out = −(covariance of all lagged inputs + ridge)·x."""
-    for i in range(len(lags) * b):
-        out[i] = -ridge * x[i]
+    less = spread(-ridge)
+    for i in range(0, len(lags) * b, 8):
+        store(out, i, less * load(x, i))
     for a in range(len(lags)):
-        of = out[a * b : (a + 1) * b]
         for c in range(len(lags)):
-            other = x[c * b : (c + 1) * b]
             if c >= a:
-                start = ORDER_AT[lags[c] - lags[a]] * b * b
-                take_away(of, turned[start : start + b * b], other, n)
+                take_away(out, a * b, turned, ORDER_AT[lags[c] - lags[a]] * b * b, b, x, c * b, moved)
             else:
-                start = matrix_at(b, ORDER_AT[lags[a] - lags[c]])
-                take_away(of, body[start : start + b * b], other, n)
+                take_away(out, a * b, body, matrix_at(b, ORDER_AT[lags[a] - lags[c]]), b, x, c * b, moved)

@@ -24,8 +24,8 @@ from foreshock.detect.linear_layout import (
     Work,
     f4,
 )
-from foreshock.detect.linear_maps import dot
 from foreshock.state.jit import inner
+from foreshock.state.lanes import above, load, root, size, spread, store, total
 
 MOST = f4(20.0)
 """Standardised residuals count up to this."""
@@ -40,6 +40,7 @@ TRACKED = f4(30.0)
 """The gain of scales with k rows seen is `TRACKED`/(k + `YOUNG`) at least."""
 SETTLED = f4(384.0)
 """Rows of a feature after which its scales leave the root mean square."""
+_YET = f4(383.5)
 
 
 @inner
@@ -51,64 +52,88 @@ def pool(
     The residuals float32[≥ b] become standardised ones; their means and scales are learnt where `learn`. A scale is the
     .99 quantile of |residual| over 2.5, followed by multiplicative steps; the root mean square floors it.
     """
-    shift, fast = body[(kind + SHIFT) * b : (kind + SHIFT + 1) * b], body[(kind + FAST) * b : (kind + FAST + 1) * b]
-    square, slow = body[(kind + SQUARE) * b : (kind + SQUARE + 1) * b], body[(kind + SLOW) * b : (kind + SLOW + 1) * b]
-    count, e, live = body[COUNT * b : (COUNT + 1) * b], residual[:b], work.live[:b]
-    seen, youth = work.seen[:b], work.youth[:b]
-    scale, slower, far, usual = work.scale[:b], work.slower[:b], work.by_fast[:b], work.by_slow[:b]
-    # Loops that write one array each: of longer ones the compiler cannot tell that their arrays lie apart.
-    for j in range(b):
-        e[j] -= shift[j]
-    for j in range(b):
-        root = f4(math.sqrt(square[j]))
-        floor = root if root > LEAST_SCALE else LEAST_SCALE
-        least = HALF * (slow[j] if slow[j] > floor else floor)
-        scale[j] = (fast[j] if fast[j] > least else least) if count[j] >= SETTLED else floor
-    for j in range(b):
-        root = f4(math.sqrt(square[j]))
-        floor = root if root > LEAST_SCALE else LEAST_SCALE
-        slower[j] = (slow[j] if slow[j] > HALF * floor else HALF * floor) if count[j] >= SETTLED else floor
-    for j in range(b):
-        by = abs(e[j]) / scale[j]
-        by = by if by < MOST else MOST
-        far[j] = live[j] * by * by
-    for j in range(b):
-        by = abs(e[j]) / slower[j]
-        by = by if by < MOST else MOST
-        usual[j] = live[j] * by * by
-    if learn:
-        gain_shift, gain_fast = f4(SHIFT_GAIN * pace), f4(FAST_GAIN * pace)
-        gain_slow, gain_square = f4(SLOW_GAIN * pace), f4(MEMORY_GAIN * pace)
-        for j in range(b):
-            early, size, most = EARLY * youth[j], abs(e[j]), STEP_CLIP * scale[j]
-            bounded = e[j] if size < most else (most if e[j] > ZERO else -most)
-            shift[j] += seen[j] * (gain_shift if gain_shift > early else early) * bounded
-        for j in range(b):
-            early = EARLY * youth[j]
-            gain = seen[j] * (gain_square if gain_square > early else early)
-            square[j] += gain * (e[j] * e[j] - square[j])
-        for j in range(b):
-            tracked = TRACKED * youth[j]
-            gain = seen[j] * (gain_fast if gain_fast > tracked else tracked)
-            fast[j] = scale[j] * (ONE + (UP if abs(e[j]) > FAR * scale[j] else DOWN) * gain)
-        for j in range(b):
-            tracked = TRACKED * youth[j]
-            gain = seen[j] * (gain_slow if gain_slow > tracked else tracked)
-            slow[j] *= ONE + (UP if abs(e[j]) > FAR * slow[j] else DOWN) * gain
-    # How far from its level a feature is must not shrink while an incident lasts: it is what names the feature.
-    own = slower if kind == LEVELS else scale
-    for j in range(b):
-        e[j] /= own[j]
-    return dot(far, seen), dot(usual, seen), _largest(far)
+    shifts, squares, slows, fasts = (kind + SHIFT) * b, (kind + SQUARE) * b, (kind + SLOW) * b, (kind + FAST) * b
+    zero, one, most, yet, half = spread(ZERO), spread(ONE), spread(MOST), spread(_YET), spread(HALF)
+    least, far, up, down = spread(LEAST_SCALE), spread(FAR), spread(UP), spread(DOWN)
+    gain_shift, gain_square = spread(f4(SHIFT_GAIN * pace)), spread(f4(MEMORY_GAIN * pace))
+    gain_fast, gain_slow = spread(f4(FAST_GAIN * pace)), spread(f4(SLOW_GAIN * pace))
+    sum_fast, sum_slow, top = zero, zero, zero
+    for j in range(0, b, 8):
+        shift, square, slow, fast = (
+            load(body, shifts + j),
+            load(body, squares + j),
+            load(body, slows + j),
+            load(body, fasts + j),
+        )
+        count, seen, live = load(body, COUNT * b + j), load(work.seen, j), load(work.live, j)
+        e = load(residual, j) - shift
+        way = size(e)
+        rms = root(square)
+        floor = above(rms, least, rms, least)
+        under = half * above(slow, floor, slow, floor)
+        scale = above(count, yet, above(fast, under, fast, under), floor)
+        under = half * floor
+        slower = above(count, yet, above(slow, under, slow, under), floor)
+        by_fast, by_slow = way / scale, way / slower
+        by_fast, by_slow = above(most, by_fast, by_fast, most), above(most, by_slow, by_slow, most)
+        by_fast, by_slow = live * by_fast * by_fast, live * by_slow * by_slow
+        sum_fast, sum_slow = sum_fast + by_fast * seen, sum_slow + by_slow * seen
+        top = above(by_fast, top, by_fast, top)
+        store(residual, j, e / scale)
+        if learn:
+            youth = load(work.youth, j)
+            early, tracked = spread(EARLY) * youth, spread(TRACKED) * youth
+            bound = spread(STEP_CLIP) * scale
+            bounded = above(bound, way, e, above(e, zero, bound, zero - bound))
+            store(body, shifts + j, shift + seen * above(gain_shift, early, gain_shift, early) * bounded)
+            gain = seen * above(gain_square, early, gain_square, early)
+            store(body, squares + j, square + gain * (e * e - square))
+            gain = seen * above(gain_fast, tracked, gain_fast, tracked)
+            store(body, fasts + j, scale * (one + above(way, far * scale, up, down) * gain))
+            gain = seen * above(gain_slow, tracked, gain_slow, tracked)
+            store(body, slows + j, slow * (one + above(way, far * slow, up, down) * gain))
+    return total(sum_fast), total(sum_slow), _largest(top, work)
 
 
 @inner
-def _largest(x: NDArray[np.float32]) -> float:
-    """The largest of numbers that are at least 0."""
+def _largest(x: object, work: Work) -> float:
+    """The largest of eight numbers that are at least 0."""
+    store(work.gain, 0, x)
     top = ZERO
-    for j in range(len(x)):
-        top = x[j] if x[j] > top else top
+    for j in range(8):
+        top = work.gain[j] if work.gain[j] > top else top
     return float(top)
+
+
+@inner
+def stray(body: NDArray[np.float32], b: int, away: NDArray[np.float32], pace: float, learn: bool, work: Work) -> None:
+    """How far features are from their slow levels, standardised by slow scales, which are learnt where `learn`.
+
+    A scale that came down fast would make it shrink while an incident lasts: it is what names the feature.
+    """
+    shifts, squares, slows = (LEVELS + SHIFT) * b, (LEVELS + SQUARE) * b, (LEVELS + SLOW) * b
+    zero, one, yet, half = spread(ZERO), spread(ONE), spread(_YET), spread(HALF)
+    least, far, up, down = spread(LEAST_SCALE), spread(FAR), spread(UP), spread(DOWN)
+    gain_shift, gain_square = spread(f4(SHIFT_GAIN * pace)), spread(f4(MEMORY_GAIN * pace))
+    gain_slow = spread(f4(SLOW_GAIN * pace))
+    for j in range(0, b, 8):
+        shift, square, slow = load(body, shifts + j), load(body, squares + j), load(body, slows + j)
+        e = load(away, j) - shift
+        rms = root(square)
+        floor = above(rms, least, rms, least)
+        under = half * floor
+        scale = above(load(body, COUNT * b + j), yet, above(slow, under, slow, under), floor)
+        store(away, j, e / scale)
+        if learn:
+            seen, youth, way = load(work.seen, j), load(work.youth, j), size(e)
+            early, tracked = spread(EARLY) * youth, spread(TRACKED) * youth
+            bound = spread(STEP_CLIP) * scale
+            bounded = above(bound, way, e, above(e, zero, bound, zero - bound))
+            store(body, shifts + j, shift + seen * above(gain_shift, early, gain_shift, early) * bounded)
+            gain = seen * above(gain_square, early, gain_square, early)
+            store(body, squares + j, square + gain * (e * e - square))
+            gain = seen * above(gain_slow, tracked, gain_slow, tracked)
+            store(body, slows + j, slow * (one + above(way, far * slow, up, down) * gain))
 
 
 @inner
@@ -116,7 +141,8 @@ def settle(body: NDArray[np.float32], b: int, j: int) -> None:
     """Let the scales of a feature start from the root mean square."""
     for kind in (FORECASTS, CROSSES, LEVELS):
         body[(kind + SLOW) * b + j] = math.sqrt(body[(kind + SQUARE) * b + j])
-        body[(kind + FAST) * b + j] = max(body[(kind + SLOW) * b + j], LEAST_SCALE)
+        if kind != LEVELS:
+            body[(kind + FAST) * b + j] = max(body[(kind + SLOW) * b + j], LEAST_SCALE)
 
 
 @inner
@@ -126,6 +152,7 @@ def rescale(body: NDArray[np.float32], b: int, j: int, ratio: np.float32) -> Non
         body[(kind + SHIFT) * b + j] *= ratio
         # A feature that spreads more than it did keeps its scales in units: they grow with it.
         if ratio > ONE:
-            body[(kind + FAST) * b + j] *= ratio
+            if kind != LEVELS:
+                body[(kind + FAST) * b + j] *= ratio
             body[(kind + SQUARE) * b + j] *= ratio * ratio
             body[(kind + SLOW) * b + j] *= ratio
