@@ -274,6 +274,24 @@ def test_a_users_limit_alerts_a_feature_at_a_time_without_budget() -> None:
     assert len(bench.feed(quiet(1), limit=hot, status=Status.EXCLUDED)) == 2
 
 
+@pytest.mark.parametrize(
+    ("features", "judged_singly", "opens"), [(3, True, 1), (2, True, 0), (1, True, 0), (2, False, 1)]
+)
+def test_two_features_are_judged_together_only_where_nothing_judges_them_singly(
+    features: int, judged_singly: bool, opens: int
+) -> None:
+    bench = Bench((CPU, NETWORK, LOAD)[:features])
+
+    def feed(rows: int, strength: float) -> list[Alert]:
+        columns = bench.columns(quiet(rows, features), together=[strength] * rows)
+        if not judged_singly:
+            columns = replace(columns, verdicts=columns.verdicts[1:])
+        return list(bench.alarm.process(columns).alerts)
+
+    feed(10, -1.0)
+    assert len(feed(1, 0.4)) == opens
+
+
 def test_what_only_the_features_together_show() -> None:
     bench = Bench()
     bench.feed(quiet(10), together=[-1.0] * 10)

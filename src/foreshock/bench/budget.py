@@ -35,7 +35,7 @@ DONORS, DONORS_A_CHUNK = 24, 12
 SHORTEST = 2 * DAY
 """A real entity with less quiet time than this is left out."""
 DRAWS = {10: 20, 100: 6}
-"""Environments that are drawn of real entities, by size; of other sizes `OTHER_DRAWS`."""
+"""Environments by size, at most: drawn of real entities, or made of simulated ones; of other sizes `OTHER_DRAWS`."""
 OTHER_DRAWS = 2
 
 
@@ -164,14 +164,12 @@ def environments(plan: Plan, simulated: Sequence[Simulated], real: Sequence[Real
         made_up = [one for part in simulated if part.broken for one in part.found[choice]]
         pools = {"made up": made_up, "real": [one for part in real for one in part.found[choice]]}
         for size in plan.entities:
-            sources: list[tuple[str, list[Said]]] = [
-                ("simulated", _side_by_side(heard[at : at + size], choice))
-                for at in range(0, len(heard) - size + 1, size)
-            ]
+            most = DRAWS.get(size, OTHER_DRAWS)
+            starts = range(0, len(heard) - size + 1, size)[:most]
+            sources = [("simulated", _side_by_side(heard[at : at + size], choice)) for at in starts]
             rng = np.random.default_rng((plan.seed, 2, size))
             quiet = [one.quiet[choice] for one in kept]
-            for _ in range(DRAWS.get(size, OTHER_DRAWS) if kept else 0):
-                sources.append(("real", draw(rng, quiet, size, plan.days)))
+            sources += [("real", draw(rng, quiet, size, plan.days)) for _ in range(most if kept else 0)]
             for source, said in sources:
                 yield source, choice, "", size, said, 0
                 for kind, pool in pools.items():

@@ -136,7 +136,8 @@ def _said(episode: Episode, own: Sequence[Sequence[Episode]], since: int) -> Sai
 
 
 def _seconds(plan: Plan) -> quiet_series.Values:
-    return np.arange(round(plan.days * quiet_series.DAY_SECONDS / plan.step_seconds)) * plan.step_seconds
+    rows = round(plan.days * quiet_series.DAY_SECONDS / plan.step_seconds)
+    return np.arange(rows, dtype=np.float64) * np.float64(plan.step_seconds)
 
 
 def _entity(plan: Plan, number: int, seconds: quiet_series.Values | None = None) -> Entity:

@@ -180,7 +180,9 @@ def _joined(pieces: Sequence[Rows]) -> Rows:
     ]
     start = np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
     cells = [np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("series", "value")]
-    return Rows(*columns, start, *cells)
+    entity, time, end, learn, status = columns
+    series, value = cells
+    return Rows(entity, time, end, learn, status, start, series, value)
 
 
 def _passed(rows: Rows, verdict: Verdict) -> Passed:

@@ -21,6 +21,8 @@ from foreshock.state import Registry, SlotTable, State
 from foreshock.types import Alert, Columns, Presence, Status, Verdict, label_text
 from foreshock.types.units import Options
 
+LEAST_TOGETHER = 3
+"""Features that an entity needs for a detector of whole entities to have a say beside those of single series."""
 EVENTS = 256
 """Events that the kernel may gather before they are put into words."""
 
@@ -159,8 +161,9 @@ def _inputs(step: Step) -> kernel.Inputs:
         grade = np.where(verdict.anomalous, np.uint8(2), np.uint8(1))
         limit = np.maximum(limit, np.where(verdict.status == Status.SCORED, grade, np.uint8(0)))
     mv_strength, mv_over = np.full(n, np.nan), np.zeros(n, np.bool_)
+    wide = np.diff(rows.start) >= (LEAST_TOGETHER if step.primary else 1)
     for verdict in step.whole:
-        scored = verdict.status == Status.SCORED
+        scored = (verdict.status == Status.SCORED) & wide
         mv_strength = np.fmax(mv_strength, np.where(scored, verdict.strength, np.nan))
         mv_over |= scored & verdict.anomalous
     most = kernel.STRONGEST
