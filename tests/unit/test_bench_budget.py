@@ -30,7 +30,7 @@ def episode(starts: int, strength: float, lasts: int = HOUR) -> Episode:
 
 
 def seconds(days: float, step: float) -> quiet_series.Values:
-    return np.linspace(0, days * 86_400, round(days * 86_400 / step), endpoint=False)
+    return np.asarray(np.arange(round(days * 86_400 / step)) * step, np.float64)
 
 
 # -- series --------------------------------------------------------------------------------------------------------

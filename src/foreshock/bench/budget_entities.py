@@ -137,7 +137,7 @@ def _said(episode: Episode, own: Sequence[Sequence[Episode]], since: int) -> Sai
 
 def _seconds(plan: Plan) -> quiet_series.Values:
     rows = round(plan.days * quiet_series.DAY_SECONDS / plan.step_seconds)
-    return np.arange(rows, dtype=np.float64) * np.float64(plan.step_seconds)
+    return np.asarray(np.arange(rows) * plan.step_seconds, np.float64)
 
 
 def _entity(plan: Plan, number: int, seconds: quiet_series.Values | None = None) -> Entity:
