@@ -201,7 +201,7 @@ def test_what_the_price_keeps_back_does_not_raise_the_level() -> None:
     level = stage.budget.level()
     said = [stage.fire((3 + n // 4) * DAY + n % 4 * 6 * HOUR + MINUTE, "h0", 1.5).notified for n in range(48)]
     assert said[0]
-    assert sum(said) < 8
+    assert sum(map(bool, said)) < 8
     stage.at(16 * DAY + 2 * SECOND)
     assert stage.budget.level() < level
     assert stage.fire(16 * DAY + HOUR, "h1", 1.0).notified

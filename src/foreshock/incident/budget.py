@@ -296,7 +296,8 @@ class Budget:
         days = min(len(self._memory.seen) / (SHARES * self.options.environment) - FREE_DAYS, MOST_DAYS)
         if price is None or days <= 0.0:
             return 0.0
-        return price.value * 0.5 ** (max(now - price.time, 0) / DAY / days)
+        left: float = 0.5 ** (max(now - price.time, 0) / DAY / days)
+        return price.value * left
 
     def _decide(self, alert: Alert) -> list[Alert]:
         memory, episode = self._memory, alert.episode
