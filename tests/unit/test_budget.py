@@ -214,7 +214,7 @@ def test_in_a_small_environment_nobody_pays() -> None:
         assert stage.fire(3 * DAY + hour * HOUR, "h0", 2.0).notified
 
 
-def test_prices_are_bounded_and_forgotten() -> None:
+def test_prices_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(200)
     stage.at(3 * DAY + 2 * SECOND)
     for n in range(3):
@@ -222,6 +222,10 @@ def test_prices_are_bounded_and_forgotten() -> None:
     assert len(stage.budget._memory.prices) == 3
     stage.at(150 * DAY + 2 * SECOND)
     assert not stage.budget._memory.prices
+    monkeypatch.setattr("foreshock.incident.budget.MOST_EPISODES", 2)
+    for n in range(3):
+        stage.fire(150 * DAY + n * HOUR + HOUR, f"h{n}", 3.0)
+    assert [label[-4:-2] for label in stage.budget._memory.prices] == ["h1", "h2"]
 
 
 def test_one_bad_day_is_one_block() -> None:

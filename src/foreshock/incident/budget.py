@@ -367,7 +367,9 @@ class Budget:
             group = memory.group.id
         notified = self._bear_first_days(now, strength, notified)
         if notified:
+            memory.prices.pop(entity, None)
             memory.prices[entity] = Price(max(price, strength - level + LN_AGAIN), now)
+            keep(memory.prices, MOST_EPISODES, "price")
         day.opened += known is None
         day.notified += notified
         return Episode(notified, group)
