@@ -317,3 +317,9 @@ def test_flap_share_weighs_the_newest_most() -> None:
     assert share(1) == pytest.approx(1.2 / 20)
     assert share(1 << 20) == pytest.approx(0.8 / 20)
     assert share(0) == 0.0
+
+
+@pytest.mark.parametrize("k", [0.2, 1.0, 2.9, 3.1, 10.0, 100.0])
+def test_the_cap_of_a_level_is_as_published(k: float) -> None:
+    wanted = 2 * theta0(k, 7200.0) + AGAIN + 0.35 * math.log(max(k / 3, 1.0))
+    assert arithmetic.level_cap(k, 7200.0) == pytest.approx(wanted, abs=1e-9)

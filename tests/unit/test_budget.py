@@ -21,6 +21,12 @@ T0 = 19_676 * DAY
 AGAIN = math.log(1.4)
 
 
+def cap(entities: int) -> float:
+    """The highest level of an environment of so many entities under the default budgets."""
+    share = entities * 0.2 / 2.0
+    return 2 * theta0(share, 7200.0) + AGAIN + 0.35 * math.log(max(share / 3, 1.0))
+
+
 def alert(
     at: int, entity: str, strength: float = 1.0, kind: AlertKind = AlertKind.ANOMALY, since: int | None = None,
     ends: int | None = None,
@@ -128,14 +134,14 @@ def test_the_level_follows_the_third_peak_of_days_and_is_capped() -> None:
     assert stage.budget.level() == pytest.approx(base)
     for day in range(12):
         for hour in range(4):
-            stage.fire(day * DAY + hour * HOUR + MINUTE, "h0", [0.9, 0.8, 0.7, 0.6][hour])
+            stage.fire(day * DAY + hour * HOUR + MINUTE, f"{day}.{hour}", [0.9, 0.8, 0.7, 0.6][hour])
     stage.at(13 * DAY)
     assert stage.budget.level() == pytest.approx(0.7)
     for day in range(13, 40):
         for hour in range(4):
-            stage.fire(day * DAY + hour * HOUR + MINUTE, "h0", 9.0)
-    assert stage.budget.level() == pytest.approx(2 * base + AGAIN), "real incidents do not deafen"
-    assert stage.fire(40 * DAY + 5 * HOUR, "h0", 2 * base + AGAIN).notified
+            stage.fire(day * DAY + hour * HOUR + MINUTE, f"{day}.{hour}", 9.0)
+    assert stage.budget.level() == pytest.approx(cap(100)), "real incidents do not deafen"
+    assert stage.fire(40 * DAY + 5 * HOUR, "h0", cap(100) + 1e-9).notified
 
 
 def test_the_level_is_the_weighted_quantile_spelled_out() -> None:
@@ -144,12 +150,82 @@ def test_the_level_is_the_weighted_quantile_spelled_out() -> None:
     peaks = rng.uniform(0.0, 1.2, 90).tolist()
     for day, peak in enumerate(peaks):
         for hour, more in enumerate((2.0, 1.0, 0.0, -0.1)):
-            stage.fire(day * DAY + hour * HOUR + MINUTE, "h0", max(peak + more, 0.0))
+            stage.fire(day * DAY + hour * HOUR + MINUTE, f"{day}.{hour}", max(peak + more, 0.0))
         pairs = [(past, 0.5 ** ((day - number) / 30)) for number, past in enumerate(peaks[:day])]
         pairs.append((base, 2 * 0.5 ** (day / 30)))
         total = sum(weight for _, weight in pairs)
         reached = [v for v, _ in pairs if sum(w for other, w in pairs if other <= v) >= 0.67 * total]
-        assert stage.budget.level() == pytest.approx(min(*reached, 2 * base + AGAIN))
+        assert stage.budget.level() == pytest.approx(min(*reached, cap(100)))
+
+
+@pytest.mark.parametrize("entities", [1, 10, 30, 100, 1000])
+def test_the_cap_rises_faster_where_very_many_share(entities: int) -> None:
+    stage = Stage(entities)
+    for day in range(12):
+        for hour in range(4):
+            stage.fire(day * DAY + hour * HOUR + MINUTE, f"{day}.{hour}", 9.0)
+    stage.at(13 * DAY)
+    assert stage.budget.level() == pytest.approx(cap(entities))
+
+
+def price_of(stage: Stage, day: int, entity: str) -> float:
+    """By how much an entity must reach more than the level on a day, found by what notifies: to .01."""
+    saved, level = stage.budget.state(), stage.budget.level()
+    for step in range(500):
+        twin = Budget(stage.options, "prod")
+        twin.load(unpack(pack(saved)))
+        at = T0 + day * DAY + HOUR
+        twin.process(Columns(alerts=(alert(at, entity, level + step / 100),)))
+        if twin.on_watermark(at).alerts[0].notified:
+            return step / 100
+    raise AssertionError("it never notifies")
+
+
+def test_in_a_large_environment_who_has_notified_must_top_itself_for_a_while() -> None:
+    stage = Stage(200)
+    stage.at(3 * DAY + 2 * SECOND)
+    level = stage.budget.level()
+    assert stage.fire(3 * DAY + MINUTE, "h0", level + 1.0).notified
+    stage.at(4 * DAY + 2 * SECOND)
+    assert price_of(stage, 4, "h1") == pytest.approx(0.0, abs=0.011), "others pay nothing"
+    # 200 entities: half-life 200 / (10 × 2) − 1.5 = 8.5 days
+    for day in (4, 12, 30):
+        stage.at(day * DAY + 2 * SECOND)
+        left = (1.0 + AGAIN) * 0.5 ** ((day + 1 / 24 - 3) / 8.5)
+        assert price_of(stage, day, "h0") == pytest.approx(left, abs=0.011)
+
+
+def test_what_the_price_keeps_back_does_not_raise_the_level() -> None:
+    stage = Stage(200)
+    stage.at(3 * DAY + 2 * SECOND)
+    level = stage.budget.level()
+    said = [stage.fire((3 + n // 4) * DAY + n % 4 * 6 * HOUR + MINUTE, "h0", 1.5).notified for n in range(48)]
+    assert said[0]
+    assert sum(map(bool, said)) < 8
+    stage.at(16 * DAY + 2 * SECOND)
+    assert stage.budget.level() < level
+    assert stage.fire(16 * DAY + HOUR, "h1", 1.0).notified
+
+
+def test_in_a_small_environment_nobody_pays() -> None:
+    stage = Stage(30)
+    stage.at(3 * DAY + 2 * SECOND)
+    for hour in range(1, 6):
+        assert stage.fire(3 * DAY + hour * HOUR, "h0", 2.0).notified
+
+
+def test_prices_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(200)
+    stage.at(3 * DAY + 2 * SECOND)
+    for n in range(3):
+        stage.fire(3 * DAY + n * HOUR + MINUTE, f"h{n}", 3.0)
+    assert len(stage.budget._memory.prices) == 3
+    stage.at(150 * DAY + 2 * SECOND)
+    assert not stage.budget._memory.prices
+    monkeypatch.setattr("foreshock.incident.budget.MOST_EPISODES", 2)
+    for n in range(3):
+        stage.fire(150 * DAY + n * HOUR + HOUR, f"h{n}", 3.0)
+    assert [label[-4:-2] for label in stage.budget._memory.prices] == ["h1", "h2"]
 
 
 def test_one_bad_day_is_one_block() -> None:

@@ -14,6 +14,7 @@ from foreshock.cli.output import all_imported, emit_json, errors, finite, lines
 from foreshock.errors import ConfigError
 
 if TYPE_CHECKING:
+    from foreshock.bench.budget import Plan, Result
     from foreshock.bench.shop import Quiet, Trial
     from foreshock.shop.faults import FaultKind
 
@@ -76,3 +77,63 @@ def _measure(
             else:
                 trials.append(result)
     return trials, quiet
+
+
+@app.command("budget")
+def budget(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of labelled series; their quiet time is used too.")
+    ] = None,
+    entities: Annotated[
+        list[int] | None, typer.Option("--entities", min=1, help="Size of an environment; may be given again.")
+    ] = None,
+    days: Annotated[int, typer.Option("--days", min=8, max=365, help="Days; the first quarter does not count.")] = 40,
+    step: Annotated[
+        float, typer.Option("--step", min=1, max=21600, help="Seconds between rows of simulated entities.")
+    ] = 300,
+    metrics: Annotated[
+        int, typer.Option("--metrics", min=1, max=200, help="Metrics of a simulated entity, give or take a third.")
+    ] = 15,
+    detector: Annotated[
+        list[str] | None, typer.Option("--detector", help="Detectors that alert together, in place of three choices.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another draw.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Processes at a time.")] = 2,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for budget.json, the result.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Watch quiet entities, simulated and real, and see whether the budgets are kept; and what of incidents is told."""
+    from foreshock.bench import budget as bench
+    from foreshock.bench import budget_table
+
+    sizes = tuple(sorted(set(entities or (10, 100, 1000))))
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"there is no folder {data}")
+    choices = (tuple(detector),) if detector else bench.DEFAULT_CHOICES
+    plan = bench.Plan(sizes, days, step, metrics, data, choices, seed)
+    all_imported()
+    results = _watch(plan, jobs, show=not as_json and sys.stderr.isatty())
+    report = budget_table.report(plan, results)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "budget.json").write_text(json.dumps(finite(report), indent=1) + "\n")
+    if as_json:
+        emit_json(report)
+    else:
+        lines(*budget_table.table(results))
+
+
+def _watch(plan: Plan, jobs: int, show: bool) -> list[Result]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from foreshock.bench import budget as bench
+
+    results: list[Result] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors(), transient=True, disable=not show) as progress:
+        bar = progress.add_task("watching quiet entities", total=None)
+        for done, total, result in bench.run(plan, jobs):
+            progress.update(bar, completed=done, total=total)
+            if result is not None:
+                results.append(result)
+    return results

@@ -29,3 +29,16 @@ def theta0(k: float, rate: float) -> float:
         return 0.0
     a = ln(rate)
     return 2.0 * ln((a + ln(k)) / a)
+
+
+ROOM, ROOM_FROM = 0.35, 3.0
+
+
+@entry
+def level_cap(k: float, rate: float) -> float:
+    """The highest level of an environment in which the budgets of its entities make up k times its own.
+
+    It is twice what the bar's own rule adds for k sources, and ln 1.4. The tails of real scores are heavier than that
+    rule's: where very many share, from `ROOM_FROM` on, the cap rises by `ROOM` · ln(k / `ROOM_FROM`) more.
+    """
+    return 2.0 * theta0(k, rate) + 0.3364722366212129 + ROOM * ln(max(k / ROOM_FROM, 1.0))

@@ -2,7 +2,8 @@
 
 An alert opens or extends a group if it reaches a level that follows the environment's own past: the 67 % quantile, over
 blocks of 2 ÷ budget days, of a block's third-highest hourly peak, capped so that a time rich in incidents does not
-deafen. Construction and constants were measured (CONTRACTS §9); what does not notify stays visible, unannounced.
+deafen. In a large environment an entity that has notified pays a price: it must top itself, the less the longer ago.
+Construction and constants were measured (CONTRACTS §9, ADR 11); what does not notify stays visible, unannounced.
 
 Order: (decided, entity, key, startsAt, firing before resolved, strength), which no two alerts share. Between alerts of
 the same moment entities that are present come first. It depends on the alerts alone, not on how they came in.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock.incident.alarm_kernel import DAY, HOUR, LEAST_RATE, LN_AGAIN, TYPICAL_ROWS_PER_DAY
-from foreshock.incident.arithmetic import theta0
+from foreshock.incident.arithmetic import level_cap, theta0
 from foreshock.incident.story import entity_labels
 from foreshock.incident.words import safe_name
 from foreshock.state import State
@@ -43,6 +44,10 @@ ACHIEVED_DAYS = 30
 PRESENT_DAYS = 2
 FIRST_DAYS, FIRST_FACTOR = 2, 3.0
 SILENCES = 3
+SHARES = 10.0
+"""An entity may notify so many times as often as its share of the budget would let it, and then pays."""
+FREE_DAYS, MOST_DAYS = 1.5, 60.0
+"""What it pays halves in the days that one such notification takes, less the first and at most the second."""
 MOST_EPISODES, MOST_CONTROLS = 100_000, 10_000
 
 
@@ -100,12 +105,19 @@ class Day(msgspec.Struct):
     notified: int = 0
 
 
+class Price(msgspec.Struct):
+    """What an entity that has notified must reach more than others, at a time."""
+
+    value: float
+    time: int
+
+
 class Memory(msgspec.Struct):
     """All that the budget remembers; plain and bounded.
 
     `seen`: last day of presence by entity; `peaks`: largest strength by hour of the open block; `blocks`: (block, third
     peak) of closed ones; `first` when the environment was first heard of; `top_day`, `top_count`, `top`: day since
-    then, its notifications and its largest strength.
+    then, its notifications and its largest strength; `prices` by entity.
     """
 
     watermark: int = -(1 << 63)
@@ -124,6 +136,7 @@ class Memory(msgspec.Struct):
     episodes: dict[str, Episode] = {}
     controls: dict[str, Control] = {}
     late_alerts: int = 0
+    prices: dict[str, Price] = {}
 
 
 _MEMORY = msgspec.msgpack.Decoder(Memory)
@@ -201,7 +214,7 @@ class Budget:
         return Achieved(environment, entity, environment / self.options.environment, entity / self.options.entity)
 
     def level(self) -> float:
-        """The strength that an alert must reach now to open or extend a group."""
+        """The strength that an alert of an entity without a price must reach now to open or extend a group."""
         if self._level is None:
             self._level = self._find_level()
         return self._level
@@ -245,6 +258,9 @@ class Budget:
             oldest, recent = now // DAY - KEPT_DAYS, now // DAY - PRESENT_DAYS
             memory.days = {number: day for number, day in memory.days.items() if number > oldest}
             memory.seen = {entity: day for entity, day in memory.seen.items() if day > recent}
+            memory.prices = {
+                entity: price for entity, price in memory.prices.items() if self._price(entity, now) > 0.01
+            }
 
     def _close_blocks(self, current: int) -> None:
         """Keep the third-highest hourly peak of each block before `current` in which somebody was present."""
@@ -266,12 +282,22 @@ class Budget:
     def _find_level(self) -> float:
         memory = self._memory
         share = max(len(memory.seen), 1) * self.options.entity / self.options.environment
-        base = theta0(share, max(TYPICAL_ROWS_PER_DAY / self.options.entity, LEAST_RATE))
+        rate = max(TYPICAL_ROWS_PER_DAY / self.options.entity, LEAST_RATE)
+        base = theta0(share, rate)
         first = (memory.first or 0) // self._block
         fading = self._block / DAY / HALF_LIFE_DAYS
         weighted = [(peak, 0.5 ** ((memory.next_block - block) * fading)) for block, peak in memory.blocks]
         weighted.append((base, PRIOR_BLOCKS * 0.5 ** ((memory.next_block - first) * fading)))
-        return min(quantile(weighted, QUANTILE), 2.0 * base + LN_AGAIN)
+        return min(quantile(weighted, QUANTILE), level_cap(share, rate))
+
+    def _price(self, entity: str, now: int) -> float:
+        """What an entity pays now for having notified before; nothing where there are few entities."""
+        price = self._memory.prices.get(entity)
+        days = min(len(self._memory.seen) / (SHARES * self.options.environment) - FREE_DAYS, MOST_DAYS)
+        if price is None or days <= 0.0:
+            return 0.0
+        left: float = 0.5 ** (max(now - price.time, 0) / DAY / days)
+        return price.value * left
 
     def _decide(self, alert: Alert) -> list[Alert]:
         memory, episode = self._memory, alert.episode
@@ -324,19 +350,26 @@ class Budget:
         return memory.group
 
     def _weigh(self, alert: Alert, known: Episode | None) -> Episode:
-        """Decide on an alert by its strength."""
+        """Decide on an alert by its strength, less the price of its entity."""
         memory, now, strength = self._memory, alert.decided_unix_nano, max(alert.strength, 0.0)
+        entity = label_text(entity_labels(alert.labels))
+        price, level = self._price(entity, now), self.level()
+        rank = strength - price
         hour, day = now // self._hour, memory.days.setdefault((now - 1) // DAY, Day())
-        memory.peaks[hour] = max(memory.peaks.get(hour, 0.0), strength)
+        memory.peaks[hour] = max(memory.peaks.get(hour, 0.0), rank)
         notified, group = False, ""
-        if strength >= self.level():
+        if rank >= level:
             joined = self._join(alert)
             group = joined.id
-            notified = strength > joined.peak + LN_AGAIN and not (known and known.notified)
-            joined.peak = max(joined.peak, strength)
+            notified = rank > joined.peak + LN_AGAIN and not (known and known.notified)
+            joined.peak = max(joined.peak, rank)
         elif memory.group is not None and memory.group.holds(now):
             group = memory.group.id
         notified = self._bear_first_days(now, strength, notified)
+        if notified:
+            memory.prices.pop(entity, None)
+            memory.prices[entity] = Price(max(price, strength - level + LN_AGAIN), now)
+            keep(memory.prices, MOST_EPISODES, "price")
         day.opened += known is None
         day.notified += notified
         return Episode(notified, group)
