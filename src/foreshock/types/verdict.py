@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Verdict:
     and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
     ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
-    else NaN.
+    else NaN. `shadow`: the detector only scores, to be compared, and raises no alert.
     """
 
     detector: str
@@ -51,3 +52,9 @@ class Verdict:
     high: NDArray[np.float64]
     whole: bool = False
     contribution: NDArray[np.float32] | None = None
+    shadow: bool = False
+
+
+def leading(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts that speak for an entity: those of primary detectors, or of all where none is primary."""
+    return [one for one in verdicts if not one.shadow] or list(verdicts)
