@@ -22,9 +22,11 @@ from foreshock.ports import Detector
 from foreshock.state import Registry
 from foreshock.types import Columns, Rows, Series, Status, labels
 
-TOLERANCE = 0.05
-SMALL, SMALL_TOLERANCE = (0.01, 0.05), 0.5
-"""So often a p-value at or below these comes up, within a half of it."""
+TOLERANCE = {"robust_z": 0.03, "zscore": 0.03, "deviation": 0.03, "linear": 0.05}
+WIDEST = max(TOLERANCE.values())
+SMALL, MOST, LEAST = (0.01, 0.05), 1.2, 0.5
+"""p-values at or below these come up at most so many times as often as they say, and at least: but for a wave, whose
+extremes a detector without a clock sees every day and extrapolates from: its smallest p-values are too large."""
 MINUTE = 60 * 10**9
 STEP = 5
 DAY = 1440 // STEP
@@ -89,9 +91,11 @@ def of(name: str, kind: str, seed: int = 1) -> NDArray[np.float64]:
 @pytest.mark.parametrize("name", ["robust_z", "zscore", "deviation", "linear"])
 def test_p_values_are_uniform_on_quiet_series(name: str, kind: str) -> None:
     p = of(name, kind)
-    assert distance(p) <= TOLERANCE
+    assert distance(p) <= TOLERANCE[name]
     for level in SMALL:
-        assert np.mean(p <= level) == pytest.approx(level, rel=SMALL_TOLERANCE)
+        share = float(np.mean(p <= level))
+        assert share <= MOST * level
+        assert share >= LEAST * level or kind == "daily wave"
 
 
 def test_the_measure_sees_what_is_not_uniform() -> None:
@@ -99,11 +103,11 @@ def test_the_measure_sees_what_is_not_uniform() -> None:
     fair = rng.random(40_000)
     assert distance(fair) < 0.02
     for unfair in (fair**1.2, np.minimum(1.0, 1.15 * fair), 0.9 * fair, np.where(fair < 0.1, 0.0, fair)):
-        assert distance(unfair) > TOLERANCE
+        assert distance(unfair) > WIDEST
 
 
 def test_series_that_change_are_not_called_quiet() -> None:
     """A detector whose past no longer holds gives small p-values: the test above would see it."""
     values = quiet("noise", 24, 14 * DAY, 2)
     values[7 * DAY :] *= 1.0 + 0.02 * np.arange(7 * DAY)[:, None] / DAY
-    assert distance(p_values(ZScore(), values, 1)) > TOLERANCE
+    assert distance(p_values(ZScore(), values, 1)) > WIDEST

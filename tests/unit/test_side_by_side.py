@@ -132,7 +132,7 @@ def test_views_show_each_detector_and_speak_for_primary_ones(both: tuple[Task, l
     }  # fmt: skip
     found = views.series(points=200, detectors=True)
     for one, other in zip(found, plain.series(points=200, detectors=True), strict=True):
-        np.testing.assert_array_equal(one.points, other.points)
+        assert one.points.tobytes() == other.points.tobytes()
         assert set(one.detectors) == {"robust_z", "strict", "jumpy"}
         for name, value in (("score", one.points["score"][-1]), ("strength", one.points["strength"][-1])):
             assert one.detectors["robust_z"][name][0] == value
