@@ -165,7 +165,7 @@ def test_import_is_cheap_and_names_are_exported() -> None:
 
 
 def test_detectors_are_counted_against_the_labels() -> None:
-    detectors = ["robust_z", {"type": "zscore", "name": "jumpy", "threshold": 1.5, "role": "shadow"}]
+    detectors: list[Any] = ["robust_z", {"type": "zscore", "name": "jumpy", "threshold": 1.5, "role": "shadow"}]
     result = foreshock.replay(telemetry(), detectors, "bad")
     first, second = result.report.detectors
     assert (first["name"], first["role"], first["true_positives"], first["false_positives"]) == (

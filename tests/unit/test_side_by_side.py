@@ -124,9 +124,9 @@ def test_primary_detectors_are_combined_for_ranking() -> None:
 def test_views_show_each_detector_and_speak_for_primary_ones(both: tuple[Task, list[Alert], list[Columns]]) -> None:
     task, _, columns = both
     views, plain = Views(20, 200), Views(20, 200)
-    for one in columns:
-        views.feed(one.rows, one.verdicts, task.pipeline.registry)
-        plain.feed(one.rows, one.verdicts[:1], task.pipeline.registry)
+    for part in columns:
+        views.feed(part.rows, part.verdicts, task.pipeline.registry)
+        plain.feed(part.rows, part.verdicts[:1], task.pipeline.registry)
     assert {name: role.shadow for name, role in views.roles().items()} == {
         "robust_z": False, "strict": True, "jumpy": True,
     }  # fmt: skip
