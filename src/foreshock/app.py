@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,9 +28,9 @@ from foreshock.runtime.outbox import Outbox
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
 from foreshock.runtime.warm import warm
-from foreshock.telemetry import BUDGET_ACHIEVED, ENTITIES, ERRORS, SECONDS_SILENT, SERIES
+from foreshock.telemetry import BUDGET_ACHIEVED, DETECTOR_ACHIEVED, ENTITIES, ERRORS, SECONDS_SILENT, SERIES
 from foreshock.types import Alert, Decoded, Record
-from foreshock.types.record import WATERMARK
+from foreshock.types.record import CONTROL, WATERMARK
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ class App:
             logger.exception("source %s has ended", source.name)
 
     def _submit(self, record: Record) -> None:
-        if record.content_type == WATERMARK:
+        if record.content_type in (WATERMARK, CONTROL):
             self.engine.submit(record)
             return
         samples = self.engine.decode(record)
@@ -183,6 +184,9 @@ class App:
         ENTITIES.set(self.views.counts()["entities"])
         for level, ratio in self.budget().items():
             BUDGET_ACHIEVED.labels(level).set(ratio)
+        for detector in self.engine.figures.detectors:
+            if detector.achieved_ratio is not None:
+                DETECTOR_ACHIEVED.labels(detector.model).set(detector.achieved_ratio)
         for source, seconds in self.engine.ticker.silent_seconds().items():
             SECONDS_SILENT.labels(source).set(seconds)
 
@@ -191,6 +195,10 @@ class App:
     def budget(self) -> dict[str, float]:
         """Achieved ÷ budget at each level; a level without a scored day is left out."""
         return dict(self.engine.figures.budget)
+
+    def detectors(self) -> list[dict[str, Any]]:
+        """How each detector does beside the others (`runtime.figures.DetectorFigures`)."""
+        return [asdict(one) for one in self.engine.figures.detectors]
 
     def health(self) -> Health:
         """What readiness is judged by.
@@ -227,6 +235,7 @@ class App:
             **self.views.counts(),
             "budget_achieved_ratio": self.budget(),
             "counts": dict(self.engine.figures.counts),
+            "detectors": self.detectors(),
         }
 
     def watchdog(self) -> Alert:
@@ -261,6 +270,7 @@ class App:
             store=self.store,
             status=self.status,
             health=self.health,
+            detectors=self.detectors,
             watchdog=self.watchdog,
             tokens=tuple(
                 Token.of(token.name or f"token {i}", Role(token.role), token.token.get_secret_value())

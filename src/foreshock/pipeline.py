@@ -13,6 +13,7 @@ from foreshock.detect.bank import Bank
 from foreshock.incident.alarm import Alarm
 from foreshock.incident.budget import Budget
 from foreshock.incident.changes import Changes
+from foreshock.incident.tally import Tally
 from foreshock.ports import Operator
 from foreshock.state import Registry, State
 from foreshock.stream.align import Align, SourceTime
@@ -35,6 +36,7 @@ class Pipeline:
     align: Align
     bank: Bank
     alarm: Alarm
+    tally: Tally
     budget: Budget
 
     def operators(self) -> list[Operator]:
@@ -69,6 +71,7 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
         ignore=config.ignore,
         bands=bands,
         train_until_unix_nano=config.train_until_unix_nano,
+        shadows=[part.name for part in config.detectors if part.role == "shadow"],
     )
     primary = frozenset(part.name for part in config.detectors if part.role == "primary")
     alarm = Alarm(
@@ -78,10 +81,11 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
         thresholds=frozenset(name for name, part in bank.parts.items() if part.bar.threshold is not None) & primary,
         primary=primary,
     )
+    tally = Tally(registry, bank.parts, config.alarm.close_after)
     budget = Budget(config.budget, config.environment)
     features, changes = Features(registry, tuple(config.features)), Changes(registry, primary)
-    keyed: list[Operator] = [fingerprint, align, features, bank, alarm, changes]
-    return Pipeline(registry, keyed, [budget], fingerprint, align, bank, alarm, budget)
+    keyed: list[Operator] = [fingerprint, align, features, bank, alarm, changes, tally]
+    return Pipeline(registry, keyed, [budget], fingerprint, align, bank, alarm, tally, budget)
 
 
 def run(operators: Sequence[Operator], columns: Columns) -> Columns:

@@ -46,3 +46,30 @@ LATENCY = Histogram(
 )  # fmt: skip
 THROUGHPUT = Gauge("detector_throughput_mps", "Rows a second through one detector.", ["model"], registry=REGISTRY)
 ANOMALIES = Counter("detector_anomalies", "Rows over the bar, by detector.", ["model"], registry=REGISTRY)
+EPISODES = Counter(
+    "detector_episodes", "Stretches in which a detector found an entity anomalous.", ["model"], registry=REGISTRY
+)
+TRUE_POSITIVES = Counter(
+    "detector_true_positives", "Episodes of a detector that labels confirm.", ["model"], registry=REGISTRY
+)
+FALSE_POSITIVES = Counter(
+    "detector_false_positives", "Episodes of a detector that labels deny.", ["model"], registry=REGISTRY
+)
+DETECTOR_ACHIEVED = Gauge(
+    "detector_budget_achieved_ratio",
+    "Notifications a key and day of a detector's own bar over the last 30 days ÷ the entity's budget.",
+    ["model"],
+    registry=REGISTRY,
+)
+
+MODELS = {"isolation_forest": "if", "autoencoder": "ae"}
+"""Detectors that have a shorter name among the metrics."""
+
+
+def model_of(detector: str) -> str:
+    """The value of the label `model` for a detector: the name it has in the settings, or the published short one.
+
+    >>> model_of("isolation_forest"), model_of("my_forest")
+    ('if', 'my_forest')
+    """
+    return MODELS.get(detector, detector)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from foreshock.detect.calibrate import LOW, PER, ROW, SIZE, Calibrator, CalibratorOptions, cauchy, combine
+from foreshock.detect.calibrate import LOW, PER, ROW, SIZE, Calibrator, CalibratorOptions
 from foreshock.state import pack, unpack
 from foreshock.types import Status
 
@@ -200,34 +200,3 @@ def test_forget_and_size() -> None:
     assert p[0] < 0.01
     assert p[1] == 1.0
     assert ROW.itemsize <= 640
-
-
-def test_cauchy_combination() -> None:
-    assert cauchy(np.array([0.2])) == pytest.approx(0.2)
-    assert cauchy(np.array([0.3, 0.3, np.nan])) == pytest.approx(0.3)
-    assert cauchy(np.array([1e-10, 0.5])) == pytest.approx(2e-10, rel=1e-6)
-    assert cauchy(np.array([1e-6, 1.0, 1.0])) == pytest.approx(3e-6, rel=1e-3)
-    assert 0 < cauchy(np.array([0.0, 0.5])) < 1e-290
-    assert math.isnan(cauchy(np.array([np.nan])))
-    assert math.isnan(cauchy(np.zeros(0)))
-
-
-def test_combine_is_cauchy_row_by_row() -> None:
-    rng = np.random.default_rng(8)
-    p = np.where(rng.random(500) < 0.1, np.nan, rng.random(500) ** 3)
-    start = np.concatenate([[0], np.sort(rng.integers(0, 500, 60)), [500]]).astype(np.int64)
-    found = combine(p, start)
-    for row, value in enumerate(found):
-        cells = p[start[row] : start[row + 1]]
-        cells = np.minimum(cells[~np.isnan(cells)], 0.99)
-        slow = 0.5 - math.atan(np.mean(np.tan((0.5 - cells) * math.pi))) / math.pi if len(cells) else math.nan
-        assert value == pytest.approx(slow, rel=1e-9, nan_ok=True)
-
-
-def test_combined_p_values_hold_under_dependence() -> None:
-    rng = np.random.default_rng(9)
-    shared = rng.normal(size=(20_000, 1))
-    z = 0.7 * shared + math.sqrt(0.51) * rng.normal(size=(20_000, 8))
-    p = np.array([0.5 * math.erfc(v / math.sqrt(2)) for v in z.ravel()])
-    combined = combine(p, np.arange(0, len(p) + 1, 8))
-    assert np.mean(combined < 0.01) == pytest.approx(0.01, abs=0.004)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
@@ -195,6 +196,74 @@ def test_plots_are_drawn(tables: list[Path], tmp_path: Path) -> None:
     found = report(invoke("replay", tables[0], "--out", tmp_path, "--plots", "--json"))
     assert len(found["plots"]) >= found["alerts"] > 0
     assert all(Path(one).read_bytes().startswith(b"\x89PNG") for one in found["plots"])
+
+
+def labelled(folder: Path) -> Path:
+    """A machine whose first faults are labelled, in a column that no default would leave out."""
+    columns = machine(0, 1500, metrics=2)
+    wrong = np.zeros(1500, np.int64)
+    wrong[600:620] = 1
+    pcsv.write_csv(pa.table({**columns, "broken": wrong}), folder / "a.csv")
+    return folder / "a.csv"
+
+
+def test_replay_counts_every_detector_against_a_labelled_column(tmp_path: Path) -> None:
+    table = labelled(tmp_path)
+    plain = tmp_path / "plain.csv"
+    lines = table.read_text().splitlines()
+    plain.write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    (tmp_path / "a").mkdir()
+    plain = plain.rename(tmp_path / "a" / "a.csv")
+    arguments = ("--detector", "robust_z", "--detector", "zscore", "--json")
+    found = report(invoke("replay", table, "--out", tmp_path / "x", *arguments, "--labels", "broken"))
+    without = report(invoke("replay", plain, "--out", tmp_path / "y", *arguments))
+    for name in ("alerts.jsonl", "verdicts.parquet"):
+        assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes(), "no detector sees a label"
+    assert "broken" in found["notes"][0].partition("skipped = ")[2]
+    for one, other in zip(found["detectors"], without["detectors"], strict=True):
+        assert (one["name"], one["role"], one["episodes"]) == (other["name"], "primary", other["episodes"])
+        assert one["true_positives"] == 1
+        assert one["true_positives"] + one["false_positives"] + one["open"] == one["episodes"] >= 2
+        assert (other["true_positives"], other["false_positives"]) == (0, 0)
+    told = invoke("replay", table, "--out", tmp_path / "z", "--labels", "broken").stdout.splitlines()
+    assert told[-4].split() == ["detector", "role", "episodes", "true", "false", "of", "its", "budget"]
+    assert told[-3].split()[:2] == ["robust_z", "primary"]
+
+
+def test_replay_takes_labels_from_a_file(tmp_path: Path) -> None:
+    table = labelled(tmp_path)
+    first = START + 60 * 600
+    for text, true in (
+        (f"start,end\n{first},{first + 1200}\n", 1),
+        (f"entity,start,end\na,{rfc3339(first * 10**9)},{first + 1200}\n", 1),
+        (f"entity,start,end\nb,{first},{first + 1200}\n", 0),
+        ("start,end\n", 0),
+    ):
+        (tmp_path / "truth.csv").write_text(text)
+        found = report(invoke(
+            "replay", table, "--out", tmp_path / "out", "--labels", tmp_path / "truth.csv", "--json", "--fresh",
+        ))  # fmt: skip
+        (one,) = found["detectors"]
+        assert one["true_positives"] == true, text
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("brokn", "no labels in column 'brokn'"),
+        ("start,ending\n", "no column 'end'"),
+        ("start,end\n5,5\n", ":2: start and end are no interval"),
+        ("start,end\nnoon,5\n", ":2: start and end are no interval"),
+    ],
+)
+def test_labels_that_are_none_are_told(main: Any, tmp_path: Path, labels: str, words: str) -> None:
+    table, given = labelled(tmp_path), labels
+    if "\n" in labels:
+        given = str(tmp_path / "truth.csv")
+        (tmp_path / "truth.csv").write_text(labels)
+    code, said = main("replay", table, "--out", tmp_path / "out", "--labels", given)
+    assert code == 2
+    assert words in said
 
 
 def test_own_detector_of_the_current_folder_is_found(tables: list[Path], tmp_path: Path) -> None:
@@ -384,7 +453,7 @@ def test_reference_names_every_command_and_option() -> None:
 
     text = (DOCS / "reference" / "cli.md").read_text()
     found = dict(commands(typer.main.get_command(foreshock.cli.app)))
-    assert set(re.findall(r"^## `foreshock (\w+)", text, re.M)) == {name.split()[0] for name in found}
+    assert set(re.findall(r"^## `foreshock ([\w-]+)", text, re.M)) == {name.split()[0] for name in found}
     for name, one in found.items():
         start = text.index(f"`foreshock {name}")
         section = text[start : text.find("\n## ", start)]

@@ -162,3 +162,18 @@ def test_import_is_cheap_and_names_are_exported() -> None:
     assert {"replay", "Replayed", "Measures", "__version__"} <= set(dir(foreshock))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = foreshock.nonsense  # type: ignore[attr-defined]
+
+
+def test_detectors_are_counted_against_the_labels() -> None:
+    detectors: list[Any] = ["robust_z", {"type": "zscore", "name": "jumpy", "threshold": 1.5, "role": "shadow"}]
+    result = foreshock.replay(telemetry(), detectors, "bad")
+    first, second = result.report.detectors
+    assert (first["name"], first["role"], first["true_positives"], first["false_positives"]) == (
+        "robust_z", "primary", 1, 0,
+    )  # fmt: skip
+    assert (second["role"], second["true_positives"]) == ("shadow", 1)
+    assert second["false_positives"] > 20
+    assert result.measures is not None
+    assert result.measures.alerts == 1, "a shadow raises nothing"
+    each = result.verdicts["detectors"].iloc[FAULT.start]
+    assert [(one["detector"], one["anomalous"]) for one in each] == [("robust_z", True), ("jumpy", True)]

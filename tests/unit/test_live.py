@@ -14,6 +14,7 @@ from rich.console import Console
 
 from foreshock.cli.live import Recent, Screen, Standing
 from foreshock.config import load
+from foreshock.runtime.figures import budget_line
 from foreshock.runtime.views import Views
 from foreshock.types import Samples, Series
 
@@ -78,6 +79,18 @@ def test_what_the_view_says_before_and_after(picture: Screen) -> None:
     picture.views.feed_alerts([alert])
     assert lines[0] == "cpu utilization is beyond what is usual, not enough for an alert"
     assert lines[1].strip() == "✓ cpu is back to 0.1"
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 20), (120, 40)])
+def test_what_was_used_of_the_budget_stands_above_the_foot(picture: Screen, width: int, height: int) -> None:
+    line = budget_line({"environment": 0.4, "entity": 1.2, "series": 0.03})
+    before = shown(picture, width, height)
+    standing = replace(picture.standing(), budget=line)
+    screen = Screen(picture.views, picture.recent, lambda: standing, lambda episode: None)
+    lines = shown(screen, width, height)
+    assert lines[-2] == "budget used: environment 40 %, entity 120 %, series 3 %"
+    assert lines[-1] == before[-1]
+    assert len(lines) <= height
 
 
 def test_recent_values_are_bounded() -> None:

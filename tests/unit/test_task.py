@@ -141,9 +141,9 @@ def test_own_records_of_any_content_do_no_harm() -> None:
 
 def test_a_config_takes_effect_where_it_stands_and_keeps_what_it_does_not_change() -> None:
     before, after = config(), config(budget={"environment": 8}, sinks=["stdout"], http={"enabled": True})
-    operators = ("fingerprint", "align", "features", "bank", "alarm", "budget")
+    operators = ("fingerprint", "align", "features", "bank", "alarm", "tally", "budget")
     changed = {name for name in operators if not same(name, before, after)}
-    assert changed == {"bank", "alarm", "budget"}
+    assert changed == {"bank", "alarm", "tally", "budget"}
     assert all(same(name, before, config(sinks=["stdout"])) for name in ("align", "features", "bank", "alarm"))
 
     task = Task(before, bands=True)
@@ -156,8 +156,12 @@ def test_a_config_takes_effect_where_it_stands_and_keeps_what_it_does_not_change
     task.process(Record("default", "foreshock", CONFIG, START * S, after.resolved()))
     now = packed(task.states())
     kept = {name for name in now if now[name] == states[name]}
-    assert kept == {"registry", "fingerprint", "align", "features", "changes", "task"}
-    assert {name for name in now if now[name] == fresh[name]} == {"bank", "alarm", "budget", "changes", "task"}
+    assert kept == {"registry", "fingerprint", "align", "features", "changes", "task", "tally"}, (
+        "changes and tally have nothing to lose yet"
+    )
+    assert {name for name in now if now[name] == fresh[name]} == {
+        "bank", "alarm", "changes", "tally", "budget", "task",
+    }  # fmt: skip
 
 
 def test_alerts_that_fire_end_where_the_alarm_begins_anew() -> None:

@@ -94,7 +94,8 @@ def _plain(rows: Rows, verdicts: list[Verdict], points: int) -> tuple[dict[int, 
             series.setdefault(int(rows.series[cell]), []).append(
                 (
                     float(rows.time_unix_nano[i]), rows.value[cell], *band, float(np.float32(best.score[cell])),
-                    float(np.float32(best.p_value[cell])), any(one.anomalous[cell] for one in over), best.status[cell],
+                    float(np.float32(best.p_value[cell])), float(np.float32(best.strength[cell])),
+                    any(one.anomalous[cell] for one in over), best.status[cell],
                 )
             )  # fmt: skip
         for one in verdicts:

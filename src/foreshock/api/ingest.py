@@ -133,8 +133,8 @@ def _control(body: bytes) -> ControlRequest:
         asked = msgspec.json.decode(body, type=ControlRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadInputError("bad_control", f"not a control record: {error}") from error
-    if asked.kind is ControlKind.LABEL and not (asked.episode and asked.label):
-        raise BadInputError("bad_control", "a label wants `episode` and `label`")
+    if asked.kind is ControlKind.LABEL and not (asked.label and (asked.episode or asked.matchers)):
+        raise BadInputError("bad_control", "a label wants `label`, and `episode` or `matchers`")
     if asked.kind is ControlKind.FORGET and not asked.matchers:
         raise BadInputError("bad_control", "to forget everything is not offered: name the entity in `matchers`")
     return asked

@@ -1,9 +1,9 @@
-"""What is shown over HTTP: health, metrics, alerts, entities, series, status. Nothing here changes anything."""
+"""What is shown over HTTP: health, metrics, alerts, entities, series, verdicts, status. Nothing here changes data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,13 @@ from foreshock.adapters.sql.text import parse_labels
 from foreshock.api.auth import Permission
 from foreshock.api.services import Guarded, Json, Services, problem, services_of
 from foreshock.errors import BadInputError
-from foreshock.runtime.views import EntityView, SeriesView
+from foreshock.runtime.views import EntityView, Role, SeriesView
+from foreshock.runtime.why import findings
 from foreshock.types import Alert, Status, label_text, rfc3339
 
 _STATUS = [status.name.lower() for status in Status]
+_NUMBERS = ("expected", "low", "high", "score", "p_value", "strength", "anomalous")
+_END = (1 << 63) - 1
 _LARGEST_SECONDS = 1 << 33
 
 
@@ -77,17 +80,19 @@ def get_alert(request: Request) -> Response:
 
 def get_entities(request: Request) -> Response:
     """`GET /api/v1/entities`."""
-    asked = _asked(request, ("limit", "offset"))
+    asked = _asked(request, ("limit", "offset", "order"))
     limit, offset = _number(asked, "limit", 1000, 1, 10_000), _number(asked, "offset", 0, 0, 1 << 31)
-    found = services_of(request).views.entities(limit + 1, offset)
+    ranked = _choice(asked, "order", ("seen", "p_value")) == "p_value"
+    found = services_of(request).views.entities(limit + 1, offset, ranked)
     following = offset + limit if len(found) > limit else None
     return Json({"entities": [_entity(one) for one in found[:limit]], "next_offset": following})
 
 
 def get_series(request: Request) -> Response:
     """`GET /api/v1/series`."""
-    asked = _asked(request, ("entity", "feature", "points", "limit", "offset"))
+    asked = _asked(request, ("entity", "feature", "points", "detectors", "limit", "offset"))
     views = services_of(request).views
+    each = _choice(asked, "detectors", ("false", "true")) == "true"
     limit, offset = _number(asked, "limit", 100, 1, 1000), _number(asked, "offset", 0, 0, 1 << 31)
     entity = asked.get("entity")
     found = views.series(
@@ -96,15 +101,40 @@ def get_series(request: Request) -> Response:
         _number(asked, "points", 0, 0, views.points),
         limit + 1,
         offset,
+        each,
     )
     following = offset + limit if len(found) > limit else None
     return Json(
         {
-            "series": [_series(one, "points" in asked) for one in found[:limit]],
+            "series": [_series(one, "points" in asked, views.roles() if each else None) for one in found[:limit]],
             "next_offset": following,
             "not_viewed": views.not_viewed,
         }
     )
+
+
+def get_detectors(request: Request) -> Response:
+    """`GET /api/v1/detectors`."""
+    return Json({"detectors": services_of(request).detectors()})
+
+
+def get_verdicts(request: Request) -> Response:
+    """`GET /api/v1/verdicts`."""
+    asked = _asked(request, ("entity", "feature", "detector", "since", "until", "limit"))
+    limit, entity = _number(asked, "limit", 100, 1, 1000), asked.get("entity")
+    since, until = (_time(asked[name], name) if name in asked else None for name in ("since", "until"))
+    found = findings(
+        services_of(request).store.verdicts(
+            None if entity is None else label_text(parse_labels(entity)),
+            asked.get("feature"),
+            since or 0,
+            _END if until is None else until,
+            limit + 1,
+            detector=asked.get("detector"),
+            newest=True,
+        )
+    )
+    return Json({"verdicts": found[:limit], "more": len(found) > limit})
 
 
 def get_status(request: Request) -> Response:
@@ -142,11 +172,12 @@ def _entity(view: EntityView) -> dict[str, Any]:
         "status": view.status.name.lower(),
         "series": view.series,
         "strength": view.strength,
+        "p_value": view.p_value,
     }
 
 
-def _series(view: SeriesView, with_points: bool) -> dict[str, Any]:
-    series, points = view
+def _series(view: SeriesView, with_points: bool, roles: Mapping[str, Role] | None) -> dict[str, Any]:
+    series, points = view.series, view.points
     out: dict[str, Any] = {
         "entity": series.entity_text,
         "feature": series.feature,
@@ -156,11 +187,21 @@ def _series(view: SeriesView, with_points: bool) -> dict[str, Any]:
         "kind": str(series.kind),
     }
     if with_points:
-        numbers = ("value", "expected", "low", "high", "score", "p_value", "anomalous")
         out["points"] = {
             "time_unix_seconds": (points["time_unix_nano"] / 1e9).tolist(),
-            **{name: points[name].tolist() for name in numbers},
+            **{name: points[name].tolist() for name in ("value", *_NUMBERS)},
             "status": [_STATUS[code] for code in points["status"].tolist()],
+        }
+    if roles is not None:
+        out["detectors"] = {
+            name: {
+                "role": "shadow" if roles[name].shadow else "primary",
+                "time_unix_seconds": float(point["time_unix_nano"][0]) / 1e9,
+                **{number: point[number][0].item() for number in _NUMBERS},
+                "status": _STATUS[int(point["status"][0])],
+            }
+            for name, point in view.detectors.items()
+            if name in roles
         }
     return out
 
@@ -190,7 +231,15 @@ def _number(asked: dict[str, str], name: str, default: int, low: int, high: int)
     return value
 
 
-def _time(text: str) -> int:
+def _choice(asked: dict[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """One of some words, the first where nothing is asked."""
+    text = asked.get(name, choices[0])
+    if text not in choices:
+        raise BadInputError("bad_parameter", f"{name} is {' or '.join(choices)}, not {text!r}")
+    return text
+
+
+def _time(text: str, name: str = "since") -> int:
     """Nanoseconds of RFC 3339 text or Unix seconds."""
     try:
         seconds = float(text)
@@ -206,7 +255,7 @@ def _time(text: str) -> int:
         when = None
     if when is None or when.tzinfo is None:
         raise BadInputError(
-            "bad_parameter", f"since is a time such as 2026-01-31T12:00:00Z or Unix seconds, not {text!r}"
+            "bad_parameter", f"{name} is a time such as 2026-01-31T12:00:00Z or Unix seconds, not {text!r}"
         )
     return round(when.timestamp() * 1e6) * 1000
 
@@ -219,5 +268,7 @@ ROUTES = (
     Guarded("GET", "/api/v1/alerts/{episode}", get_alert, Permission.READ),
     Guarded("GET", "/api/v1/entities", get_entities, Permission.READ),
     Guarded("GET", "/api/v1/series", get_series, Permission.READ),
+    Guarded("GET", "/api/v1/detectors", get_detectors, Permission.READ),
+    Guarded("GET", "/api/v1/verdicts", get_verdicts, Permission.READ),
     Guarded("GET", "/api/v1/status", get_status, Permission.READ),
 )

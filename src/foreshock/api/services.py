@@ -59,10 +59,10 @@ class Services:
     from them. `reserve` and `submit` raise RetryableError when there is no room: 429 where `reserve` does, but 503
     while `health` has problems or where `submit` does. `source` is the name that posted events have in records,
     `calls_source` that of posted calls. `control` stamps a control record, appends it and returns it. `status` is shown
-    as it is; `health` is what readiness is judged by. `hosts` are further host names that the server answers to; `host`
-    is what it binds to. `watchdog` gives the alert that always fires; it is shown before the others. `max_body_bytes`
-    bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait for the disk: it then runs in a
-    worker thread.
+    as it is, and what `detectors` says of each; `health` is what readiness is judged by. `hosts` are further host names
+    that the server answers to; `host` is what it binds to. `watchdog` gives the alert that always fires; it is shown
+    before the others. `max_body_bytes` bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait
+    for the disk: it then runs in a worker thread.
     """
 
     version: str
@@ -74,6 +74,7 @@ class Services:
     store: Store
     status: Callable[[], dict[str, Any]]
     health: Callable[[], Health]
+    detectors: Callable[[], list[dict[str, Any]]] = list
     reserve: Callable[[int], AbstractContextManager[object]] = _no_reservation
     watchdog: Callable[[], Alert] | None = None
     registry: CollectorRegistry = field(default_factory=lambda: telemetry.REGISTRY)

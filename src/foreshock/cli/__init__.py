@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import bench, config, demo, log, replay, run, shop, tools
+from foreshock.cli import bench, config, demo, log, replay, run, shop, tools, why
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
+app.command("explain-verdict")(why.explain_verdict)
 app.command("check")(config.check)
 app.add_typer(config.app, name="config")
 app.add_typer(log.app, name="log")

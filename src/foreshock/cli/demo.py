@@ -79,12 +79,16 @@ def watch(show: Demo, stop: Event, seconds: float | None, live: bool) -> None:
 
     from foreshock.cli.live import Recent, Standing
     from foreshock.cli.live_shop import ShopScreen
+    from foreshock.runtime.figures import budget_line
 
     show.start()
     all_imported()
 
     def standing() -> Standing:
-        return Standing(app.clock.now_unix_nano(), app.started_unix_nano, where(app), app.health().problems)
+        return Standing(
+            app.clock.now_unix_nano(), app.started_unix_nano, where(app), app.health().problems,
+            budget=budget_line(app.budget()),
+        )  # fmt: skip
 
     screen = ShopScreen(app.views, Recent(), standing, app.store.alert, lambda: broken(show))
     with Live(screen, console=console(), screen=True, refresh_per_second=2):

@@ -39,13 +39,17 @@ ORDER = {"anomalous": 0, "usual": 1, "warming up": 1, "missing": 1, "not judged"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the process stands: `problems` in sentences, `judges_from_unix_nano` when its warm-up ends (0 = unknown)."""
+    """How the process stands: `problems` in sentences, `judges_from_unix_nano` when its warm-up ends (0 = unknown).
+
+    `budget` says in a line how much of it was used; empty while nothing is known.
+    """
 
     now_unix_nano: int
     since_unix_nano: int
     where: str = ""
     problems: tuple[str, ...] = ()
     judges_from_unix_nano: int = 0
+    budget: str = ""
 
 
 class Told(Protocol):
@@ -116,9 +120,9 @@ class Screen:
         views = {view.series: view for view in self.views.series(points=self.points, limit=self.most_series)}
         standing = self.standing()
         head: list[RenderableType] = [*self._sentences(alerts, views, standing, width), Text()]
-        foot = self._foot(standing)
-        used = sum(len(console.render_lines(part, options.update(height=None))) for part in head) + 2
-        yield Group(*head, self._metrics(views, width, max(LEAST_ROWS, height - used - 1)), Text(), foot)
+        foot: list[RenderableType] = [Text(), *self._budget(standing), self._foot(standing)]
+        used = sum(len(console.render_lines(part, options.update(height=None))) for part in head) + len(foot)
+        yield Group(*head, self._metrics(views, width, max(LEAST_ROWS, height - used - 1)), *foot)
 
     def _in_order(self, alerts: list[Alert]) -> list[Alert]:
         """Open alerts, the latest first, in the order in which they are told."""
@@ -167,6 +171,9 @@ class Screen:
 
     def _series(self) -> int:
         return len(self.recent.values)
+
+    def _budget(self, standing: Standing) -> list[Text]:
+        return [Text(standing.budget, "dim", no_wrap=True, overflow="ellipsis")] if standing.budget else []
 
     def _foot(self, standing: Standing) -> Text:
         seconds = max(1, round((standing.now_unix_nano - standing.since_unix_nano) / 1e9))

@@ -46,6 +46,10 @@ def replay(
     train_until: Annotated[
         str | None, typer.Option("--train-until", help="Learn from what is before (ISO 8601 or Unix seconds).")
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", help="What was wrong when: a column of the tables, or a CSV file (start, end, …)."),
+    ] = None,
     plots: Annotated[bool, typer.Option("--plots", help="Draw each alert with its band.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew though an unfinished replay is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="End with a report in JSON.")] = False,
@@ -55,7 +59,11 @@ def replay(
     from foreshock.runtime.plots import Pictures
 
     settings = load(config or [], overrides=_overrides(detector, time, entity_by, train_until))
+    if labels is not None and not Path(labels).is_file():
+        settings = _without(settings, labels)
     job, describe = _of_log(paths[0], out, settings) if is_log(paths) else _of_tables(paths, out, settings)
+    if labels is not None:
+        _label(job, labels, paths)
     job.fresh = fresh
     job.pictures = Pictures(out / "plots") if plots else None
     all_imported()
@@ -70,7 +78,7 @@ def replay(
     if as_json:
         emit_json(dataclasses.asdict(report) | {"out": str(out), "plots": pictures})
     else:
-        _say(report, out, pictures)
+        _say(report, out, pictures, labels is not None)
 
 
 def is_log(paths: list[Path]) -> bool:
@@ -122,6 +130,27 @@ def _of_tables(paths: list[Path], out: Path, settings: Config) -> tuple[Replay, 
     return Replay(settings, reader, out, identity, total=reader.rows_total()), reader.describe
 
 
+def _without(settings: Config, column: str) -> Config:
+    """The settings with a column left out: what holds labels is no feature."""
+    mapping = settings.mapping
+    skip = mapping.skip if column in mapping.skip else (*mapping.skip, column)
+    return settings.model_copy(update={"mapping": mapping.model_copy(update={"skip": skip})})
+
+
+def _label(job: Replay, labels: str, paths: list[Path]) -> None:
+    """Have the records of a replay come behind those of its labels; a log brings its own as well."""
+    from foreshock.adapters.truth import Labelled, intervals_of_column, intervals_of_file
+
+    if Path(labels).is_file():
+        intervals = intervals_of_file(Path(labels))
+    elif job.recorded:
+        raise ConfigError(f"--labels {labels}: no such file (a log has no columns)")
+    else:
+        intervals = intervals_of_column([str(path) for path in paths], job.config.mapping, labels)
+    job.reader = Labelled(job.reader, intervals, job.config.environment)
+    job.identity["labels"] = [[dict(one.matchers), one.since, one.until] for one in intervals]
+
+
 def _with_progress(job: Replay, quiet: bool) -> ReplayReport:
     if quiet or not sys.stderr.isatty():
         return job.run()
@@ -134,7 +163,7 @@ def _with_progress(job: Replay, quiet: bool) -> ReplayReport:
         return job.run()
 
 
-def _say(report: ReplayReport, out: Path, pictures: list[str]) -> None:
+def _say(report: ReplayReport, out: Path, pictures: list[str], labelled: bool) -> None:
     lines(*report.notes)
     if report.resumed_from:
         lines(f"went on from position {report.resumed_from}")
@@ -144,9 +173,22 @@ def _say(report: ReplayReport, out: Path, pictures: list[str]) -> None:
         lines(f"not used as they were: {unused}")
     found = f"{counted(report.alerts, 'alert')}, {report.notified} notified" if report.alerts else "no alerts"
     lines(f"{counted(report.rows, 'row')} judged in {report.seconds:.1f} s: {found}")
+    if labelled or len(report.detectors) > 1:
+        lines(*_compared(report.detectors))
     lines(str(out / "alerts.jsonl"), str(out / "verdicts.parquet"))
     if pictures:
         lines(f"{counted(len(pictures), 'picture')} in {out / 'plots'}")
+
+
+def _compared(detectors: list[dict[str, Any]]) -> list[str]:
+    """The detectors side by side, a line each."""
+    width = max([8, *(len(one["name"]) for one in detectors)])
+    out = [f"{'detector':{width}}  {'role':7}  episodes  true  false  of its budget"]
+    for one in detectors:
+        ratio = "" if one["achieved_ratio"] is None else f"{100 * one['achieved_ratio']:.0f} %"
+        counts = f"{one['episodes']:8}  {one['true_positives']:4}  {one['false_positives']:5}  {ratio:>13}"
+        out.append(f"{one['name']:{width}}  {one['role']:7}  {counts}")
+    return out
 
 
 def _sentences(path: Path) -> list[str]:

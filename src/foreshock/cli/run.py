@@ -76,6 +76,7 @@ def watch(app: App, stop: threading.Event, seconds: float | None, live: bool) ->
     from rich.live import Live
 
     from foreshock.cli.live import Recent, Screen, Standing
+    from foreshock.runtime.figures import budget_line
 
     recent = Recent()
     app.on_reading = recent.take
@@ -85,7 +86,8 @@ def watch(app: App, stop: threading.Event, seconds: float | None, live: bool) ->
 
     def standing() -> Standing:
         problems = app.health().problems
-        return Standing(app.clock.now_unix_nano(), app.started_unix_nano, where(app), problems, judges_from)
+        budget = budget_line(app.budget())
+        return Standing(app.clock.now_unix_nano(), app.started_unix_nano, where(app), problems, judges_from, budget)
 
     screen = Screen(app.views, recent, standing, app.store.alert)
     with Live(screen, console=console(), screen=True, refresh_per_second=2):
@@ -96,7 +98,7 @@ def warm_up_nano(app: App) -> int:
     """How long it takes until the first of the detectors judges, where the step is known; else 0."""
     step = app.config.stream.step
     parts = app.engine.task.pipeline.bank.parts.values()
-    rows = min((part.detector.info.warm_up_rows for part in parts), default=0)
+    rows = min((part.detector.info.warm_up_rows for part in parts if not part.shadow), default=0)
     return int((rows + 1) * step * 1e9) if isinstance(step, float) else 0
 
 
@@ -150,6 +152,7 @@ def say_where(app: App) -> None:
 def farewell(app: App) -> str:
     """What happened, in one line."""
     from foreshock.incident import words
+    from foreshock.runtime.figures import budget_line
 
     if app.engine.failed:
         return f"foreshock: {app.engine.failed}"
@@ -157,7 +160,9 @@ def farewell(app: App) -> str:
     seconds = words.duration(max(1, round(status["uptime_seconds"])))
     said = sum(1 for alert in alerts if alert["foreshock"]["notified"])
     found = f"{counted(len(alerts), 'alert')}, {said} notified" if alerts else "no alerts"
-    return f"watched {status['series']} series for {seconds}: {found}; data in {app.config.data_dir}"
+    used = budget_line(status["budget_achieved_ratio"])
+    parts = [f"watched {status['series']} series for {seconds}: {found}", *([used] if used else [])]
+    return f"{'; '.join(parts)}; data in {app.config.data_dir}"
 
 
 def told(report: dict[str, Any]) -> list[dict[str, Any]]:

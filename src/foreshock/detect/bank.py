@@ -9,7 +9,7 @@ broke. Rows that a detector has not warmed up for, that its bar has not (`BarOpt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import translate
 from time import perf_counter
@@ -24,7 +24,7 @@ from foreshock.detect.calibrate import Calibrator, CalibratorOptions
 from foreshock.errors import ConfigError, ForeshockError, PermanentError
 from foreshock.ports import Detector
 from foreshock.state import Registry, State
-from foreshock.telemetry import ANOMALIES, LATENCY, THROUGHPUT
+from foreshock.telemetry import ANOMALIES, LATENCY, THROUGHPUT, model_of
 from foreshock.types import Columns, Frame, Rows, Scores, Series, Status, Verdict
 from foreshock.types.units import Options
 
@@ -51,6 +51,7 @@ class Bank:
         train_until_unix_nano  rows before it are learnt and never anomalous
         trust                  options of calibrators and bars
         configs                name → config of its detector, for `restore`; without, its own `options`
+        shadows                names of detectors that only score, to be compared: their verdicts say so
 
     A glob is tried on the feature (name and attributes) and on the name alone. Raises ConfigError where a detector is
     not what `DetectorInfo` allows.
@@ -71,12 +72,14 @@ class Bank:
         train_until_unix_nano: int | None = None,
         trust: TrustOptions | None = None,
         configs: Mapping[str, Mapping[str, Any]] | None = None,
+        shadows: Collection[str] = (),
     ) -> None:
         self.registry = registry
         self.configs = dict(configs or {})
         trust = trust or TrustOptions()
         self.parts = {
-            name: Part(name, detector, budget_entity_per_day, trust, bands) for name, detector in detectors.items()
+            name: Part(name, detector, budget_entity_per_day, trust, bands, name in shadows)
+            for name, detector in detectors.items()
         }
         self._train_until = np.iinfo(np.int64).min if train_until_unix_nano is None else train_until_unix_nano
         self._watch, self._ignore = _patterns(watch), _patterns(ignore)
@@ -160,14 +163,22 @@ class Bank:
 class Part:
     """One detector with the calibrator and the bar that make its scores comparable."""
 
-    def __init__(self, name: str, detector: Detector, budget_per_day: float, trust: TrustOptions, bands: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        detector: Detector,
+        budget_per_day: float,
+        trust: TrustOptions,
+        bands: bool,
+        shadow: bool = False,
+    ) -> None:
         info = detector.info
         if info.kind not in ("univariate", "multivariate"):
             raise ConfigError(f"detector {name!r} is {info.kind!r}: it must be univariate or multivariate")
         if "/" in name:
             raise ConfigError(f"detector {name!r}: a name must not hold '/'")
         self.name, self.detector, self.whole = name, detector, info.kind == "multivariate"
-        self._bands = bands
+        self._bands, self.shadow = bands, shadow
         self._ask_for_more()
         threshold = getattr(detector, "threshold", None)
         if self.whole and threshold is not None:
@@ -179,8 +190,9 @@ class Part:
             else own_bar(budget_per_day, trust.bar)
         )
         self.calibrator = Calibrator(info.prior_score, trust.calibrator)
-        self._latency, self._throughput = LATENCY.labels(name), THROUGHPUT.labels(name)
-        self._anomalies = ANOMALIES.labels(name)
+        model = model_of(name)
+        self._latency, self._throughput = LATENCY.labels(model), THROUGHPUT.labels(model)
+        self._anomalies = ANOMALIES.labels(model)
 
     def _ask_for_more(self) -> None:
         """Have `step` give bands and contributions where it can on request.
@@ -275,7 +287,8 @@ class Part:
         expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
         return Verdict(
             self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
-            expected, low, high, self.whole, event=None if scores.event is None else _where(judged, scores.event),
+            expected, low, high, self.whole, None, self.shadow,
+            event=None if scores.event is None else _where(judged, scores.event),
         )  # fmt: skip
 
     def forget(self, keys: NDArray[np.int32]) -> None:

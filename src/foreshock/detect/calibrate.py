@@ -1,8 +1,7 @@
 """From a detector's score to a p-value: how often a score this high came up lately, when all was well.
 
 Weighted conformal rank (Barber et al. 2023, weights that decay with age) over a histogram of the series' own clean
-past, with a Pareto tail (Hill 1975) beyond what was seen; p-values of several detectors are combined after Liu & Xie
-(2020).
+past, with a Pareto tail (Hill 1975) beyond what was seen; `combine` makes one of those of several detectors.
 """
 
 from __future__ import annotations
@@ -13,17 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from foreshock.detect.histogram import (
-    LN2,
-    PI,
-    arctangent,
-    bin_of,
-    cotangent_of_pi,
-    edge,
-    exp,
-    ln,
-    total_weight,
-)
+from foreshock.detect.histogram import LN2, bin_of, edge, exp, ln, total_weight
 from foreshock.state import SlotTable, State
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
@@ -42,7 +31,6 @@ TAIL_SHARE = 0.1
 PRIOR_ROWS, PRIOR_INDEX = 5.0, 1.0
 LEAST_P = 1e-15
 LARGEST_GAIN = 1024.0
-LARGEST_COMBINED = 0.99
 
 ROW = np.dtype([("total", "f8"), ("gain", "f8"), ("octaves", "f4", (OCTAVES,)), ("bins", "f4", (SIZE,))])
 
@@ -96,38 +84,6 @@ class Calibrator:
     def load(self, state: State) -> None:
         """Take over what `state` gave."""
         self.table.load(state.arrays["slots"])
-
-
-def cauchy(p: NDArray[np.float64]) -> float:
-    """One p-value of several, valid under dependence: the Cauchy combination with equal weights (Liu & Xie 2020).
-
-    p float64[k] in [0, 1], NaN = not there. Values above .99 count as .99, since a 1, which every flat series gives,
-    would else drown all others. NaN if none is there.
-
-    >>> round(cauchy(np.array([0.001, 0.7, np.nan])), 5)
-    0.002
-    """
-    return float(combine(p, np.array([0, len(p)], np.int64))[0])
-
-
-def combine(p: NDArray[np.float64], start: NDArray[np.int64]) -> NDArray[np.float64]:
-    """`cauchy` of each row of cells in compressed-row form: p float64[m], start int64[n + 1] → float64[n]."""
-    out = np.empty(len(start) - 1)
-    _combine(p, start, out)
-    return out
-
-
-@entry
-def _combine(p: NDArray[np.float64], start: NDArray[np.int64], out: NDArray[np.float64]) -> None:
-    for row in range(len(out)):
-        total, count = 0.0, 0
-        for cell in range(start[row], start[row + 1]):
-            if p[cell] == p[cell]:
-                total += cotangent_of_pi(min(max(p[cell], 1e-300), LARGEST_COMBINED))
-                count += 1
-        out[row] = 0.5 - arctangent(total / count) / PI if count else np.nan
-        if count and total > count:
-            out[row] = arctangent(count / total) / PI
 
 
 @entry
@@ -228,4 +184,4 @@ def _learn(row: Any, x: float, growth: float) -> None:
         row.gain = 1.0
 
 
-__all__ = ["Calibrator", "CalibratorOptions", "cauchy", "combine"]
+__all__ = ["Calibrator", "CalibratorOptions"]

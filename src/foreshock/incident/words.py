@@ -262,6 +262,20 @@ def noticed(what: str, value: float, band: Band, unit: str, start_unix_nano: int
     return f"{what} is {observed}, {middle}, since {clock(start_unix_nano)}"
 
 
+def instead(value: float, band: Band, unit: str = "") -> str:
+    """A value, and what would have been normal in its place.
+
+    >>> instead(0.0123, Band(0.008, 0.01), "s"), instead(4.0, Band(high=3.0))
+    ('12.3 ms, between 8 and 10 ms would have been normal', '4, at most 3 would have been normal')
+    """
+    observed, normal = _figures(value, band, unit)
+    if math.isfinite(band.low) and math.isfinite(band.high):
+        first, dash, last = normal.partition(" to " if band.low < 0 else "–")
+        normal = f"between {first} and {last}" if dash else normal
+    normal = normal.removeprefix("usually ") or "what"
+    return f"{observed}, {normal} would have been normal" + (" is not known" if normal == "what" else "")
+
+
 def over_limit(what: str, value: float, band: Band, unit: str, start_unix_nano: int) -> str:
     """The sentence of an alert on a limit that a user wrote.
 

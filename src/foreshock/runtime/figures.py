@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from foreshock.runtime.task import Task
+from foreshock.telemetry import model_of
 
 _DAY = 86_400_000_000_000
 SAY_SECONDS = 60.0
@@ -23,6 +24,27 @@ _SAYINGS = {
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorFigures:
+    """How one detector does beside the others.
+
+    `model` is its name among the metrics, `kind` `univariate` or `multivariate`. `episodes` it found, how many of them
+    are `open` now, and how many labels confirm and deny; `achieved_ratio` = notifications a key and day of its own bar
+    ÷ the entity's budget, None where it has no scored day or no budget.
+    """
+
+    name: str
+    model: str
+    type: str
+    role: str
+    kind: str
+    episodes: int
+    open: int
+    true_positives: int
+    false_positives: int
+    achieved_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """State of a task in numbers, taken by its own thread: no other may look into operators.
 
@@ -32,20 +54,56 @@ class Figures:
     series: int = 0
     budget: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    detectors: tuple[DetectorFigures, ...] = ()
 
 
-def figures(task: Task) -> Figures:
-    """The figures of a task, as of now."""
-    pipeline, config = task.pipeline, task.config
+def figures(task: Task, now_unix_nano: int | None = None) -> Figures:
+    """The figures of a task, as of `now_unix_nano` (default: its watermark)."""
+    pipeline = task.pipeline
     achieved = pipeline.budget.achieved()
-    series = [rate for rate in pipeline.bank.achieved(int(task.watermark // _DAY)).values() if rate == rate]
+    day = (task.watermark if now_unix_nano is None else now_unix_nano) // _DAY
+    detectors = _detectors(task, int(day))
+    loud = [one for one in detectors if one.role == "primary"]
+    series = [one.achieved_ratio for one in loud or detectors if one.achieved_ratio is not None]
     levels = {
-        "series": sum(series) / len(series) / config.budget.entity if series else float("nan"),
+        "series": sum(series) / len(series) if series else float("nan"),
         "entity": achieved.entity_ratio,
         "environment": achieved.environment_ratio,
     }
     budget = {level: ratio for level, ratio in levels.items() if ratio == ratio}
-    return Figures(len(pipeline.registry), budget, pipeline.counts())
+    return Figures(len(pipeline.registry), budget, pipeline.counts(), detectors)
+
+
+def _detectors(task: Task, day: int) -> tuple[DetectorFigures, ...]:
+    """The detectors of a task, in the order of its settings."""
+    pipeline, budget = task.pipeline, task.config.budget.entity
+    rates, counts, ongoing = pipeline.bank.achieved(day), pipeline.tally.counts(), pipeline.tally.open()
+    return tuple(
+        DetectorFigures(
+            part.name,
+            model_of(part.name),
+            part.type,
+            part.role,
+            pipeline.bank.parts[part.name].detector.info.kind,
+            counts[part.name].episodes,
+            ongoing[part.name],
+            counts[part.name].true_positives,
+            counts[part.name].false_positives,
+            rates[part.name] / budget if rates[part.name] == rates[part.name] else None,
+        )
+        for part in task.config.detectors
+    )
+
+
+def budget_line(budget: Mapping[str, float]) -> str:
+    """Achieved ÷ budget in a few words; empty where there is no scored day.
+
+    >>> budget_line({"series": 0.013, "entity": 0.5, "environment": 1.25})
+    'budget used: environment 125 %, entity 50 %, series 1 %'
+    """
+    known = [level for level in ("environment", "entity", "series") if level in budget]
+    shares = ", ".join(f"{level} {100 * budget[level]:.0f} %" for level in known)
+    return f"budget used: {shares}" if shares else ""
 
 
 class Complaints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,6 +21,7 @@ from foreshock.adapters.sql import Store
 from foreshock.config import Config
 from foreshock.errors import ConfigError
 from foreshock.ports import RecordReader
+from foreshock.runtime.figures import figures
 from foreshock.runtime.lock import lock_folder
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.plots import Pictures
@@ -41,6 +42,7 @@ class ReplayReport:
     """What a replay did: `rows` aligned rows judged by this run, `resumed_from` the position it went on from.
 
     `counts`: samples of the whole replay that were not used, by reason (`docs/explanation/time.md`).
+    `detectors`: how each did beside the others (`runtime.figures.DetectorFigures`).
     """
 
     rows: int = 0
@@ -52,6 +54,7 @@ class ReplayReport:
     notified: int = 0
     notes: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    detectors: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -119,6 +122,7 @@ class Replay:
             if self._commits.rows >= COMMIT_ROWS or self._commits.due(perf_counter(), COMMIT_SECONDS, False):
                 self._commit(position)
                 last_snapshot = self._snapshot(task, position, last_snapshot)
+        mark = task.watermark
         if position + 1 > committed and not self.recorded:
             self._gather(task.finish(), task, position)
             position += 1
@@ -126,6 +130,7 @@ class Replay:
         self._join_parts()
         self._count_alerts()
         self.report.counts = task.pipeline.align.counts
+        self.report.detectors = [asdict(one) for one in figures(task, mark).detectors]
         self.report.position = position
 
     # -- opening and restoring -----------------------------------------------------------------------------------
@@ -154,7 +159,7 @@ class Replay:
             temporary.rename(mark)
         self._store = Store(f"sqlite:///{self._work / 'replay.db'}")
         self._snapshots = SnapshotStore(self._work / "snapshots")
-        self._commits = CommitBuilder(TASK)
+        self._commits = CommitBuilder(TASK, keep_verdicts=False)
         self._tables: list[pa.Table] = []
         self._repair()
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 import msgspec
 
@@ -191,10 +192,12 @@ class Task:
         """
         if config.digest == self.config.digest:
             return []
-        before, saved = self.config, pipes.states(self.pipeline)
+        before, saved, tally = self.config, pipes.states(self.pipeline), self.pipeline.tally
         self.config = config
         self.pipeline = pipes.build(config, bands=self.bands)
         self._load({k: v.frozen() for k, v in saved.items()}, lambda op: same(op, before, config))
+        if not same("tally", before, config):
+            self.pipeline.tally.adopt(tally)
         return [] if same("alarm", before, config) else [self._ended(one) for one in self._open.values()]
 
     def _ended(self, alert: Alert) -> Alert:
@@ -254,6 +257,7 @@ _SETTINGS: dict[str, Sequence[str]] = {
     "bank": ("detectors", "budget", "min_change", "watch", "ignore"),
     "alarm": ("alarm", "budget", "detectors"),
     "changes": ("detectors",),
+    "tally": ("detectors", "budget", "min_change", "watch", "ignore", "alarm"),
     "budget": ("budget", "environment"),
 }
 """Which settings an operator's state depends on."""
@@ -261,4 +265,12 @@ _SETTINGS: dict[str, Sequence[str]] = {
 
 def same(operator: str, before: Config, after: Config) -> bool:
     """Whether an operator's settings are equal under two configs."""
-    return all(getattr(before, name) == getattr(after, name) for name in _SETTINGS[operator])
+    return all(_setting(operator, name, before) == _setting(operator, name, after) for name in _SETTINGS[operator])
+
+
+def _setting(operator: str, name: str, config: Config) -> Any:
+    """A setting as far as the operator depends on it: what is learnt is the same for a shadow and for a primary."""
+    value = getattr(config, name)
+    if name == "detectors" and operator != "alarm":
+        return [(part.type, part.name, part.options) for part in value]
+    return value

@@ -5,8 +5,9 @@ The pipeline thread feeds, any thread reads; both hold one lock for no longer th
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock import telemetry
+from foreshock.detect.combine import combine, together
 from foreshock.state.jit import entry
-from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text
+from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
 
 POINT = np.dtype(
     [
@@ -26,6 +28,7 @@ POINT = np.dtype(
         ("high", "f8"),
         ("score", "f4"),
         ("p_value", "f4"),
+        ("strength", "f4"),
         ("anomalous", "?"),
         ("status", "u1"),
     ]
@@ -43,22 +46,34 @@ class Names(Protocol):
     entities: list[Labels]
 
 
+class Role(NamedTuple):
+    """What part a detector plays."""
+
+    shadow: bool
+    whole: bool
+
+
 class SeriesView(NamedTuple):
-    """A series and its recent points, oldest first (`POINT[n]`, a copy)."""
+    """A series and its recent points, oldest first (`POINT[n]`, a copy); on request the last one of each detector."""
 
     series: Series
     points: NDArray[Any]
+    detectors: Mapping[str, NDArray[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class EntityView:
-    """How an entity stands: its last row, and the greatest strength in it (NaN = nothing was judged)."""
+    """How an entity stands: its last row, and the greatest strength in it (NaN = nothing was judged).
+
+    `p_value` is of all primary detectors together (Cauchy combination, NaN = nothing was judged): it ranks entities.
+    """
 
     entity: Labels
     last_seen_unix_nano: int
     status: Status
     series: int
     strength: float
+    p_value: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +89,7 @@ class SourceView:
 class Views:
     """Rings of the last `points` points of at most `max_series` series, and tables beside them.
 
-    Memory is reserved at once and used as points come in: `max_series * points * 50` bytes when all are full. A series
+    Memory is reserved at once and used as points come in: `max_series * points * 54` bytes when all are full. A series
     beyond `max_series` is judged like any other but has no view; `not_viewed` counts them.
     """
 
@@ -95,22 +110,49 @@ class Views:
         self._widths: NDArray[np.int32] = np.zeros(64, np.int32)
         self._sources: dict[str, SourceView] = {}
         self._alerts: dict[str, Alert] = {}
+        # The last point of each detector: of single series by view, where there are several; of entities by slot.
+        self._last_of: dict[str, NDArray[Any]] = {}
+        self._roles: dict[str, Role] = {}
 
     # Feeding: the pipeline thread
 
     def feed(self, rows: Rows, verdicts: Sequence[Verdict], names: Names) -> None:
         """Take in rows (n, of m cells) and their verdicts, one a detector, over cells or rows.
 
-        A cell shows the verdict with the least p-value; its band is the first that is known.
+        A cell shows the verdict with the least p-value; its band is the first that is known. Shadows are shown beside
+        the others, by their names, and speak for a cell only where there is nobody else.
         """
         if not len(rows):
             return
-        cells = _points(rows, [one for one in verdicts if not one.whole])
-        strength = _row_strength(rows, verdicts)
+        single = [one for one in verdicts if not one.whole]
+        cells = _points(rows, leading(single))
+        apart = [(one.detector, _points(rows, [one])) for one in single] if len(single) > 1 else []
+        strength = _row_strength(rows, leading(verdicts))
         with self._lock:
             self._admit(rows, names)
             _push(self._ring, self._head, self._view_of, rows.series, cells)
+            self._part(rows, verdicts, apart)
             _stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
+
+    def _part(self, rows: Rows, verdicts: Sequence[Verdict], apart: Sequence[tuple[str, NDArray[Any]]]) -> None:
+        """Keep the last point of each detector (the lock is held); a single one of series has it in the ring."""
+        self._roles = {one.detector: Role(one.shadow, one.whole) for one in verdicts}
+        for one in verdicts:
+            if one.whole:
+                last = self._last_of.get(one.detector, _NO_POINTS)
+                last = self._last_of[one.detector] = _grown_points(last, int(rows.entity.max()) + 1)
+                # Of several rows of an entity the last one stays.
+                last[rows.entity] = _row_points(rows, one)
+            elif not apart:
+                self._last_of.pop(one.detector, None)
+        if not apart:
+            return
+        view = self._view_of[rows.series]
+        shown = view >= 0
+        for name, cells in apart:
+            if name not in self._last_of:
+                self._last_of[name] = np.zeros(self.max_series, POINT)
+            self._last_of[name][view[shown]] = cells[shown]
 
     def feed_alerts(self, alerts: Sequence[Alert]) -> None:
         """Take in transitions, or the open alerts of the store at start: what fires is open, what is resolved not."""
@@ -162,11 +204,17 @@ class Views:
     # Reading: any thread
 
     def series(
-        self, entity: str | None = None, feature: str | None = None, points: int = 0, limit: int = 100, offset: int = 0
+        self,
+        entity: str | None = None,
+        feature: str | None = None,
+        points: int = 0,
+        limit: int = 100,
+        offset: int = 0,
+        detectors: bool = False,
     ) -> list[SeriesView]:
         """Viewed series in the order they came up, with at most their last `points` points each.
 
-        `entity` is canonical text; an unknown one has no series.
+        `entity` is canonical text; an unknown one has no series. `detectors` asks for the last point of each detector.
         """
         with self._lock:
             views = list(range(len(self._viewed))) if entity is None else list(self._by_entity.get(entity, ()))
@@ -175,13 +223,20 @@ class Views:
         for view in chosen[offset : offset + limit]:
             # One at a time, so that a long answer does not hold up the pipeline.
             with self._lock:
-                out.append(SeriesView(self._viewed[view], self._last(view, points)))
+                each = self._each(view) if detectors else {}
+                out.append(SeriesView(self._viewed[view], self._last(view, points), each))
         return out
 
-    def entities(self, limit: int = 1000, offset: int = 0) -> list[EntityView]:
-        """Entities with at least one row, in the order they came up."""
+    def entities(self, limit: int = 1000, offset: int = 0, ranked: bool = False) -> list[EntityView]:
+        """Entities with at least one row, in the order they came up, or `ranked`: the least p-value first."""
         with self._lock:
-            slots = np.flatnonzero(self._seen[: len(self._entities)])[offset : offset + limit].tolist()
+            slots = np.flatnonzero(self._seen[: len(self._entities)])
+            if not ranked:
+                slots = slots[offset : offset + limit]
+            p_value = self._p_values(slots)
+            if ranked:
+                order = np.argsort(np.where(np.isnan(p_value), np.inf, p_value), kind="stable")[offset : offset + limit]
+                slots, p_value = slots[order], p_value[order]
             return [
                 EntityView(
                     self._entities[slot],
@@ -189,9 +244,44 @@ class Views:
                     Status(int(self._status[slot])),
                     int(self._widths[slot]),
                     float(self._strength[slot]),
+                    p,
                 )
-                for slot in slots
+                for slot, p in zip(slots.tolist(), p_value.tolist(), strict=True)
             ]
+
+    def _p_values(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The p-value of all leading detectors in the last row of each entity (the lock is held)."""
+        roles = {name: role for name, role in self._roles.items() if not role.shadow} or self._roles
+        own = [self._by_entity.get(label_text(self._entities[slot]), []) for slot in slots.tolist()]
+        start = np.concatenate([[0], np.cumsum([len(one) for one in own])]).astype(np.int64)
+        view = np.array([one for views in own for one in views], np.int64)
+        seen = self._seen[slots]
+        each: list[NDArray[np.float64]] = []
+        for name, role in roles.items():
+            if role.whole:
+                last = _grown_points(self._last_of[name], int(slots.max(initial=-1)) + 1)[slots]
+                each.append(_p_of(last, seen))
+            else:
+                each.append(combine(_p_of(self._newest(name, view), np.repeat(seen, np.diff(start))), start))
+        return together(each) if each else np.full(len(slots), np.nan)
+
+    def _newest(self, name: str, view: NDArray[np.int64]) -> NDArray[Any]:
+        """The last point of a detector of single series in each of these views: `POINT[k]`."""
+        last = self._last_of.get(name)
+        found: NDArray[Any] = self._ring[view, (self._head[view] - 1) % self.points] if last is None else last[view]
+        return found
+
+    def _each(self, view: int) -> dict[str, NDArray[Any]]:
+        """The last point of each detector of single series (the lock is held): `POINT[1]`, nothing before the first."""
+        if not self._head[view]:
+            return {}
+        names = [name for name, role in self._roles.items() if not role.whole]
+        return {name: self._newest(name, np.array([view])) for name in names}
+
+    def roles(self) -> dict[str, Role]:
+        """The detectors whose verdicts were seen."""
+        with self._lock:
+            return dict(self._roles)
 
     def alerts(self) -> list[Alert]:
         """Open alerts, the latest start first."""
@@ -231,18 +321,18 @@ def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
     out = np.zeros(len(rows.series), POINT)
     out["time_unix_nano"], out["value"] = rows.time_unix_nano[row], rows.value
     out["status"] = np.where(np.isnan(rows.value), np.uint8(Status.MISSING), rows.status[row])
-    for name in ("expected", "low", "high", "score", "p_value"):
+    for name in ("expected", "low", "high", "score", "p_value", "strength"):
         out[name] = np.nan
     if not verdicts:
         return out
     if len(verdicts) == 1:
-        for name in ("score", "p_value", "status", "anomalous", "expected", "low", "high"):
+        for name in ("score", "p_value", "strength", "status", "anomalous", "expected", "low", "high"):
             out[name] = getattr(verdicts[0], name)
         return out
     p = np.stack([one.p_value for one in verdicts])
     least = np.where(np.isnan(p), np.inf, p).argmin(axis=0)
     cell = np.arange(len(out))
-    for name in ("score", "p_value", "status"):
+    for name in ("score", "p_value", "strength", "status"):
         out[name] = np.stack([getattr(one, name) for one in verdicts])[least, cell]
     out["anomalous"] = np.logical_or.reduce([one.anomalous for one in verdicts])
     for name in ("expected", "low", "high"):
@@ -250,6 +340,31 @@ def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
         band = np.stack([getattr(one, name) for one in verdicts])
         out[name] = band[(~np.isnan(band)).argmax(axis=0), cell]
     return out
+
+
+def _row_points(rows: Rows, verdict: Verdict) -> NDArray[Any]:
+    """What a verdict over rows says, as points without a value (`POINT[n]`)."""
+    out = np.zeros(len(rows), POINT)
+    out["time_unix_nano"], out["value"] = rows.time_unix_nano, np.nan
+    for name in ("score", "p_value", "strength", "status", "anomalous", "expected", "low", "high"):
+        out[name] = getattr(verdict, name)
+    return out
+
+
+def _p_of(points: NDArray[Any], seen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """p-values of points, NaN where a point is not of the row last seen."""
+    return np.where(points["time_unix_nano"] == seen, points["p_value"].astype(np.float64), np.nan)
+
+
+_NO_POINTS: NDArray[Any] = np.zeros(0, POINT)
+
+
+def _grown_points(old: NDArray[Any], size: int) -> NDArray[Any]:
+    if size <= len(old):
+        return old
+    grown = np.zeros(max(2 * len(old), size), POINT)
+    grown[: len(old)] = old
+    return grown
 
 
 def _row_strength(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:

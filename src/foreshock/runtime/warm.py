@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
 from foreshock.config import Config, load
 from foreshock.runtime.task import Task, Watermark, encode_json
 from foreshock.runtime.views import Views
-from foreshock.telemetry import EVENTS
+from foreshock.telemetry import EPISODES, EVENTS, model_of
 from foreshock.types import CALL, Calls, Record
 from foreshock.types.record import CALLS, WATERMARK
 
@@ -66,6 +67,9 @@ def warm(config: Config, rows: int = 80) -> Task:
     task.finish()
     # Nothing of this happened.
     EVENTS.remove("warm")
+    for part in config.detectors:
+        with suppress(KeyError):
+            EPISODES.remove(model_of(part.name))
     return task
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
+import msgspec
 from pydantic import Field, field_validator
 
 from foreshock.adapters.calls import encode_calls
@@ -13,12 +15,13 @@ from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.errors import BadInputError, ConfigError, RetryableError
 from foreshock.ports import Clock, Submit
 from foreshock.shop.faults import KINDS, NANO, Fault, FaultKind, Magnitude, Truth, check, schedule
+from foreshock.shop.labels import all_well, broken
 from foreshock.shop.output import Telemetry
 from foreshock.shop.settings import Settings
 from foreshock.shop.shop import Shop
 from foreshock.telemetry import DROPPED
-from foreshock.types import Record
-from foreshock.types.record import CALLS
+from foreshock.types import Control, Record
+from foreshock.types.record import CALLS, CONTROL
 from foreshock.types.units import Options, Seconds
 
 _LONGEST_SLEEP = 0.5
@@ -57,6 +60,9 @@ class ShopOptions(Options):
     deploys: bool = Field(default=True, description="Deploys with nothing wrong in them, as on any day.")
     batch: bool = Field(default=True, description="A batch job in the night.")
     autoscale: bool = Field(default=False, description="Replicas follow the use of cores.")
+    labels: bool = Field(
+        default=False, description="Say in the data what is broken: detectors are then counted right or wrong."
+    )
 
     @field_validator("faults")
     @classmethod
@@ -94,6 +100,7 @@ class ShopSource:
         self._shop: Shop | None = None
         self.live_unix_nano = 0
         """When the past was brought and the present began; 0 before."""
+        self._labelled: set[int] = set()
         self._stopped = threading.Event()
 
     def run(self, submit: Submit, clock: Clock) -> None:
@@ -107,12 +114,16 @@ class ShopSource:
             whole = _READING_SECONDS - shop.now_unix_nano // NANO % _READING_SECONDS
             self._bring(submit, clock, self._advance(shop, min(whole, (start - shop.now_unix_nano) // NANO)))
         self.live_unix_nano = start
+        if self._options.labels:
+            self._tell(submit, clock, all_well(start, self._environment))
         while not self._stopped.is_set():
             left = shop.now_unix_nano + NANO - clock.now_unix_nano()
             if left > 0:
                 clock.sleep(min(left / 1e9, _LONGEST_SLEEP))
                 continue
             self._bring(submit, clock, self._advance(shop, 1))
+            if self._options.labels:
+                self._label(submit, clock, shop.now_unix_nano)
 
     def stop(self) -> None:
         """End `run` within half a second."""
@@ -163,6 +174,17 @@ class ShopSource:
             self._submit(submit, clock, CALLS, encode_calls(telemetry.calls))
         if telemetry.readings:
             self._submit(submit, clock, METRICS, encode_metrics(telemetry.readings))
+
+    def _label(self, submit: Submit, clock: Clock, now_unix_nano: int) -> None:
+        """Say what has broken since the last second."""
+        for number, truth in enumerate(self.truth()):
+            if number not in self._labelled and truth.since_unix_nano <= now_unix_nano:
+                self._labelled.add(number)
+                self._tell(submit, clock, broken(truth, self._environment))
+
+    def _tell(self, submit: Submit, clock: Clock, controls: Iterable[Control]) -> None:
+        for control in controls:
+            self._submit(submit, clock, CONTROL, msgspec.json.encode(control))
 
     def _submit(self, submit: Submit, clock: Clock, content_type: str, payload: bytes) -> None:
         while not self._stopped.is_set():

@@ -45,7 +45,7 @@ def sample_verdicts(entities: Sequence[str], feature: str = "cpu", start: int = 
     columns: dict[str, Any] = {name: np.arange(n) + 0.5 for name in NUMBERS}
     columns |= {"entity": list(entities), "feature": [feature] * n, "detector": ["robust_z"] * n}
     columns["time_unix_nano"] = start + np.arange(n, dtype=np.int64) * _SECOND
-    return columns | {"low": np.full(n, np.nan)}
+    return columns | {"low": np.full(n, np.nan), "notes": [f'{{"unit": "{i}"}}' if i else None for i in range(n)]}
 
 
 def _check_commit(factory: Factory) -> None:
@@ -59,6 +59,7 @@ def _check_commit(factory: Factory) -> None:
     assert store.alert(firing.episode) == firing, "an alert comes back as it went in"
     assert store.controls() == [control], "a control record comes back as it went in"
     back = store.verdicts()
+    assert back["notes"] == [None, '{"unit": "1"}'], "notes come back as they went in"
     for name in COLUMNS:
         np.testing.assert_array_equal(back[name], sample_verdicts([_A1, _A2])[name], name)
     store.close()
@@ -144,6 +145,9 @@ def _check_questions(factory: Factory) -> None:
     assert store.verdicts(entity=_A1)["entity"] == [_A1, _A1]
     assert store.verdicts(feature="other")["entity"] == []
     assert store.verdicts(since_unix_nano=_T0 + 1, until_unix_nano=_T0 + 2 * _SECOND)["entity"] == [_A2]
+    assert store.verdicts(newest=True, limit=2)["entity"] == [_A1, _A2], "the newest first, where asked"
+    assert store.verdicts(detector="robust_z", limit=1)["entity"] == [_A1]
+    assert store.verdicts(detector="cpu")["entity"] == [], "a name of something else"
     for bad in ({"cursor": "x"}, {"entity": "{"}, {"entity": ""}):
         try:
             store.alerts(**bad)  # type: ignore[arg-type]

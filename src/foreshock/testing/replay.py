@@ -86,8 +86,8 @@ def replay(
 
     `frame` has a time column (or a DatetimeIndex) and a column a metric, or the long form; `detectors` as in a config:
     names, `package.module:Class`, mappings with options; `labels` the name of a 0/1 column, or one value a row: never
-    seen by a detector, used for `measures` only; `entity` the column or columns that name what is watched. Raises
-    ConfigError and BadInputError as the command does.
+    seen by a detector, used for `measures` and `report.detectors` only; `entity` the column or columns that name what
+    is watched. Raises ConfigError and BadInputError as the command does.
     """
     if find_spec("pandas") is None:
         raise ConfigError("replay works on data frames: pip install 'foreshock[data]'")
@@ -136,19 +136,22 @@ def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Rep
     import pyarrow.parquet as pq
 
     from foreshock.adapters.files_reader import TableReader
+    from foreshock.adapters.truth import Labelled
 
     path = folder / f"{NAME}.parquet"
     ordered, truth = _in_order(table, truth, settings)
     pq.write_table(ordered, path)
     reader = TableReader([path], settings.mapping)
-    job = Replay(settings, reader, folder / "out", {}, total=reader.rows_total())
+    labelled = None if truth is None else _labelled(ordered, truth, settings)
+    source = reader if labelled is None else Labelled(reader, _intervals(labelled), settings.environment)
+    job = Replay(settings, source, folder / "out", {}, total=reader.rows_total())
     report = job.run()
     report.notes = tuple(reader.describe())
     verdicts = pd.read_parquet(folder / "out" / "verdicts.parquet")
     alerts = _alerts((folder / "out" / "alerts.jsonl").read_text(), verdicts)
     measures = None
-    if truth is not None:
-        measures = _measure(_labelled(ordered, truth, settings), alerts, settings.train_until_unix_nano or 0)
+    if labelled is not None:
+        measures = _measure(labelled, alerts, settings.train_until_unix_nano or 0)
     return Replayed(verdicts, alerts, report, measures)
 
 
@@ -208,6 +211,18 @@ def _labelled(table: Any, truth: Any, settings: Config) -> dict[str, tuple[Any, 
         np.logical_or.at(labelled, at, samples.value[own] > 0)
         out[entity] = (times, labelled)
     return out
+
+
+def _intervals(labelled: dict[str, tuple[Any, Any]]) -> list[Any]:
+    """The runs of labelled rows of each entity, as the replay is told of them."""
+    from foreshock.adapters.sql.text import parse_labels
+    from foreshock.adapters.truth import Interval, runs
+
+    return [
+        Interval(parse_labels(entity), since, until)
+        for entity, (times, truth) in labelled.items()
+        for since, until in runs(times, truth)
+    ]
 
 
 def _alerts(text: str, verdicts: pd.DataFrame) -> pd.DataFrame:

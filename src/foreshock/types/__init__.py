@@ -8,7 +8,7 @@ from foreshock.types.control import Control, ControlKind
 from foreshock.types.frame import WIDTHS, Frame, Rows, Status
 from foreshock.types.record import Record
 from foreshock.types.series import Kind, Labels, Series, label_text, labels
-from foreshock.types.verdict import Scores, Verdict
+from foreshock.types.verdict import Scores, Verdict, leading
 
 __all__ = [
     "CALL",
@@ -37,5 +37,6 @@ __all__ = [
     "fingerprint",
     "label_text",
     "labels",
+    "leading",
     "rfc3339",
 ]

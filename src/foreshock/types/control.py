@@ -12,7 +12,8 @@ class ControlKind(StrEnum):
 
     `maintenance`, `deploy`: the interval stays out of fits and bars, maintenance also out of notifications;
     `silence`: matching alerts do not notify; `expected`: what is seen from now on is the new normal;
-    `label`: an opinion on an episode (`true`, `false`, `expected`); `forget`: the entity's state and rows go.
+    `label`: an opinion (`true`, `false`, `expected`) on an episode, or on the interval of all that matches;
+    `forget`: the entity's state and rows go.
     """
 
     MAINTENANCE = "maintenance"

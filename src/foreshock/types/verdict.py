@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +38,8 @@ class Verdict:
     and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
     ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
-    else NaN. `event float64[m]`, of detectors that report them: above 0 at the few cells with a slow change or a shape
-    not seen before.
+    else NaN. `shadow`: the detector only scores, to be compared, and raises no alert. `event float64[m]`, of detectors
+    that report them: above 0 at the few cells with a slow change or a shape not seen before.
     """
 
     detector: str
@@ -52,4 +53,10 @@ class Verdict:
     high: NDArray[np.float64]
     whole: bool = False
     contribution: NDArray[np.float32] | None = None
+    shadow: bool = False
     event: NDArray[np.float64] | None = None
+
+
+def leading(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts that speak for an entity: those of primary detectors, or of all where none is primary."""
+    return [one for one in verdicts if not one.shadow] or list(verdicts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -17,9 +18,11 @@ from foreshock.types import Alert, AlertKind, labels
 TEXTS = ("entity", "feature", "detector")
 NUMBERS = ("value", "score", "p_value", "strength", "low", "high", "expected")
 COLUMNS = ("entity", "feature", "detector", "time_unix_nano", *NUMBERS)
-"""The columns of verdict rows, as `Store.commit` takes and `Store.verdicts` gives them."""
+"""The columns of verdict rows, as `Store.commit` takes and `Store.verdicts` gives them; `notes` beside them, JSON texts
+or None, says what else is known (`runtime.outputs.Notes`)."""
 
 _LARGEST = 1e308
+_KEY = itemgetter(0, 1, 2, 3)
 _ALERT = msgspec.json.Decoder(Alert)
 
 
@@ -82,16 +85,18 @@ def verdict_rows(columns: Mapping[str, Any], ids: Mapping[str, int]) -> list[tup
     times: NDArray[np.int64] = np.asarray(columns["time_unix_nano"], np.int64)
     lists = [numbered["entity"], numbered["feature"], numbered["detector"]]
     lists += [np.asarray(columns[name], np.float64).tolist() for name in NUMBERS]
-    rows = list(zip(times.tolist(), *lists, strict=True))
+    notes = columns.get("notes") or [None] * len(times)
+    rows = list(zip(times.tolist(), *lists, notes, strict=True))
     # Rows that come in the order of the key go to the end of the table; any other order halves the speed.
-    rows.sort()
+    rows.sort(key=_KEY)
     return rows
 
 
 def verdict_columns(rows: Sequence[Any]) -> dict[str, Any]:
-    """Columns of verdict rows: texts as lists, times int64[n], numbers float64[n] with NaN where nothing is known."""
+    """Columns of verdict rows: texts and notes as lists, times int64[n], numbers float64[n], NaN = not known."""
     out: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in TEXTS}
     out["time_unix_nano"] = np.array([row.time_unix_nano for row in rows], np.int64)
     for name in NUMBERS:
         out[name] = np.array([getattr(row, name) for row in rows], np.float64)
+    out["notes"] = [row.notes for row in rows]
     return out

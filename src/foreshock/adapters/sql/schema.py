@@ -20,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that `metadata` describes."""
 
 METADATA = MetaData()
@@ -95,10 +95,11 @@ VERDICT = Table(
     Column("low", Float),
     Column("high", Float),
     Column("expected", Float),
+    Column("notes", Text),
     PrimaryKeyConstraint("time_unix_nano", "entity", "feature", "detector"),
     sqlite_with_rowid=False,
 )
-"""Anomalous rows. NULL = not known (NaN).
+"""Anomalous rows. NULL = not known (NaN). `notes` is JSON: the unit, the part its detector plays, contributions.
 
 Clustered by time: rows come in that order, are asked for by time range and go by age. A second index on the entity
 would halve the speed of writing for rows that are few by nature.

@@ -54,9 +54,9 @@ _VARIABLES = 500
 _FORGET_SECONDS = 60.0
 _INSERT_VERDICTS = (
     "INSERT OR REPLACE INTO verdict (time_unix_nano, entity, feature, detector, "
-    + ", ".join(rows_.NUMBERS)
+    + ", ".join((*rows_.NUMBERS, "notes"))
     + ") VALUES ("
-    + ", ".join("?" * (4 + len(rows_.NUMBERS)))
+    + ", ".join("?" * (5 + len(rows_.NUMBERS)))
     + ")"
 )
 
@@ -122,7 +122,7 @@ class Store:
         """Keep the outputs of the records in [from_position, to_position) and the position, all or nothing.
 
         A commit that is in already changes nothing. `verdict_rows` are columns of one length: `entity`, `feature`,
-        `detector` (texts), `time_unix_nano int64[n]`, and float64[n] for the rest of `rows.COLUMNS`.
+        `detector` (texts), `time_unix_nano int64[n]`, float64[n] for the rest of `rows.COLUMNS`, and `notes`, if any.
         Raises PermanentError if the run overlaps what is committed.
         """
         with self._naming:
@@ -226,18 +226,25 @@ class Store:
         since_unix_nano: int = 0,
         until_unix_nano: int = (1 << 63) - 1,
         limit: int = 10_000,
+        *,
+        detector: str | None = None,
+        newest: bool = False,
     ) -> dict[str, Any]:
-        """Anomalous rows with time in [since, until), oldest first, at most `limit`: columns as `commit` takes them."""
+        """Anomalous rows with time in [since, until), oldest first or `newest` first, at most `limit`.
+
+        Columns as `commit` takes them. An entity, feature or detector that no row ever had has none.
+        """
         names = {name: NAME.alias(name) for name in rows_.TEXTS}
         query = select(*(names[name].c.text.label(name) for name in rows_.TEXTS), VERDICT.c.time_unix_nano,
-                       *(VERDICT.c[name] for name in rows_.NUMBERS))  # fmt: skip
+                       *(VERDICT.c[name] for name in rows_.NUMBERS), VERDICT.c.notes)  # fmt: skip
         for name, table in names.items():
             query = query.join(table, table.c.id == VERDICT.c[name])
         query = query.where(VERDICT.c.time_unix_nano >= since_unix_nano, VERDICT.c.time_unix_nano < until_unix_nano)
-        for name, text in (("entity", entity), ("feature", feature)):
+        for name, text in (("entity", entity), ("feature", feature), ("detector", detector)):
             if text is not None:
                 query = query.where(VERDICT.c[name] == _number(text))
-        order = (VERDICT.c.time_unix_nano, VERDICT.c.entity, VERDICT.c.feature, VERDICT.c.detector)
+        first, *rest = VERDICT.c.time_unix_nano, VERDICT.c.entity, VERDICT.c.feature, VERDICT.c.detector
+        order = (first.desc() if newest else first, *rest)
         with self._database.reading() as connection:
             return rows_.verdict_columns(connection.execute(query.order_by(*order).limit(limit)).all())
 
