@@ -31,7 +31,8 @@ class DetectorInfo:
 
     `warm_up_rows` rows a key needs before it is scored; `bytes_per_slot` of state; `prior_score` a score that is
     rarely passed when all is well (the unit of its bar before it has a past); `in_reach` whether the score is already
-    in units of what the key's own past hours reach, so that its bar need not find them.
+    in units of what the key's own past hours reach, so that its bar need not find them; `bounded` whether the
+    score lies in [0, 1]: bar and p-values then go by its odds, score ÷ (1 − score).
     """
 
     name: str
@@ -41,6 +42,7 @@ class DetectorInfo:
     bytes_per_slot: int
     prior_score: float
     in_reach: bool = False
+    bounded: bool = False
 
 
 @runtime_checkable

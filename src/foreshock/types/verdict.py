@@ -16,7 +16,8 @@ class Scores:
     `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request;
     `ranking float64[n]`, of detectors for which what alarms first is not what ranks best, orders the rows of a key by
     how abnormal things are around them: where it is given it becomes the verdict's score; `event float64[n]` is above 0
-    at the few rows where a slow change or a shape not seen before is reported.
+    at the few rows where a slow change or a shape not seen before is reported; `prediction int8[n]`, of detectors that
+    decide for themselves: −1 anomaly, 1 ordinary (as in scikit-learn), 0 not scored.
     """
 
     score: NDArray[np.float64]
@@ -27,6 +28,7 @@ class Scores:
     high: NDArray[np.float64] | None = None
     ranking: NDArray[np.float64] | None = None
     event: NDArray[np.float64] | None = None
+    prediction: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Verdict:
     and judges entities as a whole. `p_value`: how often a score this high comes up when all is well; `strength` =
     ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
-    else NaN.
+    else NaN. `prediction` is the detector's own, see `Scores`; 0 where the row is not judged.
     """
 
     detector: str
@@ -51,3 +53,4 @@ class Verdict:
     high: NDArray[np.float64]
     whole: bool = False
     contribution: NDArray[np.float32] | None = None
+    prediction: NDArray[np.int8] | None = None

@@ -1,0 +1,416 @@
+"""The sweep of `half_space_trees`: rows of entities in their order, score and only then learn.
+
+All trees are complete binary trees of one height, nodes numbered from the root, 1, so that the children of node i are
+2i and 2i + 1. Where they split does not depend on the rows: keys with equally many features share them. Of its own a
+key has masses: of the last whole window the mass of each node's left child (its right child has what is left of the
+node's own), and of the current window the rows in each leaf.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foreshock.detect.entity import Given, Out, any_finite
+from foreshock.detect.half_space_range import LANE, Wide, follow, scale
+from foreshock.state.jit import entry, inner
+from foreshock.types import Status
+
+TIME, ROWS, COUNT, LEARNING, SCORING, WIDTH, NEXT, LANES = range(8)
+"""Whole numbers of a slot: time of the last row; rows learnt, and rows of the current window; how many features the
+trees have that learn now, and those that score (0: none yet); columns seen; the first further lane of bounds (0: none)
+and how many there are."""
+LOW = 8
+HIGH = LOW + LANE
+MASSES = HIGH + LANE
+"""Words of a slot at which bounds of the first eight columns, and masses, begin."""
+
+SCORED, WARMING_UP, MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(Status.MISSING)
+SECOND = 1_000_000_000
+
+
+class Settings(NamedTuple):
+    """What the sweep needs to know of the options.
+
+    `least`: a node of less mass is not looked below; `learnt` where masses of the current window begin, behind those of
+    the last; `most` the largest sum of masses; `tau` seconds of memory of the bounds; `region` masses of a window.
+    """
+
+    trees: int
+    height: int
+    window: int
+    least: int
+    region: int
+    warm_up: int
+    expiry: int
+    scaled: bool
+    tau: float
+    most: float
+
+
+class Trees(NamedTuple):
+    """The splits: `place int32[1025]` by how many features there are, −1 where they are not made yet; `feature
+    uint16[places, trees << height]`, `threshold float64` likewise."""
+
+    place: NDArray[np.int32]
+    feature: NDArray[np.uint16]
+    threshold: NDArray[np.float64]
+
+
+class Slots(NamedTuple):
+    """The memory of the slots, one row each, as whole numbers, as numbers and as masses (uint8 or uint16)."""
+
+    whole: NDArray[np.int64]
+    number: NDArray[np.float64]
+    mass: NDArray[Any]
+
+
+class Work(NamedTuple):
+    """Scratch: a row in units of its bounds, the node of each tree it falls into, masses of a tree, shares."""
+
+    x: NDArray[np.float64]
+    leaf: NDArray[np.int32]
+    node: NDArray[np.int64]
+    share: NDArray[np.int64]
+
+
+@entry
+def sweep(
+    slots: Slots, wide: Wide, given: Given, first: int, trees: Trees, settings: Settings, work: Work, out: Out
+) -> int:
+    """Judge and learn rows of a frame from `first` on, in `out` as `blank` made it.
+
+    Returns how many rows are done. If not all are, the next one needs splits for its number of features, or lanes for
+    the bounds of its columns.
+    """
+    for i in range(first, len(given.key)):
+        if given.status[i] != SCORED:
+            continue
+        values, width = given.values[i], np.int64(given.width[i])
+        if not any_finite(values, width):
+            out.status[i] = MISSING
+            continue
+        key = np.uint32(given.key[i])
+        whole, number, mass = slots.whole[key], slots.number[key], slots.mass[key]
+        now, learn = given.time[i], given.learn[i]
+        fresh = whole[ROWS] == 0 or now - whole[TIME] > settings.expiry
+        if fresh and not learn:
+            out.status[i] = WARMING_UP
+            continue
+        learning = width if fresh else whole[LEARNING]
+        scoring = np.int64(0) if fresh else whole[SCORING]
+        if trees.place[learning] < 0 or (scoring > 0 and trees.place[scoring] < 0):
+            return i
+        if settings.scaled and learn and width > LANE * (1 + whole[LANES]):
+            return i
+        if fresh:
+            _start_afresh(whole, mass, width)
+        if learn and width > whole[WIDTH]:
+            _meet(whole, number, wide, width)
+        complete = _look(whole, number, wide, values, width, max(learning, scoring), settings, work.x)
+        warm = scoring > 0 and whole[ROWS] >= settings.warm_up
+        if not warm:
+            out.status[i] = WARMING_UP
+        if warm and scoring != learning:
+            _fall(trees, scoring, complete, mass, True, settings, work)
+            _judge(trees, scoring, mass, width, settings, work, out, i)
+        if learn or (warm and scoring == learning):
+            _fall(trees, learning, complete, mass, False, settings, work)
+        if warm and scoring == learning:
+            _judge(trees, scoring, mass, width, settings, work, out, i)
+        if learn:
+            _learn(whole, number, mass, wide, values, width, now, settings, work)
+    return len(given.key)
+
+
+@inner
+def _start_afresh(whole: NDArray[np.int64], mass: NDArray[Any], width: int) -> None:
+    """Forget what was learnt of a key; its lanes stay its own."""
+    whole[ROWS], whole[COUNT], whole[SCORING], whole[WIDTH] = 0, 0, 0, 0
+    whole[LEARNING] = width
+    start = MASSES * 8 // mass.itemsize
+    for j in range(start, len(mass)):
+        mass[j] = 0
+
+
+@inner
+def _meet(whole: NDArray[np.int64], number: NDArray[np.float64], wide: Wide, width: int) -> None:
+    """Columns that are new have no bounds yet: the low one is above the high one."""
+    for j in range(whole[WIDTH], min(width, LANE)):
+        number[LOW + j], number[HIGH + j] = np.inf, -np.inf
+    link, start = whole[NEXT], LANE
+    while link > 0 and start < width:
+        lane = wide.number[np.uint32(link - 1)]
+        for j in range(LANE):
+            if start + j >= whole[WIDTH]:
+                lane[j], lane[LANE + j] = np.inf, -np.inf
+        link, start = wide.whole[np.uint32(link - 1)][2 * LANE], start + LANE
+    whole[WIDTH] = width
+
+
+@inner
+def _look(
+    whole: NDArray[np.int64],
+    number: NDArray[np.float64],
+    wide: Wide,
+    values: NDArray[np.float64],
+    width: int,
+    features: int,
+    settings: Settings,
+    x: NDArray[np.float64],
+) -> bool:
+    """The row as trees of so many `features` see it, NaN where it is missing; whether nothing is missing."""
+    there = min(width, features)
+    if settings.scaled:
+        known = whole[WIDTH]
+        scale(number[LOW : LOW + 2 * LANE], values, 0, min(there, LANE), known, x)
+        link, start = whole[NEXT], LANE
+        while start < there:
+            lane = wide.number[np.uint32(max(link - 1, 0))] if link > 0 else number[LOW : LOW + 2 * LANE]
+            scale(lane, values, start, min(there, start + LANE), known if link > 0 else 0, x)
+            link, start = wide.whole[np.uint32(link - 1)][2 * LANE] if link > 0 else 0, start + LANE
+    else:
+        for j in range(there):
+            x[j] = values[j] if abs(values[j]) < np.inf else np.nan
+    for j in range(there, features):
+        x[j] = np.nan
+    complete = True
+    for j in range(features):
+        complete &= x[j] == x[j]
+    return complete
+
+
+@inner
+def _fall(
+    trees: Trees, features: int, complete: bool, mass: NDArray[Any], of_last: bool, settings: Settings, work: Work
+) -> None:
+    """The leaf of each tree that the row falls into."""
+    place = np.uint32(trees.place[features])
+    feature, threshold = trees.feature[place], trees.threshold[place]
+    start = MASSES * 8 // mass.itemsize
+    if complete:
+        _fall_freely(work.x, feature, threshold, settings, work.leaf)
+    elif of_last:
+        _fall_by_last(work.x, feature, threshold, mass[start:], settings, work.leaf)
+    else:
+        _fall_by_current(work.x, feature, threshold, mass[start + settings.region :], settings, work.leaf)
+
+
+@inner
+def _fall_freely(
+    x: NDArray[np.float64],
+    feature: NDArray[np.uint16],
+    threshold: NDArray[np.float64],
+    settings: Settings,
+    leaf: NDArray[np.int32],
+) -> None:
+    """All trees level by level: steps of one tree wait for each other, those of many do not."""
+    height = settings.height
+    for t in range(settings.trees):
+        leaf[t] = 1
+    for _ in range(height):
+        for t in range(settings.trees):
+            node = np.int64(leaf[t])
+            at = np.uintp((t << height) + node)
+            leaf[t] = 2 * node + (0 if x[feature[at]] < threshold[at] else 1)
+
+
+@inner
+def _fall_by_current(
+    x: NDArray[np.float64],
+    feature: NDArray[np.uint16],
+    threshold: NDArray[np.float64],
+    rows: NDArray[Any],
+    settings: Settings,
+    leaf: NDArray[np.int32],
+) -> None:
+    """Where the feature of a split is missing: to the child with more rows of the current window, left if equal."""
+    height = settings.height
+    for t in range(settings.trees):
+        node = np.int64(1)
+        for d in range(height):
+            at = np.uintp((t << height) + node)
+            value = x[feature[at]]
+            right = not value < threshold[at]
+            if value != value:
+                size = 1 << (height - d - 1)
+                start = (t << height) + (node << (height - d)) - (1 << height)
+                right = _total(rows, start, size) < _total(rows, start + size, size)
+            node = 2 * node + (1 if right else 0)
+        leaf[t] = node
+
+
+@inner
+def _total(rows: NDArray[Any], start: int, size: int) -> int:
+    total = np.int64(0)
+    for j in range(start, start + size):
+        total += np.int64(rows[np.uintp(j)])
+    return total
+
+
+@inner
+def _fall_by_last(
+    x: NDArray[np.float64],
+    feature: NDArray[np.uint16],
+    threshold: NDArray[np.float64],
+    mass: NDArray[Any],
+    settings: Settings,
+    leaf: NDArray[np.int32],
+) -> None:
+    """The same by the masses of the last window: the current one's are of other trees."""
+    height = settings.height
+    for t in range(settings.trees):
+        node, here = np.int64(1), np.int64(settings.window)
+        for _ in range(height):
+            at = np.uintp((t << height) + node)
+            value, left = x[feature[at]], np.int64(mass[at])
+            right = not value < threshold[at]
+            if value != value:
+                right = left < here - left
+            here = here - left if right else left
+            node = 2 * node + (1 if right else 0)
+        leaf[t] = node
+
+
+@inner
+def _judge(
+    trees: Trees, features: int, mass: NDArray[Any], width: int, settings: Settings, work: Work, out: Out, i: int
+) -> None:
+    """The score of the row, and if they are asked for the contributions of its features."""
+    start = MASSES * 8 // mass.itemsize
+    last = mass[start : start + settings.region]
+    out.score[i] = 1.0 - _sum_of_masses(last, work.leaf, settings) / settings.most
+    if out.contribution.shape[1] == 0:
+        return
+    feature = trees.feature[np.uint32(trees.place[features])]
+    share = work.share
+    for j in range(features):
+        share[j] = 0
+    _share(last, feature, work.leaf, settings, share)
+    for j in range(min(width, features)):
+        if work.x[j] == work.x[j]:
+            out.contribution[i, j] = share[j] / (settings.trees * settings.window)
+
+
+@inner
+def _sum_of_masses(mass: NDArray[Any], leaf: NDArray[np.int32], settings: Settings) -> int:
+    """The sum over all trees of mass × 2^depth, down to the leaf or to the first node with little mass."""
+    height, total = settings.height, np.int64(0)
+    for t in range(settings.trees):
+        node, here = np.int64(leaf[t]), np.int64(settings.window)
+        base = t << height
+        total += here
+        for d in range(1, height + 1):
+            if here < settings.least:
+                break
+            left = np.int64(mass[np.uintp(base + (node >> (height - d + 1)))])
+            here = here - left if (node >> (height - d)) & 1 else left
+            total += here << d
+    return total
+
+
+@inner
+def _share(
+    mass: NDArray[Any],
+    feature: NDArray[np.uint16],
+    leaf: NDArray[np.int32],
+    settings: Settings,
+    share: NDArray[np.int64],
+) -> None:
+    """To each feature the rows by which the child on the row's side falls short of half, at splits on it."""
+    height = settings.height
+    for t in range(settings.trees):
+        node, here = np.int64(leaf[t]), np.int64(settings.window)
+        for d in range(1, height + 1):
+            if here < settings.least:
+                break
+            at = np.uintp((t << height) + (node >> (height - d + 1)))
+            left = np.int64(mass[at])
+            child = here - left if (node >> (height - d)) & 1 else left
+            if 2 * child < here:
+                share[feature[at]] += here - 2 * child
+            here = child
+
+
+@inner
+def _learn(
+    whole: NDArray[np.int64],
+    number: NDArray[np.float64],
+    mass: NDArray[Any],
+    wide: Wide,
+    values: NDArray[np.float64],
+    width: int,
+    now: int,
+    settings: Settings,
+    work: Work,
+) -> None:
+    """One more row in its leaves, bounds that follow it, and the flip of masses when the window is full."""
+    height, leaves = settings.height, 1 << settings.height
+    start = MASSES * 8 // mass.itemsize
+    rows = mass[start + settings.region :]
+    for t in range(settings.trees):
+        at = np.uintp((t << height) + np.int64(work.leaf[t]) - leaves)
+        rows[at] = np.int64(rows[at]) + 1
+    if settings.scaled:
+        seconds = max(now - whole[TIME], 0) / SECOND if whole[ROWS] > 0 else 0.0
+        gain, young = seconds / (seconds + settings.tau), whole[ROWS] < settings.window
+        follow(number[LOW : LOW + 2 * LANE], values, 0, min(width, LANE), gain, young)
+        link, column = whole[NEXT], LANE
+        while column < width:
+            follow(wide.number[np.uint32(link - 1)], values, column, min(width, column + LANE), gain, young)
+            link, column = wide.whole[np.uint32(link - 1)][2 * LANE], column + LANE
+    whole[TIME] = now if whole[ROWS] == 0 else max(now, whole[TIME])
+    whole[ROWS] += 1
+    whole[COUNT] += 1
+    if whole[COUNT] == settings.window:
+        _flip(whole, mass, rows, start, settings, work.node)
+
+
+@inner
+def _flip(
+    whole: NDArray[np.int64],
+    mass: NDArray[Any],
+    rows: NDArray[Any],
+    start: int,
+    settings: Settings,
+    node: NDArray[np.int64],
+) -> None:
+    """Masses of the current window become those of the last one; trees for features that are new begin to learn."""
+    height, leaves = settings.height, 1 << settings.height
+    few = leaves >= 64 and settings.window * height < 2 * leaves
+    per_word = 8 // mass.itemsize
+    for t in range(settings.trees):
+        base = t << height
+        last = mass[start + base : start + base + leaves]
+        if few:
+            words = MASSES + (settings.region + base) // per_word
+            _gather(last, rows[base : base + leaves], whole[words : words + leaves // per_word], leaves, per_word)
+        else:
+            for j in range(leaves):
+                node[leaves + j] = np.int64(rows[np.uintp(base + j)])
+                rows[np.uintp(base + j)] = 0
+            for j in range(leaves - 1, 0, -1):
+                node[j] = node[2 * j] + node[2 * j + 1]
+                last[np.uintp(j)] = node[2 * j]
+    whole[SCORING], whole[LEARNING], whole[COUNT] = whole[LEARNING], whole[WIDTH], 0
+
+
+@inner
+def _gather(last: NDArray[Any], rows: NDArray[Any], words: NDArray[np.int64], leaves: int, per_word: int) -> None:
+    """Masses of one tree from its few leaves that have rows; `words` is the same memory as `rows`."""
+    for j in range(leaves):
+        last[j] = 0
+    for word in range(len(words)):
+        if words[word] == 0:
+            continue
+        for j in range(word * per_word, (word + 1) * per_word):
+            found = np.int64(rows[np.uintp(j)])
+            node = np.int64(leaves + j)
+            while found > 0 and node > 1:
+                if node & 1 == 0:
+                    at = np.uintp(node >> 1)
+                    last[at] = np.int64(last[at]) + found
+                node >>= 1
+            rows[np.uintp(j)] = 0
