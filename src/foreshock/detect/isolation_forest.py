@@ -39,7 +39,7 @@ class IsolationForestOptions(Options):
 
     n_estimators: int = Field(default=100, ge=1, le=1000, description="Trees.")
     max_samples: int = Field(
-        default=64, ge=2, le=4096, description="Rows that each tree is drawn from; fewer where there are not as many."
+        default=64, ge=3, le=4096, description="Rows that each tree is drawn from; fewer where there are not as many."
     )
     contamination: float | None = Field(
         default=None,
@@ -50,10 +50,10 @@ class IsolationForestOptions(Options):
     )
     seed: int = Field(default=42, ge=0, lt=2**32, description="`random_state` of every fit, for all entities alike.")
     warm_up_rows: int = Field(
-        default=60, ge=2, le=10**6, description="Rows of an entity before it is scored: those of the first fit."
+        default=60, ge=3, le=10**6, description="Rows of an entity before it is scored: those of the first fit."
     )
     window: int = Field(
-        default=256, ge=2, le=65_536, description="Rows since the last fit that are kept for the next, evenly spread."
+        default=256, ge=3, le=65_536, description="Rows since the last fit that are kept for the next, evenly spread."
     )
     refit_seconds: Seconds = Field(
         default=86400.0,
