@@ -107,8 +107,6 @@ class HalfSpaceTreesTwin(Twin):
             memory.scorer, memory.scoring = memory.learner, memory.features
             if memory.width != memory.features:
                 memory.learner, memory.features = self.forest(memory.width), memory.width
-                for node in (node for nodes in memory.scorer._tree_nodes for node in nodes):
-                    node.l_mass = node.r_mass
 
     def follow(self, memory: Any, values: list[float], time: int) -> None:
         seconds = max(time - memory.time, 0) / 1e9 if memory.rows else 0.0

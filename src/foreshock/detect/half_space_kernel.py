@@ -2,8 +2,9 @@
 
 All trees are complete binary trees of one height, nodes numbered from the root, 1, so that the children of node i are
 2i and 2i + 1. Where they split does not depend on the rows: keys with equally many features share them. Of its own a
-key has masses: of the last whole window the mass of each node's left child (its right child has what is left of the
-node's own), and of the current window the rows in each leaf.
+key has the rows of the current window in each leaf, and for each leaf what a row that falls into it counts by the last
+whole window: half of the sum of mass · 2^depth over its way from below the root down to the leaf, or to the first node
+of little mass.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ trees have that learn now, and those that score (0: none yet); columns seen; the
 and how many there are."""
 LOW = 8
 HIGH = LOW + LANE
-MASSES = HIGH + LANE
-"""Words of a slot at which bounds of the first eight columns, and masses, begin."""
+"""Words of a slot at which bounds of the first eight columns begin."""
 
 SCORED, WARMING_UP, MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(Status.MISSING)
 SECOND = 1_000_000_000
@@ -34,15 +34,16 @@ SECOND = 1_000_000_000
 class Settings(NamedTuple):
     """What the sweep needs to know of the options.
 
-    `least`: a node of less mass is not looked below; `learnt` where masses of the current window begin, behind those of
-    the last; `most` the largest sum of masses; `tau` seconds of memory of the bounds; `region` masses of a window.
+    `least`: a node of less mass is not looked below; `most` the largest sum of masses; `tau` seconds of memory of the
+    bounds; `table`, `rows` where in a slot, counted in numbers of their own size, the two kinds of numbers begin.
     """
 
     trees: int
     height: int
     window: int
     least: int
-    region: int
+    table: int
+    rows: int
     warm_up: int
     expiry: int
     scaled: bool
@@ -60,19 +61,21 @@ class Trees(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The memory of the slots, one row each, as whole numbers, as numbers and as masses (uint8 or uint16)."""
+    """The memory of the slots, one row each: as whole numbers, as numbers, as what leaves count (uint16 or uint32) and
+    as rows in leaves (uint8 or uint16)."""
 
     whole: NDArray[np.int64]
     number: NDArray[np.float64]
-    mass: NDArray[Any]
+    table: NDArray[Any]
+    rows: NDArray[Any]
 
 
 class Work(NamedTuple):
-    """Scratch: a row in units of its bounds, the node of each tree it falls into, masses of a tree, shares."""
+    """Scratch: a row in units of its bounds, the node of each tree it falls into, nodes still to be done, shares."""
 
     x: NDArray[np.float64]
     leaf: NDArray[np.int32]
-    node: NDArray[np.int64]
+    stack: NDArray[np.int64]
     share: NDArray[np.int64]
 
 
@@ -93,7 +96,8 @@ def sweep(
             out.status[i] = MISSING
             continue
         key = np.uint32(given.key[i])
-        whole, number, mass = slots.whole[key], slots.number[key], slots.mass[key]
+        whole, number = slots.whole[key], slots.number[key]
+        table, rows = slots.table[key][settings.table :], slots.rows[key][settings.rows :]
         now, learn = given.time[i], given.learn[i]
         fresh = whole[ROWS] == 0 or now - whole[TIME] > settings.expiry
         if fresh and not learn:
@@ -106,7 +110,7 @@ def sweep(
         if settings.scaled and learn and width > LANE * (1 + whole[LANES]):
             return i
         if fresh:
-            _start_afresh(whole, mass, width)
+            _start_afresh(whole, rows, width)
         if learn and width > whole[WIDTH]:
             _meet(whole, number, wide, width)
         complete = _look(whole, number, wide, values, width, max(learning, scoring), settings, work.x)
@@ -114,25 +118,24 @@ def sweep(
         if not warm:
             out.status[i] = WARMING_UP
         if warm and scoring != learning:
-            _fall(trees, scoring, complete, mass, True, settings, work)
-            _judge(trees, scoring, mass, width, settings, work, out, i)
+            _fall(trees, scoring, complete, rows, False, settings, work)
+            _judge(trees, scoring, table, width, settings, work, out, i)
         if learn or (warm and scoring == learning):
-            _fall(trees, learning, complete, mass, False, settings, work)
+            _fall(trees, learning, complete, rows, True, settings, work)
         if warm and scoring == learning:
-            _judge(trees, scoring, mass, width, settings, work, out, i)
+            _judge(trees, scoring, table, width, settings, work, out, i)
         if learn:
-            _learn(whole, number, mass, wide, values, width, now, settings, work)
+            _learn(whole, number, table, rows, wide, values, width, now, settings, work)
     return len(given.key)
 
 
 @inner
-def _start_afresh(whole: NDArray[np.int64], mass: NDArray[Any], width: int) -> None:
+def _start_afresh(whole: NDArray[np.int64], rows: NDArray[Any], width: int) -> None:
     """Forget what was learnt of a key; its lanes stay its own."""
     whole[ROWS], whole[COUNT], whole[SCORING], whole[WIDTH] = 0, 0, 0, 0
     whole[LEARNING] = width
-    start = MASSES * 8 // mass.itemsize
-    for j in range(start, len(mass)):
-        mass[j] = 0
+    for j in range(len(rows)):
+        rows[j] = 0
 
 
 @inner
@@ -184,18 +187,15 @@ def _look(
 
 @inner
 def _fall(
-    trees: Trees, features: int, complete: bool, mass: NDArray[Any], of_last: bool, settings: Settings, work: Work
+    trees: Trees, features: int, complete: bool, rows: NDArray[Any], own: bool, settings: Settings, work: Work
 ) -> None:
-    """The leaf of each tree that the row falls into."""
+    """The leaf of each tree that the row falls into; `own`: the rows in leaves are of these trees."""
     place = np.uint32(trees.place[features])
     feature, threshold = trees.feature[place], trees.threshold[place]
-    start = MASSES * 8 // mass.itemsize
     if complete:
         _fall_freely(work.x, feature, threshold, settings, work.leaf)
-    elif of_last:
-        _fall_by_last(work.x, feature, threshold, mass[start:], settings, work.leaf)
     else:
-        _fall_by_current(work.x, feature, threshold, mass[start + settings.region :], settings, work.leaf)
+        _fall_with_gaps(work.x, feature, threshold, rows, own, settings, work.leaf)
 
 
 @inner
@@ -218,23 +218,27 @@ def _fall_freely(
 
 
 @inner
-def _fall_by_current(
+def _fall_with_gaps(
     x: NDArray[np.float64],
     feature: NDArray[np.uint16],
     threshold: NDArray[np.float64],
     rows: NDArray[Any],
+    own: bool,
     settings: Settings,
     leaf: NDArray[np.int32],
 ) -> None:
-    """Where the feature of a split is missing: to the child with more rows of the current window, left if equal."""
+    """Where the feature of a split is missing: to the child with more rows of the current window, left if equal.
+
+    Trees that do not learn now have no rows of the current window.
+    """
     height = settings.height
     for t in range(settings.trees):
         node = np.int64(1)
         for d in range(height):
             at = np.uintp((t << height) + node)
             value = x[feature[at]]
-            right = not value < threshold[at]
-            if value != value:
+            right = value >= threshold[at]
+            if own and value != value:
                 size = 1 << (height - d - 1)
                 start = (t << height) + (node << (height - d)) - (1 << height)
                 right = _total(rows, start, size) < _total(rows, start + size, size)
@@ -251,94 +255,50 @@ def _total(rows: NDArray[Any], start: int, size: int) -> int:
 
 
 @inner
-def _fall_by_last(
-    x: NDArray[np.float64],
-    feature: NDArray[np.uint16],
-    threshold: NDArray[np.float64],
-    mass: NDArray[Any],
-    settings: Settings,
-    leaf: NDArray[np.int32],
-) -> None:
-    """The same by the masses of the last window: the current one's are of other trees."""
-    height = settings.height
-    for t in range(settings.trees):
-        node, here = np.int64(1), np.int64(settings.window)
-        for _ in range(height):
-            at = np.uintp((t << height) + node)
-            value, left = x[feature[at]], np.int64(mass[at])
-            right = not value < threshold[at]
-            if value != value:
-                right = left < here - left
-            here = here - left if right else left
-            node = 2 * node + (1 if right else 0)
-        leaf[t] = node
-
-
-@inner
 def _judge(
-    trees: Trees, features: int, mass: NDArray[Any], width: int, settings: Settings, work: Work, out: Out, i: int
+    trees: Trees, features: int, table: NDArray[Any], width: int, settings: Settings, work: Work, out: Out, i: int
 ) -> None:
     """The score of the row, and if they are asked for the contributions of its features."""
-    start = MASSES * 8 // mass.itemsize
-    last = mass[start : start + settings.region]
-    out.score[i] = 1.0 - _sum_of_masses(last, work.leaf, settings) / settings.most
+    total, leaves = np.int64(0), 1 << settings.height
+    for t in range(settings.trees):
+        total += np.int64(table[np.uintp((t << settings.height) + np.int64(work.leaf[t]) - leaves)])
+    out.score[i] = 1.0 - (settings.trees * settings.window + 2 * total) / settings.most
     if out.contribution.shape[1] == 0:
         return
-    feature = trees.feature[np.uint32(trees.place[features])]
     share = work.share
     for j in range(features):
         share[j] = 0
-    _share(last, feature, work.leaf, settings, share)
+    _share(table, trees.feature[np.uint32(trees.place[features])], work.leaf, settings, share)
     for j in range(min(width, features)):
         if work.x[j] == work.x[j]:
-            out.contribution[i, j] = share[j] / (settings.trees * settings.window)
-
-
-@inner
-def _sum_of_masses(mass: NDArray[Any], leaf: NDArray[np.int32], settings: Settings) -> int:
-    """The sum over all trees of mass × 2^depth, down to the leaf or to the first node with little mass."""
-    height, total = settings.height, np.int64(0)
-    for t in range(settings.trees):
-        node, here = np.int64(leaf[t]), np.int64(settings.window)
-        base = t << height
-        total += here
-        for d in range(1, height + 1):
-            if here < settings.least:
-                break
-            left = np.int64(mass[np.uintp(base + (node >> (height - d + 1)))])
-            here = here - left if (node >> (height - d)) & 1 else left
-            total += here << d
-    return total
+            out.contribution[i, j] = 2 * share[j] / settings.most
 
 
 @inner
 def _share(
-    mass: NDArray[Any],
+    table: NDArray[Any],
     feature: NDArray[np.uint16],
     leaf: NDArray[np.int32],
     settings: Settings,
     share: NDArray[np.int64],
 ) -> None:
-    """To each feature the rows by which the child on the row's side falls short of half, at splits on it."""
-    height = settings.height
+    """To each feature how much more the leaf on the other side of a split on it counts, all others as they are."""
+    height, leaves = settings.height, 1 << settings.height
     for t in range(settings.trees):
-        node, here = np.int64(leaf[t]), np.int64(settings.window)
-        for d in range(1, height + 1):
-            if here < settings.least:
-                break
-            at = np.uintp((t << height) + (node >> (height - d + 1)))
-            left = np.int64(mass[at])
-            child = here - left if (node >> (height - d)) & 1 else left
-            if 2 * child < here:
-                share[feature[at]] += here - 2 * child
-            here = child
+        node, base = np.int64(leaf[t]), t << height
+        own = np.int64(table[np.uintp(base + node - leaves)])
+        for d in range(height):
+            other = np.int64(table[np.uintp(base + (node ^ (1 << d)) - leaves)])
+            if other > own:
+                share[feature[np.uintp(base + (node >> (d + 1)))]] += other - own
 
 
 @inner
 def _learn(
     whole: NDArray[np.int64],
     number: NDArray[np.float64],
-    mass: NDArray[Any],
+    table: NDArray[Any],
+    rows: NDArray[Any],
     wide: Wide,
     values: NDArray[np.float64],
     width: int,
@@ -348,8 +308,6 @@ def _learn(
 ) -> None:
     """One more row in its leaves, bounds that follow it, and the flip of masses when the window is full."""
     height, leaves = settings.height, 1 << settings.height
-    start = MASSES * 8 // mass.itemsize
-    rows = mass[start + settings.region :]
     for t in range(settings.trees):
         at = np.uintp((t << height) + np.int64(work.leaf[t]) - leaves)
         rows[at] = np.int64(rows[at]) + 1
@@ -365,52 +323,35 @@ def _learn(
     whole[ROWS] += 1
     whole[COUNT] += 1
     if whole[COUNT] == settings.window:
-        _flip(whole, mass, rows, start, settings, work.node)
+        for t in range(settings.trees):
+            first, last = t << height, (t + 1) << height
+            _flip(table[first:last], rows[first:last], settings, work.stack)
+        for j in range(len(rows)):
+            rows[j] = 0
+        whole[SCORING], whole[LEARNING], whole[COUNT] = whole[LEARNING], whole[WIDTH], 0
 
 
 @inner
-def _flip(
-    whole: NDArray[np.int64],
-    mass: NDArray[Any],
-    rows: NDArray[Any],
-    start: int,
-    settings: Settings,
-    node: NDArray[np.int64],
-) -> None:
-    """Masses of the current window become those of the last one; trees for features that are new begin to learn."""
-    height, leaves = settings.height, 1 << settings.height
-    few = leaves >= 64 and settings.window * height < 2 * leaves
-    per_word = 8 // mass.itemsize
-    for t in range(settings.trees):
-        base = t << height
-        last = mass[start + base : start + base + leaves]
-        if few:
-            words = MASSES + (settings.region + base) // per_word
-            _gather(last, rows[base : base + leaves], whole[words : words + leaves // per_word], leaves, per_word)
-        else:
-            for j in range(leaves):
-                node[leaves + j] = np.int64(rows[np.uintp(base + j)])
-                rows[np.uintp(base + j)] = 0
-            for j in range(leaves - 1, 0, -1):
-                node[j] = node[2 * j] + node[2 * j + 1]
-                last[np.uintp(j)] = node[2 * j]
-    whole[SCORING], whole[LEARNING], whole[COUNT] = whole[LEARNING], whole[WIDTH], 0
+def _flip(table: NDArray[Any], rows: NDArray[Any], settings: Settings, stack: NDArray[np.int64]) -> None:
+    """What each leaf of a tree counts, by its rows of the window that is full now.
 
-
-@inner
-def _gather(last: NDArray[Any], rows: NDArray[Any], words: NDArray[np.int64], leaves: int, per_word: int) -> None:
-    """Masses of one tree from its few leaves that have rows; `words` is the same memory as `rows`."""
-    for j in range(leaves):
-        last[j] = 0
-    for word in range(len(words)):
-        if words[word] == 0:
+    Only nodes with much mass are looked into, and of those there are ten a level at most.
+    """
+    height = settings.height
+    stack[0], stack[1], stack[2], stack[3] = 0, 0, settings.window, 0
+    top = 4
+    while top > 0:
+        top -= 4
+        depth, start, here, total = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
+        if depth == height or here < settings.least:
+            for j in range(start, start + (1 << (height - depth))):
+                table[j] = total
             continue
-        for j in range(word * per_word, (word + 1) * per_word):
-            found = np.int64(rows[np.uintp(j)])
-            node = np.int64(leaves + j)
-            while found > 0 and node > 1:
-                if node & 1 == 0:
-                    at = np.uintp(node >> 1)
-                    last[at] = np.int64(last[at]) + found
-                node >>= 1
-            rows[np.uintp(j)] = 0
+        half = 1 << (height - depth - 1)
+        left = _total(rows, start, half)
+        stack[top], stack[top + 1], stack[top + 2] = depth + 1, start + half, here - left
+        stack[top + 3] = total + ((here - left) << depth)
+        top += 4
+        stack[top], stack[top + 1], stack[top + 2] = depth + 1, start, left
+        stack[top + 3] = total + (left << depth)
+        top += 4

@@ -20,7 +20,7 @@ from foreshock.detect.entity import (
     own_state,
     scores_of,
 )
-from foreshock.detect.half_space_kernel import HIGH, LOW, MASSES, Settings, Slots, Trees, Work, sweep
+from foreshock.detect.half_space_kernel import Settings, Slots, Trees, Work, sweep
 from foreshock.detect.half_space_range import LANE, WIDE, Wide
 from foreshock.detect.half_space_splits import draws, grow
 from foreshock.detect.histogram import LN2
@@ -91,8 +91,8 @@ class HalfSpaceTrees:
 
     A feature that is missing is left out: at a split on it the row takes the child with more rows of the current
     window, the left one if they are equal. Columns that are new to an entity are scored from the end of the next
-    whole window on. A contribution is, over all splits on the feature that led to the score, how many rows of the
-    window the row's side falls short of half, in windows a tree.
+    whole window on. A contribution is by how much the score would be lower on the other side of splits on the
+    feature, each by itself, all told.
 
     An option `contributions` is set to True to have `step` give them.
     """
@@ -116,15 +116,18 @@ class HalfSpaceTrees:
             np.zeros((0, own.n_trees << own.height), np.uint16),
             np.zeros((0, own.n_trees << own.height)),
         )
+        offsets = {name: field[1] for name, field in (dtype.fields or {}).items()}
         self._settings = Settings(
-            own.n_trees, own.height, own.window_size, int(np.ceil(0.1 * own.window_size)), _region(own), warm_up,
+            own.n_trees, own.height, own.window_size, int(np.ceil(0.1 * own.window_size)),
+            offsets["last"] // np.dtype(_count(own)).itemsize, offsets["current"] // np.dtype(_mass(own)).itemsize,
+            warm_up,
             round(own.expiry_seconds * 1e9), own.scale == "range", own.range_half_life_seconds / LN2,
             float(own.n_trees * own.window_size * (2 ** (own.height + 1) - 1)),
         )  # fmt: skip
         self._work = Work(
             np.zeros(MOST_FEATURES),
             np.zeros(own.n_trees, np.int32),
-            np.zeros(2 << own.height, np.int64),
+            np.zeros(4 * (own.height + 2), np.int64),
             np.zeros(MOST_FEATURES, np.int64),
         )
 
@@ -173,7 +176,7 @@ class HalfSpaceTrees:
     def _sweep(self, rows: NDArray[Any], given: Given, out: Out) -> None:
         at = 0
         words = rows.view(np.int64).reshape(len(rows), -1)
-        slots = Slots(words, words.view(np.float64), words.view(_mass(self.options)))
+        slots = Slots(words, words.view(np.float64), words.view(_count(self.options)), words.view(_mass(self.options)))
         while True:
             lanes = self.wide.rows.view(np.int64).reshape(len(self.wide.rows), -1)
             wide = Wide(lanes.view(np.float64), lanes)
@@ -220,19 +223,16 @@ def _mass(own: HalfSpaceTreesOptions) -> Any:
     return np.uint8 if own.window_size < 256 else np.uint16
 
 
-def _region(own: HalfSpaceTreesOptions) -> int:
-    """Masses of a window: one a leaf, in whole words."""
-    return -(-(own.n_trees << own.height) // 8) * 8
+def _count(own: HalfSpaceTreesOptions) -> Any:
+    """The least whole number that holds what a leaf with a whole window counts."""
+    return np.uint16 if own.window_size * ((1 << own.height) - 1) < 65_536 else np.uint32
 
 
 def _row(own: HalfSpaceTreesOptions) -> np.dtype[Any]:
-    """A slot, see `half_space_kernel`: masses of left children of the last window, of leaves of the current one."""
+    """A slot, see `half_space_kernel`: what leaves count by the last window, and their rows of the current one."""
     names = ("time", "rows", "count", "learning", "scoring", "width", "next", "lanes")
-    masses = (_mass(own), (_region(own),))
-    dtype = np.dtype([
+    leaves = -(-(own.n_trees << own.height) // 8) * 8
+    return np.dtype([
         *((name, "i8") for name in names), ("low", "f8", (LANE,)), ("high", "f8", (LANE,)),
-        ("last", *masses), ("current", *masses),
+        ("last", _count(own), (leaves,)), ("current", _mass(own), (leaves,)),
     ])  # fmt: skip
-    assert dtype.fields is not None
-    assert [dtype.fields[name][1] for name in ("low", "high", "last")] == [8 * LOW, 8 * HIGH, 8 * MASSES]
-    return dtype
