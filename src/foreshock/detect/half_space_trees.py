@@ -30,7 +30,8 @@ from foreshock.state import SlotTable, State
 from foreshock.types import Frame, Scores
 from foreshock.types.units import Options, Seconds
 
-PRIOR_SCORE = 0.98
+PRIOR_SHARE = 0.1
+"""Of the largest odds that a score can have: what is rarely passed when all is well."""
 MOST_LEAVES = 1 << 20
 """Of all trees together: what the flip of a window costs grows with them."""
 
@@ -105,8 +106,9 @@ class HalfSpaceTrees:
         self.options = own
         dtype = _row(own)
         warm_up = own.window_size if own.warm_up_rows is None else own.warm_up_rows
+        odds = PRIOR_SHARE * ((2 << own.height) - 2)
         self.info = DetectorInfo(
-            "half_space_trees", 1, "multivariate", warm_up, dtype.itemsize, PRIOR_SCORE, bounded=True
+            "half_space_trees", 1, "multivariate", warm_up, dtype.itemsize, odds / (1.0 + odds), bounded=True
         )
         self.table = SlotTable(dtype, capacity=max(1, min(64, (1 << 19) // dtype.itemsize)))
         self.wide = SlotTable(WIDE, capacity=1)
