@@ -29,6 +29,8 @@ HIGH = LOW + LANE
 
 SCORED, WARMING_UP, MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(Status.MISSING)
 SECOND = 1_000_000_000
+i8: Any = np.int64
+"""A whole number wide enough to count with."""
 
 
 class Settings(NamedTuple):
@@ -91,7 +93,7 @@ def sweep(
     for i in range(first, len(given.key)):
         if given.status[i] != SCORED:
             continue
-        values, width = given.values[i], np.int64(given.width[i])
+        values, width = given.values[i], i8(given.width[i])
         if not any_finite(values, width):
             out.status[i] = MISSING
             continue
@@ -104,7 +106,7 @@ def sweep(
             out.status[i] = WARMING_UP
             continue
         learning = width if fresh else whole[LEARNING]
-        scoring = np.int64(0) if fresh else whole[SCORING]
+        scoring = i8(0) if fresh else whole[SCORING]
         if trees.place[learning] < 0 or (scoring > 0 and trees.place[scoring] < 0):
             return i
         if settings.scaled and learn and width > LANE * (1 + whole[LANES]):
@@ -212,7 +214,7 @@ def _fall_freely(
         leaf[t] = 1
     for _ in range(height):
         for t in range(settings.trees):
-            node = np.int64(leaf[t])
+            node = i8(leaf[t])
             at = np.uintp((t << height) + node)
             leaf[t] = 2 * node + (0 if x[feature[at]] < threshold[at] else 1)
 
@@ -233,7 +235,7 @@ def _fall_with_gaps(
     """
     height = settings.height
     for t in range(settings.trees):
-        node = np.int64(1)
+        node = i8(1)
         for d in range(height):
             at = np.uintp((t << height) + node)
             value = x[feature[at]]
@@ -248,9 +250,9 @@ def _fall_with_gaps(
 
 @inner
 def _total(rows: NDArray[Any], start: int, size: int) -> int:
-    total = np.int64(0)
+    total: int = i8(0)
     for j in range(start, start + size):
-        total += np.int64(rows[np.uintp(j)])
+        total += i8(rows[np.uintp(j)])
     return total
 
 
@@ -259,9 +261,9 @@ def _judge(
     trees: Trees, features: int, table: NDArray[Any], width: int, settings: Settings, work: Work, out: Out, i: int
 ) -> None:
     """The score of the row, and if they are asked for the contributions of its features."""
-    total, leaves = np.int64(0), 1 << settings.height
+    total, leaves = i8(0), 1 << settings.height
     for t in range(settings.trees):
-        total += np.int64(table[np.uintp((t << settings.height) + np.int64(work.leaf[t]) - leaves)])
+        total += i8(table[np.uintp((t << settings.height) + i8(work.leaf[t]) - leaves)])
     out.score[i] = 1.0 - (settings.trees * settings.window + 2 * total) / settings.most
     if out.contribution.shape[1] == 0:
         return
@@ -285,10 +287,10 @@ def _share(
     """To each feature how much more the leaf on the other side of a split on it counts, all others as they are."""
     height, leaves = settings.height, 1 << settings.height
     for t in range(settings.trees):
-        node, base = np.int64(leaf[t]), t << height
-        own = np.int64(table[np.uintp(base + node - leaves)])
+        node, base = i8(leaf[t]), t << height
+        own = i8(table[np.uintp(base + node - leaves)])
         for d in range(height):
-            other = np.int64(table[np.uintp(base + (node ^ (1 << d)) - leaves)])
+            other = i8(table[np.uintp(base + (node ^ (1 << d)) - leaves)])
             if other > own:
                 share[feature[np.uintp(base + (node >> (d + 1)))]] += other - own
 
@@ -309,8 +311,8 @@ def _learn(
     """One more row in its leaves, bounds that follow it, and the flip of masses when the window is full."""
     height, leaves = settings.height, 1 << settings.height
     for t in range(settings.trees):
-        at = np.uintp((t << height) + np.int64(work.leaf[t]) - leaves)
-        rows[at] = np.int64(rows[at]) + 1
+        at = np.uintp((t << height) + i8(work.leaf[t]) - leaves)
+        rows[at] = i8(rows[at]) + 1
     if settings.scaled:
         seconds = max(now - whole[TIME], 0) / SECOND if whole[ROWS] > 0 else 0.0
         gain, young = seconds / (seconds + settings.tau), whole[ROWS] < settings.window

@@ -34,6 +34,8 @@ SCORED, WARMING_UP, MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(St
 ANOMALY, ORDINARY = -1, 1
 """scikit-learn's predictions."""
 f4 = np.float32
+i8: Any = np.int64
+"""A whole number wide enough to count with."""
 
 
 class Settings(NamedTuple):
@@ -78,7 +80,7 @@ def sweep(slots: Slots, samples: Any, given: Given, first: int, settings: Settin
     for i in range(first, len(given.key)):
         if given.status[i] != SCORED:
             continue
-        values, width = given.values[i], np.int64(given.width[i])
+        values, width = given.values[i], i8(given.width[i])
         if not any_finite(values, width):
             out.status[i] = MISSING
             continue
@@ -131,9 +133,9 @@ def _keep(
     """Count a row and, where its number says so, take it into the sample."""
     place = whole[SEEN]
     if place >= settings.window:
-        place = np.int64(_mixed(np.uint64(whole[ROWS]) + settings.seed) % np.uint64(whole[SEEN] + 1))
+        place = i8(_mixed(np.uint64(whole[ROWS]) + settings.seed) % np.uint64(whole[SEEN] + 1))
     if place < settings.window:
-        columns = np.int64(NARROWEST) << (whole[SIZE] - 1)
+        columns = i8(NARROWEST) << (whole[SIZE] - 1)
         start = (1 + place) * columns
         for j in range(columns):
             sample[start + j] = _number(values[j]) if j < width else f4(np.nan)
@@ -210,7 +212,7 @@ def _fall(
         leaf[t] = 1
     for _ in range(depth):
         for t in range(trees):
-            node = np.int64(leaf[t])
+            node = i8(leaf[t])
             at = np.uintp((t << depth) + node)
             leaf[t] = 2 * node + (0 if x[feature[at]] <= threshold[at] else 1)
 
@@ -227,7 +229,7 @@ def _fall_with_gaps(
 ) -> None:
     """Where the feature of a split is missing: to the child that was fitted on more rows, right if they are equal."""
     for t in range(trees):
-        node = np.int64(1)
+        node = i8(1)
         for _ in range(depth):
             at = np.uintp((t << depth) + node)
             right = not x[feature[at]] <= threshold[at]
@@ -274,7 +276,7 @@ def _contribute(
         if x[j] == x[j]:
             there += 1.0
     for t in range(trees):
-        leaf, base = np.int64(work.leaf[t]), t << (depth + 1)
+        leaf, base = i8(work.leaf[t]), t << (depth + 1)
         for d in range(depth):
             node = leaf >> (depth - d)
             child = leaf >> (depth - d - 1)
