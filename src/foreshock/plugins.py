@@ -21,6 +21,8 @@ from foreshock.ports import Detector
 BUILT_IN: dict[str, dict[str, str]] = {
     "detector": {
         "deviation": "foreshock.detect.deviation:Deviation",
+        "half_space_trees": "foreshock.detect.half_space_trees:HalfSpaceTrees",
+        "isolation_forest": "foreshock.detect.isolation_forest:IsolationForest",
         "linear": "foreshock.detect.linear:Linear",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
         "zscore": "foreshock.detect.zscore:ZScore",

@@ -32,7 +32,8 @@ class DetectorInfo:
     `warm_up_rows` rows a key needs before it is scored; `bytes_per_slot` of state; `prior_score` a score that is
     rarely passed when all is well (the unit of its bar before it has a past); `in_reach` whether the score is already
     in units of what the key's own past hours reach, so that its bar need not find them; `least_features` that an entity
-    must have for a multivariate detector to see it.
+    must have for a multivariate detector to see it; `bounded` whether the score lies in [0, 1]: bar and p-values then
+    go by its odds, score ÷ (1 − score).
     """
 
     name: str
@@ -43,6 +44,7 @@ class DetectorInfo:
     prior_score: float
     in_reach: bool = False
     least_features: int = 1
+    bounded: bool = False
 
 
 @runtime_checkable

@@ -183,13 +183,14 @@ class Part:
         threshold = getattr(detector, "threshold", None)
         if self.whole and threshold is not None:
             raise ConfigError(f"detector {name!r} judges whole entities: a threshold needs a detector of single series")
+        unit = odds(info.prior_score) if info.bounded else info.prior_score
         own_bar = getattr(detector, "make_bar", None)
         self.bar: Bar = (
-            Bar(info.prior_score, budget_per_day, trust.bar, threshold, info.in_reach)
+            Bar(unit, budget_per_day, trust.bar, threshold, info.in_reach)
             if own_bar is None
             else own_bar(budget_per_day, trust.bar)
         )
-        self.calibrator = Calibrator(info.prior_score, trust.calibrator)
+        self.calibrator = Calibrator(unit, trust.calibrator)
         model = model_of(name)
         self._latency, self._throughput = LATENCY.labels(model), THROUGHPUT.labels(model)
         self._anomalies = ANOMALIES.labels(model)
@@ -220,6 +221,7 @@ class Part:
             rows = replace(rows, value=np.where(judged, rows.value, np.nan))
         n = len(rows)
         score, ranking, expected, low, high = (np.full(n, np.nan) for _ in range(5))
+        prediction: NDArray[np.int8] | None = None
         status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
         shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for at, frame in rows.entity_frames():
@@ -234,11 +236,17 @@ class Part:
             ranking[at] = scores.score if scores.ranking is None else scores.ranking
             if scores.contribution is not None:
                 shares.append((at, scores.contribution))
+            if scores.prediction is not None:
+                prediction = np.zeros(n, np.int8) if prediction is None else prediction
+                prediction[at] = scores.prediction
             for band, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
                 if piece is not None:
                     band[at] = piece
         all_scores = Scores(score, status, None, expected, low, high, ranking)
         verdict = self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)
+        if prediction is not None:
+            judged_rows = verdict.status == Status.SCORED
+            verdict = replace(verdict, prediction=np.where(judged_rows, prediction, np.int8(0)))
         return replace(verdict, contribution=_of_cells(rows, shares, verdict.anomalous)) if shares else verdict
 
     def _step(self, frame: Frame) -> Scores:
@@ -272,11 +280,12 @@ class Part:
     ) -> Verdict:
         score = np.ascontiguousarray(scores.score, np.float64)
         given = np.ascontiguousarray(scores.status, np.uint8)
-        strength, over = self.bar.step(key, time_unix_nano, score, given, learn, ~training)
+        level = odds(score) if self.detector.info.bounded else score
+        strength, over = self.bar.step(key, time_unix_nano, level, given, learn, ~training)
         # What a user's own limit calls too much may still be usual here: only the bar's own alarms are not learnt.
         clean = learn if self.bar.threshold is not None else learn & ~over
         ranking = score if scores.ranking is None else np.ascontiguousarray(scores.ranking, np.float64)
-        p = self.calibrator.step(key, ranking, given, clean)
+        p = self.calibrator.step(key, odds(ranking) if self.detector.info.bounded else ranking, given, clean)
         warming = (given == Status.SCORED) & (np.isnan(strength) | training)
         status = np.where(warming, np.uint8(Status.WARMING_UP), given)
         judged = status == Status.SCORED
@@ -307,6 +316,15 @@ class Part:
         self._ask_for_more()
         self.calibrator.load(states["calibrator"])
         self.bar.load(states["bar"])
+
+
+def odds(score: Any) -> Any:
+    """s ÷ (1 − s) of a score or scores in [0, 1]: the nearer to 1 the larger, up to 1e9.
+
+    >>> float(odds(0.5)), round(float(odds(0.9)), 9)
+    (1.0, 9.0)
+    """
+    return score / np.maximum(1.0 - score, 1e-9)
 
 
 def _of_cells(

@@ -17,7 +17,8 @@ class Scores:
     `expected`, `low`, `high` `float64[n]` (the band of what would have been normal; NaN = not known) on request;
     `ranking float64[n]`, of detectors for which what alarms first is not what ranks best, orders the rows of a key by
     how abnormal things are around them: where it is given it becomes the verdict's score; `event float64[n]` is above 0
-    at the few rows where a slow change or a shape not seen before is reported.
+    at the few rows where a slow change or a shape not seen before is reported; `prediction int8[n]`, of detectors that
+    decide for themselves: −1 anomaly, 1 ordinary (as in scikit-learn), 0 not scored.
     """
 
     score: NDArray[np.float64]
@@ -28,6 +29,7 @@ class Scores:
     high: NDArray[np.float64] | None = None
     ranking: NDArray[np.float64] | None = None
     event: NDArray[np.float64] | None = None
+    prediction: NDArray[np.int8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class Verdict:
     ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
     else NaN. `shadow`: the detector only scores, to be compared, and raises no alert. `event float64[m]`, of detectors
-    that report them: above 0 at the few cells with a slow change or a shape not seen before.
+    that report them: above 0 at the few cells with a slow change or a shape not seen before. `prediction` is the
+    detector's own, see `Scores`; 0 where the row is not judged.
     """
 
     detector: str
@@ -55,6 +58,7 @@ class Verdict:
     contribution: NDArray[np.float32] | None = None
     shadow: bool = False
     event: NDArray[np.float64] | None = None
+    prediction: NDArray[np.int8] | None = None
 
 
 def leading(verdicts: Sequence[Verdict]) -> list[Verdict]:
