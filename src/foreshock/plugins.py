@@ -22,7 +22,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "detector": {
         "deviation": "foreshock.detect.deviation:Deviation",
         "linear": "foreshock.detect.linear:Linear",
+        "pca": "foreshock.detect.pca:Pca",
+        "rate_of_change": "foreshock.detect.rate_of_change:RateOfChange",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
+        "seasonal": "foreshock.detect.seasonal:Seasonal",
+        "static_threshold": "foreshock.detect.static_threshold:StaticThreshold",
         "zscore": "foreshock.detect.zscore:ZScore",
     },
     "source": {
