@@ -78,7 +78,7 @@ class Settings(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Scratch: what is left of a row in units, 1 where a feature takes part, else 0 (each [1024]); factors taken out."""
+    """Scratch: what is left of a row in units, 1 where a feature takes part (each [1024]); factors taken out."""
 
     left: NDArray[np.float64]
     part: NDArray[np.float64]
