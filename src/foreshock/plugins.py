@@ -24,7 +24,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "half_space_trees": "foreshock.detect.half_space_trees:HalfSpaceTrees",
         "isolation_forest": "foreshock.detect.isolation_forest:IsolationForest",
         "linear": "foreshock.detect.linear:Linear",
+        "pca": "foreshock.detect.pca:Pca",
+        "rate_of_change": "foreshock.detect.rate_of_change:RateOfChange",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
+        "seasonal": "foreshock.detect.seasonal:Seasonal",
+        "static_threshold": "foreshock.detect.static_threshold:StaticThreshold",
         "zscore": "foreshock.detect.zscore:ZScore",
     },
     "source": {

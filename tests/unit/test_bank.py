@@ -235,6 +235,32 @@ def test_least_changes_reach_the_detector_once_and_again_after_forget() -> None:
     assert detector.configured[3:] == [(0, 0.5), (1, 2.5)]
 
 
+class Met(Distance):
+    """Remembers which series it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met: list[tuple[int, str]] = []
+
+    def meet(self, keys: NDArray[np.int32], series: list[Series]) -> None:
+        self.met += [(key, one.text) for key, one in zip(keys.tolist(), series, strict=True)]
+
+
+def test_a_detector_is_shown_series_once_and_again_after_forget() -> None:
+    registry = registry_of(1)
+    detector = Met()
+    bank = Bank(registry, {"d": detector, "plain": Distance()}, 0.2, ignore=["disk*"])
+    for minutes in (0, 5):
+        bank.process(Columns(rows=rows_of(registry, 5, start=START + minutes * MINUTE)))
+    shown = [(0, 'cpu@{host.name="h0"}'), (1, 'memory@{host.name="h0"}')]
+    assert detector.met == shown
+    registry.intern(Series("cpu", host("new")))
+    bank.process(Columns(rows=rows_of(registry, 5, start=START + 10 * MINUTE)))
+    assert detector.met[2:] == [(3, 'cpu@{host.name="new"}')]
+    bank.forget(0, np.array([0, 1, 2], np.int32))
+    assert detector.met[3:] == shown
+
+
 def test_training_rows_are_learnt_and_raise_nothing() -> None:
     registry = registry_of(1, ("cpu",))
     rows = rows_of(registry, 300)

@@ -117,7 +117,7 @@ def test_parts_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "message"),
     [
         ("zscor", "unknown detector; did you mean 'zscore'?"),
-        ("qq", "unknown detector; known are: deviation, linear, robust_z, zscore"),
+        ("qq", "unknown detector; known are: deviation, linear, pca, rate_of_change, robust_z, seasonal, static_thre"),
         ("no_such_module:X", "there is no module no_such_module"),
         ("foreshock.no_such.deep:X", "there is no module foreshock.no_such"),
         (f"{MODULE}:Plan", "has no class 'Plan'; did you mean 'Plain'?"),
@@ -182,3 +182,10 @@ def test_options_that_do_not_fit() -> None:
 
 def test_the_default_detectors_can_be_built() -> None:
     assert list(plugins.build_detectors(Config().detectors)) == ["deviation", "linear"]
+
+
+def test_every_detector_stands_on_its_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/detectors.md").read_text()
+    for name in plugins.BUILT_IN["detector"]:
+        assert f"\n## {name}\n" in page
+        assert f"[`{name}`](#{name})" in page

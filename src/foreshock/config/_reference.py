@@ -16,7 +16,7 @@ from foreshock.config._model import Config
 from foreshock.config._parts import Part
 from foreshock.config._schema import models_of_list
 from foreshock.config._walk import fields_of, models
-from foreshock.types.units import parse_duration, parse_size
+from foreshock.types.units import parse_duration, parse_quantity, parse_size
 
 _DURATIONS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3), ("us", 1e-6))
 _SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
@@ -47,7 +47,9 @@ mappings merge, with the file's globs tried first; lists and values are replaced
 behind the last adds one). Upper and lower case are alike; values are read as YAML.
 
 **Units.** A *duration* is a number of seconds or text such as `250ms`, `10s`, `5m`, `1h30m`, `14d`. A *size* is a
-number of bytes or text such as `64MiB` or `2GB`.
+number of bytes or text such as `64MiB` or `2GB`. A *quantity* is a plain number, in the unit of the series that it is
+compared with, or text with a unit such as `90 %`, `250 ms`, `2 GiB` or `5 MB/s`, which is put into that of the series;
+one that says no unit is taken to be in seconds, bytes or ratios.
 
 **Secrets.** A *secret* is text, `{{file: PATH}}` or `{{env: NAME}}`, looked up at start (paths are relative to the
 working folder). It is never printed, and stands as `***` in `config show` and in the log.
@@ -138,6 +140,8 @@ def _type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return "duration"
     if parse_size in reads:
         return "size"
+    if parse_quantity in reads:
+        return "quantity"
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type_text(inner[0], inner[1:])

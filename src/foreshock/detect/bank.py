@@ -44,7 +44,8 @@ class Bank:
         detectors              name → detector, in the order of the verdicts
         budget_entity_per_day  alarms a day and key that each bar keeps to
         min_change             glob of feature names → least change worth an alarm; the first that matches counts, and
-                               goes to detectors that have `configure_keys(keys int32[k], min_change float64[k])`
+                               goes to detectors that have `configure_keys(keys int32[k], min_change float64[k])`; those
+                               with `meet(keys int32[k], series)` are shown the series themselves
         watch, ignore          globs of feature names: what is judged, and what of that is not; a series that is not
                                judged is `excluded` and reaches no detector
         bands                  keep the expected band of every row, not only of anomalous ones
@@ -153,11 +154,15 @@ class Bank:
         if not len(keys):
             return
         series = self.registry.series
-        least = np.array([_first(self._min_change, series[key]) for key in keys.tolist()])
+        new = [series[key] for key in keys.tolist()]
+        least = np.array([_first(self._min_change, one) for one in new])
         for part in self.parts.values():
-            configure = getattr(part.detector, "configure_keys", None)
-            if configure is not None and not part.whole:
+            if part.whole:
+                continue
+            if (configure := getattr(part.detector, "configure_keys", None)) is not None:
                 configure(keys, least)
+            if (meet := getattr(part.detector, "meet", None)) is not None:
+                meet(keys, new)
 
 
 class Part:

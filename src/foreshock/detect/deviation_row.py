@@ -107,3 +107,12 @@ def light_row() -> np.dtype[Any]:
 def full_row() -> np.dtype[Any]:
     """A slot of the full tier: that, the day in slots, the week in hours and a forecast from eight lags."""
     return np.dtype([*_NEAR, ("top", "f4", (5,)), ("usual", "f4", (5,)), *_FORECAST, *_SEASON])
+
+
+def seasonal_row() -> np.dtype[Any]:
+    """A slot of `seasonal`: levels, the day in slots and the week in hours around an offset, and its trend.
+
+    `elapsed` s of season seen; `trend` of the offset a day, from what it was (`day_offset`) when the `day` began.
+    """
+    trend = [("elapsed", "f8"), ("trend", "f8"), ("day_offset", "f8"), ("day", "i8")]
+    return np.dtype([*_NEAR, *trend, *_SEASON])

@@ -28,6 +28,7 @@ from foreshock.detect.linear_layout import (
     body,
     bytes_of,
 )
+from foreshock.detect.multivariate import columns_of
 from foreshock.detect.univariate import read_options
 from foreshock.errors import PermanentError
 from foreshock.ports import DetectorInfo
@@ -102,7 +103,7 @@ class Linear:
 
         Raises ValueError where a key is negative.
         """
-        given = _given(frame)
+        given = columns_of(frame)
         n = len(given.key)
         out = _out(frame, self.contributions)
         if not n:
@@ -132,7 +133,7 @@ class Linear:
         copy = SlotTable(HEAD, capacity=max(len(keys), 1))
         known = keys < self.heads.used
         copy.rows[: len(keys)][known] = self.heads.rows[keys[known]]
-        given = _given(frame)._replace(key=place.astype(np.int32), learn=np.zeros(len(frame), np.bool_))
+        given = columns_of(frame)._replace(key=place.astype(np.int32), learn=np.zeros(len(frame), np.bool_))
         out = _out(frame, True)
         self._sweep(copy.rows, given, 0, len(frame), out)
         return _scores(out, True)
@@ -226,18 +227,6 @@ def _work() -> Work:
     names = [name for name in Work._fields if name not in ("value", "moved")]
     return Work(
         np.zeros(BLOCK), np.zeros(BLOCK, np.int64), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names)
-    )
-
-
-def _given(frame: Frame) -> Given:
-    """The columns of a frame in the one memory layout that the kernel is compiled for."""
-    return Given(
-        np.require(frame.key, np.int32, ("C", "W")),
-        np.require(frame.time_unix_nano, np.int64, ("C", "W")),
-        np.require(frame.values, np.float64, ("C", "W")),
-        np.require(frame.width, np.int16, ("C", "W")),
-        np.require(frame.learn, np.bool_, ("C", "W")),
-        np.require(frame.status, np.uint8, ("C", "W")),
     )
 
 

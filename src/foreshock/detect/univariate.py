@@ -57,7 +57,7 @@ def read_options(model: type[Model], given: Mapping[str, Any] | Options | None) 
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] != "extra_forbidden":
             raise ConfigError(first["msg"].removeprefix("Value error, "), key=key or None) from None
-        known = sorted(model.model_fields)
+        known = sorted(field.alias or name for name, field in model.model_fields.items())
         close = difflib.get_close_matches(key, known, 1, 0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
         raise ConfigError(f"unknown option; {hint}", key=key) from None
