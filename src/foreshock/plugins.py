@@ -22,7 +22,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "detector": {
         "deviation": "foreshock.detect.deviation:Deviation",
         "linear": "foreshock.detect.linear:Linear",
+        "noise": "foreshock.detect.noise:Noise",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
+        "stuck": "foreshock.detect.stuck:Stuck",
         "zscore": "foreshock.detect.zscore:ZScore",
     },
     "source": {

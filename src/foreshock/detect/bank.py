@@ -267,6 +267,7 @@ class Part:
         return Verdict(
             self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
             expected, low, high, self.whole,
+            measure=getattr(self.detector, "measure", ""), measured=scores.measured,
         )  # fmt: skip
 
     def forget(self, keys: NDArray[np.int32]) -> None:

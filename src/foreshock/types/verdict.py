@@ -17,6 +17,8 @@ class Scores:
     `ranking float64[n]`, of detectors for which what alarms first is not what ranks best, orders the rows of a key by
     how abnormal things are around them: where it is given it becomes the verdict's score; `event float64[n]` is above 0
     at the few rows where a slow change or a shape not seen before is reported.
+    `measured float64[2, n]`, of detectors that judge something other than the value (a pause, a texture): how much of
+    it there is, and how much is usual.
     """
 
     score: NDArray[np.float64]
@@ -27,6 +29,7 @@ class Scores:
     high: NDArray[np.float64] | None = None
     ranking: NDArray[np.float64] | None = None
     event: NDArray[np.float64] | None = None
+    measured: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Verdict:
     ln(score / bar), comparable between series; `anomalous` = over the bar. `contribution float32[m]` of a `whole`
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
     else NaN.
+    `measured float64[2, m]` where the detector judges something other than the value, which `measure` names: how much
+    of it there is, and how much is usual.
     """
 
     detector: str
@@ -51,3 +56,5 @@ class Verdict:
     high: NDArray[np.float64]
     whole: bool = False
     contribution: NDArray[np.float32] | None = None
+    measure: str = ""
+    measured: NDArray[np.float64] | None = None
