@@ -34,7 +34,7 @@ class KeyTwin:
         self.memories: dict[int, dict[str, Any]] = {}
 
     def fresh(self, memory: dict[str, Any], now: int) -> bool:
-        return now - memory["time"] > self.expiry_nanos
+        return bool(now - memory["time"] > self.expiry_nanos)
 
     def begin(self, x: float, now: int) -> dict[str, Any]:
         raise NotImplementedError
@@ -161,7 +161,7 @@ class NoiseTwin(KeyTwin):
     def fresh(self, memory: dict[str, Any], now: int) -> bool:
         step, interval = memory["step"], memory["interval"]
         other = step > 0.0 and (interval > 2.0 * step or step > 2.0 * interval)
-        return other or super().fresh(memory, now)
+        return bool(other) or super().fresh(memory, now)
 
     def begin(self, x: float, now: int) -> dict[str, Any]:
         return {
