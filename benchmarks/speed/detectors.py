@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from river.anomaly import GaussianScorer
 
+from foreshock.detect.noise import Noise
 from foreshock.detect.robust_z import RobustZ
+from foreshock.detect.stuck import Stuck
 from foreshock.detect.zscore import ZScore
 from foreshock.ports import Detector
 from foreshock.types import Frame
@@ -36,6 +38,10 @@ SPEED = (
     ("detector.robust_z.keyed.4096", RobustZ, 1_000, 4096),
     ("detector.robust_z.keyed_10k.4096", RobustZ, 10_000, 4096),
     ("detector.robust_z.river", RobustZ, 1, 4096),
+    ("detector.stuck.keyed.4096", Stuck, 1_000, 4096),
+    ("detector.stuck.keyed_10k.4096", Stuck, 10_000, 4096),
+    ("detector.noise.keyed.4096", Noise, 1_000, 4096),
+    ("detector.noise.keyed_10k.4096", Noise, 10_000, 4096),
 )
 """Id, detector, keys, rows a step."""
 IDS = (*(row[0] for row in SPEED), *(f"memory.zscore.series.{name}" for name, _ in SERIES), "memory.robust_z.series.1k")

@@ -24,11 +24,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "half_space_trees": "foreshock.detect.half_space_trees:HalfSpaceTrees",
         "isolation_forest": "foreshock.detect.isolation_forest:IsolationForest",
         "linear": "foreshock.detect.linear:Linear",
+        "noise": "foreshock.detect.noise:Noise",
         "pca": "foreshock.detect.pca:Pca",
         "rate_of_change": "foreshock.detect.rate_of_change:RateOfChange",
         "robust_z": "foreshock.detect.robust_z:RobustZ",
         "seasonal": "foreshock.detect.seasonal:Seasonal",
         "static_threshold": "foreshock.detect.static_threshold:StaticThreshold",
+        "stuck": "foreshock.detect.stuck:Stuck",
         "zscore": "foreshock.detect.zscore:ZScore",
     },
     "source": {

@@ -58,9 +58,10 @@ class Detector(Protocol):
     `expected`, `low` and `high` too, which `score` always does; `ranks`, likewise, for `ranking`; and, if univariate,
     `configure_keys(keys int32[k], min_change float64[k])`, called when series are new or forgotten, with the least
     change worth an alarm of each; `meet(keys int32[k], series)`, called then too, with the `Series` of each; and
-    `threshold`, a limit on its score that a user set: its alarms then go by that and have no budget. A multivariate one
-    may have `contributions`, set to True like `bands`: then `step` gives them too. One whose scores the two-sided bar
-    does not fit has `make_bar(budget_per_day, options)`, which gives the bar that does.
+    `threshold`, a limit on its score that a user set: its alarms then go by that and have no budget. One that judges
+    something of a series other than its value names it in `measure`, and gives `Scores.measured` where `bands` is set.
+    A multivariate one may have `contributions`, set to True like `bands`: then `step` gives them too. One whose scores
+    the two-sided bar does not fit has `make_bar(budget_per_day, options)`, which gives the bar that does.
     """
 
     info: DetectorInfo

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from foreshock.detect.deviation import Deviation
+from foreshock.detect.noise import Noise
 from foreshock.detect.robust_z import RobustZ
+from foreshock.detect.stuck import Stuck
 from foreshock.detect.zscore import ZScore
 from foreshock.errors import ConfigError
 from foreshock.testing import ConformanceError, check_detector, check_names
@@ -17,6 +19,7 @@ from tests.conformance.multivariate import Farthest
 from tests.unit.detect_twins import RobustZTwin, ZScoreTwin
 from tests.unit.deviation_twin import DeviationTwin
 from tests.unit.own_detector import Jump
+from tests.unit.texture_twins import NoiseTwin, StuckTwin
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -43,6 +46,18 @@ def test_robust_z_keeps_the_contract(config: Mapping[str, Any], seed: int) -> No
 )
 def test_deviation_keeps_the_contract(config: Mapping[str, Any], seed: int) -> None:
     check_detector(Deviation, config=config, univariate=True, twin=DeviationTwin, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("config", [{}, {"warm_up_rows": 5, "least_moves": 0.5}, {"young_seconds": 0}], ids=str)
+def test_stuck_keeps_the_contract(config: Mapping[str, Any], seed: int) -> None:
+    check_detector(Stuck, config=config, univariate=True, twin=StuckTwin, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("config", [{}, {"warm_up_rows": 5}, {"warm_up_rows": 40, "min_change": 3}], ids=str)
+def test_noise_keeps_the_contract(config: Mapping[str, Any], seed: int) -> None:
+    check_detector(Noise, config=config, univariate=True, twin=NoiseTwin, seed=seed)
 
 
 def test_the_detector_of_the_docs_keeps_the_contract() -> None:

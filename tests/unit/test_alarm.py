@@ -438,3 +438,50 @@ def test_the_watchdog_always_fires() -> None:
     alert = watchdog("prod", 50, 20)
     assert dict(alert.labels) == {"alertname": "ForeshockWatchdog", "severity": "none", "environment": "prod"}
     assert (alert.status, alert.starts_unix_nano, alert.decided_unix_nano) == ("firing", 20, 50)
+
+
+@pytest.mark.parametrize(
+    ("measure", "seen", "said", "ended"),
+    [
+        (
+            "pause", (60.0, 5.0),
+            "has not moved from 0.98 since 12:04:50 UTC (1 min); its longest pauses usually last 5 s",
+            "moves again after",
+        ),
+        (
+            "variation", (2.1, 1.5),
+            "varies 2.1 × as much as usual, rarely over 1.5 ×, since 12:05:50 UTC; it is 0.98",
+            "varies as usual again after",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_detector_measures_other_than_the_value_is_said(
+    measure: str, seen: tuple[float, float], said: str, ended: str
+) -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+
+    def feed(strengths: list[list[float]], values: list[list[float]]) -> list[Alert]:
+        columns = bench.columns(strengths, values)
+        measured = np.repeat(np.array(seen).reshape(2, 1), 3 * len(strengths), axis=1)
+        verdicts = tuple(replace(one, measure=measure, measured=measured) for one in columns.verdicts)
+        return list(bench.alarm.process(replace(columns, verdicts=verdicts)).alerts)
+
+    (opened,) = feed([[2.5, -1.0, -2.0]], [[0.98, 2e6, 1.0]])
+    assert dict(opened.annotations)["summary"] == f"cpu utilization of host a1 {said}"
+    assert "direction" not in dict(opened.annotations)
+    bench.alarm.load(unpack(pack(bench.alarm.state())))
+    (closed,) = feed(quiet(5), [[0.05, 2e6, 1.0]] * 5)
+    assert dict(closed.annotations)["summary"].startswith(f"cpu utilization of host a1 {ended} ")
+
+
+def test_a_measure_that_nobody_has_words_for_is_said_as_a_value() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    columns = bench.columns([[2.5, -1.0, -2.0]], [[0.98, 2e6, 1.0]])
+    for measure, measured in (("colour", np.ones((2, 3))), ("pause", np.full((2, 3), np.nan))):
+        own = Bench()
+        own.feed(quiet(20))
+        verdicts = tuple(replace(one, measure=measure, measured=measured) for one in columns.verdicts)
+        (alert,) = own.alarm.process(replace(columns, verdicts=verdicts)).alerts
+        assert dict(alert.annotations)["summary"].startswith("cpu utilization of host a1 is 0.98, expected")

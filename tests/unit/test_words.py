@@ -150,6 +150,20 @@ def test_limits() -> None:
     assert words.over_limit("load", 9.0, Band(), "1", 0) == "load is 9, over its limit, since 00:00:00 UTC"
 
 
+def test_what_is_measured() -> None:
+    say = words.measured
+    assert say("pause", "load", 9.0, "1", 90.0, 0.0, NOON) == (
+        "load has not moved from 9 since 12:02:40 UTC (1 min 30 s); it usually moves all the time"
+    )
+    assert say("variation", "load", 9.0, "1", 5.6, 1.5, NOON) == (
+        "load varies over 5.0 × as much as usual, rarely over 1.5 ×, since 12:04:10 UTC; it is 9"
+    )
+    assert say("variation", "load", 9.0, "1", 0.02, 1.5, NOON) == (
+        "load varies only 0.1 × as much as usual, since 12:04:10 UTC; it is 9"
+    )
+    assert words.as_usual("variation", "load", NAN, "1", 62) == "load varies as usual again after 1 min 2 s"
+
+
 def test_ends() -> None:
     assert words.resolved("load", 1.0, "1", 62, True) == "load is back to 1 after 1 min 2 s"
     assert words.resolved("load", 9.0, "1", 62, False) == "load is 9, which no longer stands out, after 1 min 2 s"

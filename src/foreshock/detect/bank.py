@@ -303,6 +303,7 @@ class Part:
             self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
             expected, low, high, self.whole, None, self.shadow,
             event=None if scores.event is None else _where(judged, scores.event),
+            measure=getattr(self.detector, "measure", ""), measured=scores.measured,
         )  # fmt: skip
 
     def forget(self, keys: NDArray[np.int32]) -> None:

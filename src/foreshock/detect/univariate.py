@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ Model = TypeVar("Model", bound=Options)
 
 _HIGHEST = np.iinfo(np.int32).max
 _NO_BAND: NDArray[np.float64] = np.empty((3, 0))
+_NOTHING_MEASURED: NDArray[np.float64] = np.empty((2, 0))
 
 
 class UnivariateOptions(Options):
@@ -196,6 +198,26 @@ class LeastChange(Univariate):
         least = self.table.rows["min_change"][known]
         super().forget(known)
         self.table.rows["min_change"][known] = least
+
+
+class Measuring(Univariate):
+    """One that judges something of a series other than its value: `measure` names what.
+
+    Where `bands` is set, `step` also gives how much of it there is, and how much is usual: `Scores.measured`.
+    """
+
+    measure: str = ""
+    _measured: NDArray[np.float64] = _NOTHING_MEASURED
+
+    def step(self, frame: Frame) -> Scores:
+        """As `Univariate.step`, with what was measured where `bands` is set."""
+        if not self.bands:
+            return super().step(frame)
+        measured = self._measured = np.empty((2, len(frame)))
+        try:
+            return replace(super().step(frame), measured=measured)
+        finally:
+            self._measured = _NOTHING_MEASURED
 
 
 def _rows(frame: Frame) -> int:

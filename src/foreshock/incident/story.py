@@ -33,7 +33,8 @@ class Story(msgspec.Struct):
     """What has been said of an open episode.
 
     `source` is the series it is about, −1 = none; `together`: only the features together raised it; `low`, `high`,
-    `expected` the band as last said; `heard` when a silent entity last had data.
+    `expected` the band as last said; `heard` when a silent entity last had data; `measure` what it is about where
+    that is not the value.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class Story(msgspec.Struct):
     high: float = math.nan
     expected: float = math.nan
     heard: int = 0
+    measure: str = ""
 
     def firing(self) -> Alert:
         """The alert, open."""
@@ -144,8 +146,15 @@ class Teller:
             band = band_of(shown, cell)
             story.low, story.high, story.expected = band
             notes |= observed(value, band, series.unit)
+            seen = None if story.together else measured(shown, cell)
+            story.measure = shown.measure if seen else ""
             if story.together:
                 notes["summary"] = words.together(who, words.metric(series), value, series.unit, story.starts)
+            elif seen:
+                # A value that does not move, or not as it should, is neither above nor below anything.
+                notes.pop("direction", None)
+                now = int(step.rows.time_unix_nano[row])
+                notes["summary"] = words.measured(shown.measure, words.title(series), value, series.unit, *seen, now)
             else:
                 notes["summary"] = words.noticed(words.title(series), value, band, series.unit, story.starts)
         elif "summary" not in notes:
@@ -217,7 +226,10 @@ class Teller:
         else:
             band = Band(story.low, story.high, story.expected)
             back = band.distance(value) <= 0.5 * band.distance(peak)
-            summary = words.resolved(what, value if series else math.nan, unit, seconds, back)
+            if story.measure:
+                summary = words.as_usual(story.measure, what, value, unit, seconds)
+            else:
+                summary = words.resolved(what, value if series else math.nan, unit, seconds, back)
         story.annotations["summary"] = summary
         return [story.resolved(ends, ends)]
 
@@ -297,6 +309,14 @@ def strongest(verdicts: tuple[Verdict, ...], at: int) -> Verdict | None:
 def band_of(verdict: Verdict, at: int) -> Band:
     """The band that a verdict gives at a cell."""
     return Band(float(verdict.low[at]), float(verdict.high[at]), float(verdict.expected[at]))
+
+
+def measured(verdict: Verdict, at: int) -> tuple[float, float] | None:
+    """What a detector measured of a cell other than its value, and what is usual; None where there is none."""
+    if verdict.measured is None or verdict.measure not in words.MEASURES:
+        return None
+    seen, usual = (float(number) for number in verdict.measured[:, at])
+    return (seen, usual) if math.isfinite(seen) and math.isfinite(usual) else None
 
 
 def bounded(strength: float) -> float:

@@ -26,6 +26,8 @@ _PLAIN_PREFIX_FROM = 1e4
 _FEWEST_PLAIN = 1e-4
 _MOST_EXTRA = 4
 _CALLS = "calls "
+LEAST_RATIO, MOST_RATIO = 0.1, 5.0
+"""A ratio of textures is bounded near 6: above the larger, "over" says all that is known."""
 
 
 class Band(NamedTuple):
@@ -274,6 +276,47 @@ def instead(value: float, band: Band, unit: str = "") -> str:
         normal = f"between {first} and {last}" if dash else normal
     normal = normal.removeprefix("usually ") or "what"
     return f"{observed}, {normal} would have been normal" + (" is not known" if normal == "what" else "")
+
+
+def measured(measure: str, what: str, value: float, unit: str, seen: float, usual: float, now_unix_nano: int) -> str:
+    """The sentence of an alert about something other than the value: how much of it is seen, and how much is usual.
+
+    >>> measured("pause", "load of host a1", 0.5, "1", 720.0, 40.0, 43_450_000_000_000)
+    'load of host a1 has not moved from 0.5 since 11:52:10 UTC (12 min); its longest pauses usually last 40 s'
+    >>> measured("variation", "load of host a1", 0.5, "1", 2.1, 1.6, 43_450_000_000_000)
+    'load of host a1 varies 2.1 × as much as usual, rarely over 1.6 ×, since 12:04:10 UTC; it is 0.5'
+    """
+    return MEASURES[measure](what, quantity(value, unit), seen, usual, now_unix_nano)
+
+
+def _paused(what: str, value: str, seconds: float, usual: float, now_unix_nano: int) -> str:
+    since = clock(now_unix_nano - round(seconds * 1e9))
+    longest = f"its longest pauses usually last {duration(usual)}" if usual > 0 else "it usually moves all the time"
+    return f"{what} has not moved from {value} since {since} ({duration(seconds)}); {longest}"
+
+
+def _varied(what: str, value: str, ratio: float, usual: float, now_unix_nano: int) -> str:
+    if ratio < 1.0:
+        much = f"varies only {max(ratio, LEAST_RATIO):.1f} × as much as usual"
+    else:
+        much = f"varies {'over ' if ratio > MOST_RATIO else ''}{min(ratio, MOST_RATIO):.1f} × as much as usual"
+        much += f", rarely over {usual:.1f} ×" if 1.0 < usual < min(ratio, MOST_RATIO) else ""
+    return f"{what} {much}, since {clock(now_unix_nano)}; it is {value}"
+
+
+MEASURES = {"pause": _paused, "variation": _varied}
+"""What detectors measure other than the value → its sentence, of (what, value in words, seen, usual, now)."""
+_AS_USUAL = {"pause": "moves again", "variation": "varies as usual again"}
+
+
+def as_usual(measure: str, what: str, value: float, unit: str, seconds: float) -> str:
+    """The sentence of such an alert that closes.
+
+    >>> as_usual("pause", "load of host a1", 0.7, "1", 1800.0)
+    'load of host a1 moves again after 30 min and is 0.7'
+    """
+    tail = "" if math.isnan(value) else f" and is {quantity(value, unit)}"
+    return f"{what} {_AS_USUAL[measure]} after {duration(seconds)}{tail}"
 
 
 def over_limit(what: str, value: float, band: Band, unit: str, start_unix_nano: int) -> str:

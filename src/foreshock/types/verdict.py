@@ -18,7 +18,9 @@ class Scores:
     `ranking float64[n]`, of detectors for which what alarms first is not what ranks best, orders the rows of a key by
     how abnormal things are around them: where it is given it becomes the verdict's score; `event float64[n]` is above 0
     at the few rows where a slow change or a shape not seen before is reported; `prediction int8[n]`, of detectors that
-    decide for themselves: −1 anomaly, 1 ordinary (as in scikit-learn), 0 not scored.
+    decide for themselves: −1 anomaly, 1 ordinary (as in scikit-learn), 0 not scored; `measured float64[2, n]`, of
+    detectors that judge something other than the value (a pause, a texture): how much of it there is, and how much is
+    usual.
     """
 
     score: NDArray[np.float64]
@@ -30,6 +32,7 @@ class Scores:
     ranking: NDArray[np.float64] | None = None
     event: NDArray[np.float64] | None = None
     prediction: NDArray[np.int8] | None = None
+    measured: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Verdict:
     verdict follows the cells: what each has in the score of its row, where that is anomalous and the detector says so,
     else NaN. `shadow`: the detector only scores, to be compared, and raises no alert. `event float64[m]`, of detectors
     that report them: above 0 at the few cells with a slow change or a shape not seen before. `prediction` is the
-    detector's own, see `Scores`; 0 where the row is not judged.
+    detector's own, see `Scores`; 0 where the row is not judged. `measured float64[2, m]` where the detector judges
+    something other than the value, which `measure` names: how much of it there is, and how much is usual.
     """
 
     detector: str
@@ -59,6 +63,8 @@ class Verdict:
     shadow: bool = False
     event: NDArray[np.float64] | None = None
     prediction: NDArray[np.int8] | None = None
+    measure: str = ""
+    measured: NDArray[np.float64] | None = None
 
 
 def leading(verdicts: Sequence[Verdict]) -> list[Verdict]:
