@@ -35,7 +35,7 @@ def columns(metrics: int, seed: int = 0, rows: int = ROWS) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     values = {f"m{j}": 10.0 + rng.normal(0, 1, rows) for j in range(metrics)}
     for one in list(values.values())[:2]:
-        one[FAULT] += 20.0
+        one[FAULT] += 40.0
     label = np.zeros(rows, np.int8)
     label[FAULT] = 1
     return {"t": STEP * np.arange(rows), **values, "label": label}

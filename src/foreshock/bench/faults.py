@@ -92,7 +92,7 @@ def inject(case: Case, faults: Sequence[Fault]) -> Reals:
     for fault in faults:
         part = values[fault.start : fault.end, fault.metric]
         if fault.kind == "shift":
-            part += fault.sign * SHIFT * np.nanstd(case.values[fault.start - day : fault.start, fault.metric])
+            part += fault.sign * SHIFT * np.nanstd(case.values[max(fault.start - day, 0) : fault.start, fault.metric])
         elif fault.kind == "stuck":
             part[:] = case.values[fault.start - 1, fault.metric]
         else:

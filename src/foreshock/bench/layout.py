@@ -28,7 +28,7 @@ from foreshock.plugins import nearest
 METRIC = re.compile(r"value|m\d+")
 LEAST_ROWS = 20
 MOST_BEHIND = 0.01
-"""Of rows that are earlier than one before them, as where a clock is put back; with more the file is out of order."""
+"""Share of rows that may be earlier than one before them, as where a clock is put back."""
 ALL = "all"
 
 
@@ -58,7 +58,8 @@ class Explained:
 class Case:
     """A labelled series, or an entity with several metrics.
 
-    `seconds float64[n]`, in order but for few, `values float64[n, J]` of `metrics` (NaN = missing), `truth bool[n]` the labels,
+    `seconds float64[n]`, in order but for few, `values float64[n, J]` of `metrics` (NaN = missing), `truth bool[n]` the
+    labels,
     `judged bool[n]` the rows that count. `windows` None where the set has none; `notes` what is odd about the labels.
     """
 

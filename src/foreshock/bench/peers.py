@@ -156,7 +156,10 @@ def autoencoder(values: Reals, train: Flags) -> Reals:
     rows = table(values, train)
     known = np.clip(rows[train][-MOST_TRAIN:], -10.0, 10.0)
     epochs = max(15, 100_000 // len(known))
-    net = MLPRegressor((64, 8, 64), learning_rate_init=2e-3, batch_size=128, max_iter=min(epochs, 100), random_state=0)
+    net = MLPRegressor(
+        hidden_layer_sizes=(64, 8, 64), learning_rate_init=2e-3, batch_size=min(128, len(known)),
+        max_iter=min(epochs, 100), random_state=0,
+    )  # fmt: skip
     net.tol, net.n_iter_no_change = 0.0, 1000
     net.fit(known, known)
     return in_pieces(lambda part: np.mean((net.predict(part) - part) ** 2, axis=1), rows)
