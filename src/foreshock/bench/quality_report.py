@@ -216,13 +216,13 @@ def lines(said: dict[str, Any]) -> list[str]:
 
 
 def _main_table(sets: dict[str, Any]) -> list[str]:
-    head = (f"{'set':<12} {'method':<18} {'series':>6} {'events':>6} {'VUS-PR':>6} {'AUC-PR':>6} {'F1':>5} "
+    head = (f"{'set':<12} {'method':<20} {'series':>6} {'events':>6} {'VUS-PR':>6} {'AUC-PR':>6} {'F1':>5} "
             f"{'recall':>6} {'prec.':>5} {'false/day':>9} {'delay':>8} {'CPU s/M':>8}")  # fmt: skip
     out = [head, "-" * len(head)]
     for name, methods in sets.items():
         for method, one in methods.items():
             out.append(
-                f"{name:<12} {method:<18} {one['series']:>6} {one['events']:>6} {_n(one['vus_pr']):>6} "
+                f"{name:<12} {method:<20} {one['series']:>6} {one['events']:>6} {_n(one['vus_pr']):>6} "
                 f"{_n(one['auc_pr']):>6} {_n(one['f1']):>5} {_n(one['recall']):>6} {_n(one['precision']):>5} "
                 f"{_n(one['false_alarms_per_day']):>9} {_delay(one['delay_seconds']):>8} "
                 f"{one['cpu_seconds_per_million']:>8.2f}"
@@ -232,19 +232,19 @@ def _main_table(sets: dict[str, Any]) -> list[str]:
             own = [methods[method] for methods in sets.values() if method in methods]
             if len(own) == len(sets):
                 vus, auc, f1 = (_n(mean(one[key] for one in own)) for key in ("vus_pr", "auc_pr", "f1"))
-                out.append(f"{'mean of sets':<12} {method:<18} {'':>6} {'':>6} {vus:>6} {auc:>6} {f1:>5}")
+                out.append(f"{'mean of sets':<12} {method:<20} {'':>6} {'':>6} {vus:>6} {auc:>6} {f1:>5}")
     return out
 
 
 def _nab_table(nab: dict[str, Any]) -> list[str]:
     out = [
-        f"{'NAB score':<12} {'method':<18} {'own alarms':>10} {'optimised':>10} {'low FP':>7} {'low FN':>7} other half"
+        f"{'NAB score':<12} {'method':<20} {'own alarms':>10} {'optimised':>10} {'low FP':>7} {'low FN':>7} other half"
     ]
     for name, methods in nab.items():
         for method, one in methods.items():
             best = one["optimised"]
             out.append(
-                f"{name:<12} {method:<18} {one['own_alarms']:>10.1f} {best['standard']:>10.1f} "
+                f"{name:<12} {method:<20} {one['own_alarms']:>10.1f} {best['standard']:>10.1f} "
                 f"{best['reward_low_fp_rate']:>7.1f} {best['reward_low_fn_rate']:>7.1f} "
                 f"{one['optimised_on_the_other_half']:.1f} ± {one['spread_of_halves']:.1f}"
             )
