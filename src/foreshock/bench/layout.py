@@ -190,7 +190,7 @@ def _flags(column: Any, name: str) -> Flags:
     odd = values[(values != 0) & (values != 1)]
     if len(odd):
         raise BadInputError("bad_labels", f"{name} holds {odd[0]:g}: it must be 0 or 1")
-    return values == 1
+    return np.asarray(values == 1, np.bool_)
 
 
 def _judged(table: Any, rows: int) -> Flags:
