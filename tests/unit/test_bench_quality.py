@@ -102,7 +102,12 @@ def test_events_are_told_once(tmp_path: Path) -> None:
     truth = np.zeros(6000, bool)
     truth[5000:5100] = True
     case = replace(
-        made, seconds=300.0 * t, values=values[:, None], truth=truth, judged=t >= 900, windows=((1.5e6, 1.53e6),)
+        made,
+        seconds=300.0 * t.astype(np.float64),
+        values=values[:, None],
+        truth=truth,
+        judged=t >= 900,
+        windows=((1.5e6, 1.53e6),),
     )
     events = load([], environ={}, overrides={"detectors": [{"deviation": {"tier": "events"}}]})
     paging, told = quality.ours(case, events, tmp_path, None)
@@ -119,7 +124,7 @@ def test_events_are_told_once(tmp_path: Path) -> None:
 
 def test_faults_are_seeded_and_stay_in_quiet_parts() -> None:
     long = replace(
-        a_case(4), seconds=60.0 * np.arange(20_000), values=np.random.default_rng(0).normal(size=(20_000, 4)),
+        a_case(4), seconds=60.0 * np.arange(20_000, dtype=np.float64), values=np.random.default_rng(0).normal(size=(20_000, 4)),
         truth=(np.arange(20_000) % 5000) < 10, judged=np.arange(20_000) > 2000,
     )  # fmt: skip
     planned = faults.plan(long, 0)
@@ -153,7 +158,7 @@ def test_what_is_put_in_is_what_was_said() -> None:
 
 def test_a_metric_that_stands_still_cannot_be_stuck() -> None:
     long = replace(
-        a_case(1), seconds=60.0 * np.arange(20_000), truth=np.zeros(20_000, bool), judged=np.arange(20_000) > 2000,
+        a_case(1), seconds=60.0 * np.arange(20_000, dtype=np.float64), truth=np.zeros(20_000, bool), judged=np.arange(20_000) > 2000,
         values=np.repeat(np.random.default_rng(0).normal(size=200), 100)[:, None],
     )  # fmt: skip
     assert {fault.kind for fault in faults.plan(long, 0)} == {"shift"}
@@ -182,7 +187,8 @@ def test_series_of_other_times_are_one_environment(config: Config, tmp_path: Pat
     assert told == [True]  # both begin in the same minute: one group, one notification
     assert days == pytest.approx((ROWS - 501) / 1440)
     assert owns[0] is not None
-    assert owns[0].entity == quality.Level(1, pytest.approx((ROWS - 610) / 1440))
+    assert owns[0].entity.notified == 1
+    assert owns[0].entity.days == pytest.approx((ROWS - 610) / 1440)
     assert owns[0].series["zscore"].notified == 2
 
 

@@ -129,7 +129,7 @@ def half_space_trees(values: Reals, train: Flags) -> Reals:
     low, high = known[train].min(0), known[train].max(0)
     room = np.maximum(high - low, 1e-9)
     unit = np.clip((known - low + 0.2 * room) / (1.4 * room), 0.0, 1.0)
-    forest = HalfSpaceTrees(n_trees=25, height=8, window_size=250, seed=0)
+    forest: Any = HalfSpaceTrees(n_trees=25, height=8, window_size=250, seed=0)
     first = int(np.flatnonzero(train)[-5000:][0])
     names = list(range(unit.shape[1]))
     out = np.zeros(len(unit))

@@ -116,7 +116,7 @@ def hit_rate(ranked: Sequence[str], true: Sequence[str], share: float) -> float:
 
 
 def _faults(owns: Sequence[Own]) -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for kind in faults.KINDS:
         mine = [tally for own in owns for tally in own.faults if tally.kind == kind]
         injected, found = sum(one.injected for one in mine), sum(one.found for one in mine)
