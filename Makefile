@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 ARGS ?=
+DATA ?= data
+OUT ?= out/quality
 
 .DEFAULT_GOAL := help
-.PHONY: setup run watch test test-services lint bench verify clean help
+.PHONY: setup run watch test test-services lint bench bench-quality verify clean help
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +45,9 @@ lint: setup ## check style, types and layers
 
 bench: setup ## measure speed beside the peers: prints a table, writes JSON under out/
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-quality: setup ## measure detection on labelled series in DATA, into OUT (ARGS="…" passes arguments on)
+	@$(BIN)/foreshock bench quality --data $(DATA) --out $(OUT) $(ARGS)
 
 verify: setup ## run the tests with their full counts and write docs/verification/
 	@$(BIN)/python scripts/verify.py

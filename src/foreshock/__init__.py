@@ -16,7 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {"replay": "foreshock.testing.replay", "Replayed": "foreshock.testing.replay",
-            "Measures": "foreshock.testing.replay"}  # fmt: skip
+            "Measures": "foreshock.bench.labelled"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,5 @@
-from foreshock.testing.replay import Measures, Replayed, replay
+from foreshock.bench.labelled import Measures
+from foreshock.testing.replay import Replayed, replay
 
 __all__ = ["Measures", "Replayed", "__version__", "replay"]
 

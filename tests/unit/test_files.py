@@ -447,3 +447,12 @@ def test_a_recorded_server_machine() -> None:
     assert {one.entity for one in samples.series} == {(("entity", files[0].stem),)}
     assert "skipped = label, split" in " ".join(reader.describe())
     assert reader.rows_total() == pq.ParquetFile(files[0]).metadata.num_rows
+
+
+def test_columns_that_hold_no_numbers_do_not_stand_in_the_way(tmp_path: Path) -> None:
+    data = pa.table({"t": [10, 20], "v": [1.0, 2.0], "note": ["a", "b"], "open": [True, False]})
+    for name in ("a.parquet", "a.csv"):
+        reader = TableReader([write(tmp_path / name, data)], MappingOptions())
+        samples = [decode(one, MappingOptions()) for _, one in reader.read(0) if one.content_type == ARROW]
+        assert [one.value.tolist() for one in samples] == [[1.0, 2.0]]
+        assert reader.describe()[0].endswith("not used = note, open")

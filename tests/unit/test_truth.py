@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from foreshock.adapters.files_reader import TableReader
 from foreshock.adapters.mapping import MappingOptions
-from foreshock.adapters.truth import Interval, Labelled, intervals_of_column, intervals_of_file, label_records
-from foreshock.errors import ConfigError
+from foreshock.adapters.truth import Interval, Labelled, label_records
+from foreshock.bench.labelled import labels_in_file, labels_in_tables
 from foreshock.types import Control, ControlKind, labels
 from foreshock.types.record import CONTROL
 
@@ -29,30 +28,26 @@ def table(folder: Path) -> Path:
 
 
 def test_runs_of_a_column_entity_by_entity(tmp_path: Path) -> None:
-    found = intervals_of_column([str(table(tmp_path))], MappingOptions(), "broken")
+    found = labels_in_tables([str(table(tmp_path))], MappingOptions(), "broken").intervals()
     a, b = labels({"host": "a"}), labels({"host": "b"})
     assert sorted(found) == [
         Interval(a, (T + 2) * S, (T + 3) * S + 1),
         Interval(a, (T + 7) * S, (T + 7) * S + 1),
         Interval(b, (T + 5) * S, (T + 5) * S + 1),
     ]
-    with pytest.raises(ConfigError, match="no labels in column 'brokn'"):
-        intervals_of_column([str(table(tmp_path))], MappingOptions(), "brokn")
 
 
 def test_a_file_of_intervals(tmp_path: Path) -> None:
     path = tmp_path / "truth.csv"
-    path.write_text(f"host.name,start,end\nh1,{T},{T + 60}\n,2023-11-14T22:13:20Z,{(T + 1) * 1000}\n")
-    assert intervals_of_file(path) == [
-        Interval(labels({"host.name": "h1"}), T * S, (T + 60) * S),
-        Interval((), T * S, (T + 1) * S),
-    ]
+    path.write_text(f"host,start,end\nh1,{T},{T + 60}\n")
+    (one,) = labels_in_file(path, MappingOptions()).intervals()
+    assert one == Interval(labels({"host": "h1"}), T * S, (T + 60) * S + 1)
 
 
 def test_labels_come_first_and_only_at_the_beginning(tmp_path: Path) -> None:
     path = table(tmp_path)
     reader = TableReader([str(path)], MappingOptions())
-    intervals = intervals_of_column([str(path)], MappingOptions(), "broken")
+    intervals = labels_in_tables([str(path)], MappingOptions(), "broken").intervals()
     plain = list(reader.read(0))
     found = list(Labelled(reader, intervals, "shop").read(0))
     assert found[4:] == plain

@@ -133,7 +133,10 @@ class TableStream:
         self._sorted = not self._survey()
         if self._sorted:
             self._tables = SortedTables(tables, self._order)
-        self._sent = replace(self._plan, unit="ns")
+        # Columns that turned out to hold no numbers are not sent, so whoever decodes must not look for them.
+        self._sent = replace(
+            self._plan, unit="ns", values=tuple(one for one in self._plan.values if one in self._features)
+        )
 
     def _survey(self) -> bool:
         """Read all times once: their unit, the first of them, and whether they are in order from chunk to chunk."""

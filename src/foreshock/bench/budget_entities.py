@@ -10,7 +10,7 @@ import numpy as np
 
 from foreshock.bench import quiet_series
 from foreshock.bench.environment import NONE, NOT_JUDGED, Incident, Quiet, Said, incident_of, quiet_of
-from foreshock.bench.labelled import START, belongs, incidents, quiet_clock, read
+from foreshock.bench.stretches import START, belongs, incidents, quiet_clock, read
 from foreshock.bench.streams import DAY, SECOND, Choices, Entity, Episode, Heard, choice_name, hear
 
 DEFAULT_CHOICES = (("robust_z",), ("deviation",), ("deviation", "linear"))

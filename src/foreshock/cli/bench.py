@@ -6,15 +6,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foreshock.cli.output import all_imported, emit_json, errors, finite, lines
-from foreshock.errors import ConfigError
+from foreshock.errors import BadInputError, ConfigError
 
 if TYPE_CHECKING:
-    from foreshock.bench.budget import Plan, Result
+    from foreshock.bench.budget import Plan
+    from foreshock.bench.budget import Result as Kept
+    from foreshock.bench.layout import Place
+    from foreshock.bench.quality import Job, Result, Skipped
     from foreshock.bench.shop import Quiet, Trial
     from foreshock.shop.faults import FaultKind
 
@@ -123,12 +127,12 @@ def budget(
         lines(*budget_table.table(results))
 
 
-def _watch(plan: Plan, jobs: int, show: bool) -> list[Result]:
+def _watch(plan: Plan, jobs: int, show: bool) -> list[Kept]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from foreshock.bench import budget as bench
 
-    results: list[Result] = []
+    results: list[Kept] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors(), transient=True, disable=not show) as progress:
         bar = progress.add_task("watching quiet entities", total=None)
@@ -137,3 +141,89 @@ def _watch(plan: Plan, jobs: int, show: bool) -> list[Result]:
             if result is not None:
                 results.append(result)
     return results
+
+
+@app.command("quality")
+def quality(
+    data: Annotated[Path, typer.Option("--data", help="Folder of sets: <set>/<half>/<series>.parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for quality.json and score and alarm files.")],
+    half: Annotated[str, typer.Option("--half", help="Which half of each set: dev, holdout, all.")] = "dev",
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", help="Only this set; may be given again (default: all).")
+    ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option("--detector", help="Detector by name or package.module:Class; may be given again."),
+    ] = None,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="Config file, folder or preset; may be given again.")
+    ] = None,
+    peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Run other libraries' detectors beside.")] = True,
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="Put faults into quiet parts and look whether they are found.")
+    ] = True,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the faults.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Processes at a time.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run detectors over labelled series, causally and in one configuration: rank, alarms, cost, budgets, peers."""
+    from foreshock.bench import layout, quality_report
+    from foreshock.bench.peers import PEERS
+    from foreshock.bench.quality import Job, absent, config_facts
+    from foreshock.config import load
+
+    settings = load(config or [], environ={}, overrides={"detectors": detector} if detector else {})
+    places = layout.find(data, half, dataset or ())
+    missing = absent(list(PEERS)) if peers else []
+    there = tuple(name for name, peer in PEERS.items() if peers and peer not in missing)
+    all_imported()
+    started = perf_counter()
+    results, skipped = _judge(
+        Job(settings, out, there, faults, seed), places, jobs, not as_json and sys.stderr.isatty()
+    )
+    if not results:
+        raise BadInputError("bad_series", f"{skipped[0].dataset}/{skipped[0].series}: {skipped[0].reason}")
+    facts: dict[str, Any] = {
+        "half": half,
+        **config_facts(settings),
+        "seed": seed,
+        "absent": [{"name": peer.name, "install": peer.install} for peer in missing],
+        "seconds": perf_counter() - started,
+    }
+    said = quality_report.report(results, skipped, settings, facts)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "quality.json").write_text(json.dumps(finite(said), indent=1) + "\n")
+    for dataset_name in {one.dataset for one in results}:
+        _write_explanations(out / dataset_name, results, dataset_name)
+    if as_json:
+        emit_json(said)
+    else:
+        lines(*quality_report.lines(said), "", f"{said['seconds']:.0f} s; {out / 'quality.json'}")
+    if skipped:
+        raise typer.Exit(1)
+
+
+def _write_explanations(folder: Path, results: Sequence[Result], dataset: str) -> None:
+    """The metrics of each explained event, best first, by series."""
+    ranked = {one.series: one.own.ranked for one in results if one.dataset == dataset and one.own and one.own.ranked}
+    if ranked:
+        (folder / "explained.json").write_text(json.dumps(dict(sorted(ranked.items()))) + "\n")
+
+
+def _judge(job: Job, places: Sequence[Place], jobs: int, show: bool) -> tuple[list[Result], list[Skipped]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from foreshock.bench.quality import run
+
+    results: list[Result] = []
+    skipped: list[Skipped] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors(), transient=True, disable=not show) as progress:
+        bar = progress.add_task("judging series", total=None)
+        for done, total, found in run(job, places, jobs):
+            progress.update(bar, completed=done, total=total)
+            if isinstance(found, list):
+                results += found
+            else:
+                skipped.append(found)
+    return results, skipped

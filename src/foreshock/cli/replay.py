@@ -13,9 +13,10 @@ import typer
 
 from foreshock.cli.log import log_folder
 from foreshock.cli.output import all_imported, counted, emit_json, errors, lines
-from foreshock.errors import ConfigError
+from foreshock.errors import BadInputError, ConfigError
 
 if TYPE_CHECKING:
+    from foreshock.bench.labelled import Measures, Truth
     from foreshock.config import Config
     from foreshock.runtime.replay import Replay, ReplayReport
 
@@ -46,9 +47,11 @@ def replay(
     train_until: Annotated[
         str | None, typer.Option("--train-until", help="Learn from what is before (ISO 8601 or Unix seconds).")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Column of 0/1 labels: no feature, only compared with.")
+    ] = None,
     labels: Annotated[
-        str | None,
-        typer.Option("--labels", help="What was wrong when: a column of the tables, or a CSV file (start, end, …)."),
+        Path | None, typer.Option("--labels", help="Labels file: time and label, or start and end, and the entity.")
     ] = None,
     plots: Annotated[bool, typer.Option("--plots", help="Draw each alert with its band.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew though an unfinished replay is there.")] = False,
@@ -59,11 +62,10 @@ def replay(
     from foreshock.runtime.plots import Pictures
 
     settings = load(config or [], overrides=_overrides(detector, time, entity_by, train_until))
-    if labels is not None and not Path(labels).is_file():
-        settings = _without(settings, labels)
+    settings, truth, remark = _truth(paths, settings, label, labels)
     job, describe = _of_log(paths[0], out, settings) if is_log(paths) else _of_tables(paths, out, settings)
-    if labels is not None:
-        _label(job, labels, paths)
+    if truth is not None:
+        _label(job, truth)
     job.fresh = fresh
     job.pictures = Pictures(out / "plots") if plots else None
     all_imported()
@@ -73,12 +75,61 @@ def replay(
         errors().print("interrupted; call it again with the same arguments and it goes on where it was", markup=False)
         raise typer.Exit(130) from None
     # Asked again, for only what was read knows what was dropped.
-    report.notes = tuple(describe())
+    report.notes = (*describe(), *remark)
+    measures = None
+    if truth is not None:
+        measures, odd = _measures(out, truth, settings)
+        report.notes += odd
     pictures = [str(path) for path in job.pictures.finish()] if job.pictures else []
     if as_json:
-        emit_json(dataclasses.asdict(report) | {"out": str(out), "plots": pictures})
+        plain = dataclasses.asdict(measures) if measures else None
+        emit_json(dataclasses.asdict(report) | {"measures": plain, "out": str(out), "plots": pictures})
     else:
-        _say(report, out, pictures, labels is not None)
+        _say(report, out, pictures, measures)
+
+
+def _truth(
+    paths: list[Path], settings: Config, column: str | None, file: Path | None
+) -> tuple[Config, Truth | None, tuple[str, ...]]:
+    """The labels to measure against, if there are any; the settings, under which their column is no feature; remarks.
+
+    A column of a usual name that is left out of the features is taken without being asked for, if it holds labels.
+    """
+    from foreshock.bench.labelled import label_column, labels_in_file, labels_in_tables
+
+    mapping = settings.mapping
+    if column is not None and file is None and is_log(paths):
+        raise ConfigError("a recorded log has no column of labels: give them as a file, with --labels")
+    if file is not None:
+        return settings, labels_in_file(file, mapping, column), ()
+    if is_log(paths):
+        return settings, None, ()
+    names = [str(path) for path in paths]
+    if column is not None:
+        mapping = mapping.model_copy(update={"skip": (*mapping.skip, column)})
+        return settings.model_copy(update={"mapping": mapping}), labels_in_tables(names, mapping, column), ()
+    try:
+        found = label_column(names, mapping)
+        return settings, None if found is None else labels_in_tables(names, mapping, found), ()
+    except BadInputError as error:
+        # What is wrong with the files themselves is told by whoever reads them next.
+        return settings, None, (f"not measured: {error}",) if error.reason == "bad_labels" else ()
+
+
+def _label(job: Replay, truth: Truth) -> None:
+    """Have the records of a replay come behind those of its labels; a log brings its own as well."""
+    from foreshock.adapters.truth import Labelled
+
+    intervals = truth.intervals()
+    job.reader = Labelled(job.reader, intervals, job.config.environment)
+    job.identity["labels"] = [[dict(one.matchers), one.since, one.until] for one in intervals]
+
+
+def _measures(out: Path, truth: Truth, settings: Config) -> tuple[Measures, tuple[str, ...]]:
+    from foreshock.bench.labelled import judged_by_entity, measure
+
+    judged = judged_by_entity(out / "verdicts.parquet")
+    return measure(judged, truth, settings.train_until_unix_nano), truth.notes(judged)
 
 
 def is_log(paths: list[Path]) -> bool:
@@ -130,27 +181,6 @@ def _of_tables(paths: list[Path], out: Path, settings: Config) -> tuple[Replay, 
     return Replay(settings, reader, out, identity, total=reader.rows_total()), reader.describe
 
 
-def _without(settings: Config, column: str) -> Config:
-    """The settings with a column left out: what holds labels is no feature."""
-    mapping = settings.mapping
-    skip = mapping.skip if column in mapping.skip else (*mapping.skip, column)
-    return settings.model_copy(update={"mapping": mapping.model_copy(update={"skip": skip})})
-
-
-def _label(job: Replay, labels: str, paths: list[Path]) -> None:
-    """Have the records of a replay come behind those of its labels; a log brings its own as well."""
-    from foreshock.adapters.truth import Labelled, intervals_of_column, intervals_of_file
-
-    if Path(labels).is_file():
-        intervals = intervals_of_file(Path(labels))
-    elif job.recorded:
-        raise ConfigError(f"--labels {labels}: no such file (a log has no columns)")
-    else:
-        intervals = intervals_of_column([str(path) for path in paths], job.config.mapping, labels)
-    job.reader = Labelled(job.reader, intervals, job.config.environment)
-    job.identity["labels"] = [[dict(one.matchers), one.since, one.until] for one in intervals]
-
-
 def _with_progress(job: Replay, quiet: bool) -> ReplayReport:
     if quiet or not sys.stderr.isatty():
         return job.run()
@@ -163,7 +193,7 @@ def _with_progress(job: Replay, quiet: bool) -> ReplayReport:
         return job.run()
 
 
-def _say(report: ReplayReport, out: Path, pictures: list[str], labelled: bool) -> None:
+def _say(report: ReplayReport, out: Path, pictures: list[str], measures: Measures | None) -> None:
     lines(*report.notes)
     if report.resumed_from:
         lines(f"went on from position {report.resumed_from}")
@@ -173,8 +203,12 @@ def _say(report: ReplayReport, out: Path, pictures: list[str], labelled: bool) -
         lines(f"not used as they were: {unused}")
     found = f"{counted(report.alerts, 'alert')}, {report.notified} notified" if report.alerts else "no alerts"
     lines(f"{counted(report.rows, 'row')} judged in {report.seconds:.1f} s: {found}")
-    if labelled or len(report.detectors) > 1:
+    if measures is not None or len(report.detectors) > 1:
         lines(*_compared(report.detectors))
+    if measures is not None:
+        from foreshock.bench.labelled import sentences
+
+        lines(*sentences(measures))
     lines(str(out / "alerts.jsonl"), str(out / "verdicts.parquet"))
     if pictures:
         lines(f"{counted(len(pictures), 'picture')} in {out / 'plots'}")

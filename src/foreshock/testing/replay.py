@@ -6,41 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foreshock.bench.labelled import Measures, Truth, decode_flags, judged_by_entity, labels_in_file, measure
 from foreshock.config import Config, load
 from foreshock.errors import BadInputError, ConfigError
 from foreshock.runtime.replay import Replay, ReplayReport
-from foreshock.types import AlertKind
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 NAME = "frame"
-
-
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """How alerts meet labels, over all entities: an event is a run of labelled rows, found if an alert overlaps it.
-
-    `recall` found ÷ events, `precision` alerts that meet an event ÷ alerts, `f1` of the two,
-    `false_alarms_per_day` per entity, `delay_seconds` median from an event's start to the first alert in it.
-    """
-
-    events: int
-    found: int
-    alerts: int
-    true_alerts: int
-    recall: float
-    precision: float
-    f1: float
-    false_alarms_per_day: float
-    delay_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +57,7 @@ class Replayed:
 def replay(
     frame: pd.DataFrame,
     detectors: Sequence[str | Mapping[str, Any]] | None = None,
-    labels: str | Sequence[bool] | None = None,
+    labels: str | Sequence[bool] | PathLike[str] | None = None,
     *,
     time: str | None = None,
     entity: str | Sequence[str] | None = None,
@@ -85,19 +67,19 @@ def replay(
     """Judge a table of telemetry as `foreshock replay` does.
 
     `frame` has a time column (or a DatetimeIndex) and a column a metric, or the long form; `detectors` as in a config:
-    names, `package.module:Class`, mappings with options; `labels` the name of a 0/1 column, or one value a row: never
-    seen by a detector, used for `measures` and `report.detectors` only; `entity` the column or columns that name what
-    is watched. Raises ConfigError and BadInputError as the command does.
+    names, `package.module:Class`, mappings with options; `labels` the name of a 0/1 column, one value a row, or the
+    Path of a labels file: never seen by a detector, used for `measures` and `report.detectors` only; `entity` the column or columns that name
+    what is watched. Raises ConfigError and BadInputError as the command does.
     """
     if find_spec("pandas") is None:
         raise ConfigError("replay works on data frames: pip install 'foreshock[data]'")
     settings = _settings(config, detectors, time, entity, train_until)
     table, settings = _with_time(frame, settings)
-    truth = _labels(table, labels)
+    truth = None if isinstance(labels, PathLike) else _labels(table, labels)
     if isinstance(labels, str):
         table = table.drop(columns=[labels])
     with TemporaryDirectory() as folder:
-        return _run(table, truth, settings, Path(folder))
+        return _run(table, truth, labels if isinstance(labels, PathLike) else None, settings, Path(folder))
 
 
 def _settings(config: Config | None, detectors: Any, time: str | None, entity: Any, until: Any) -> Config:
@@ -131,7 +113,7 @@ def _with_time(frame: pd.DataFrame, settings: Config) -> tuple[pd.DataFrame, Con
     return frame.rename_axis(name).reset_index(), settings.model_copy(update={"mapping": mapping})
 
 
-def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Replayed:
+def _run(table: pd.DataFrame, flags: Any, labels: PathLike[str] | None, settings: Config, folder: Path) -> Replayed:
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -139,23 +121,27 @@ def _run(table: pd.DataFrame, truth: Any, settings: Config, folder: Path) -> Rep
     from foreshock.adapters.truth import Labelled
 
     path = folder / f"{NAME}.parquet"
-    ordered, truth = _in_order(table, truth, settings)
+    truth = None if labels is None else labels_in_file(Path(labels), settings.mapping)
+    ordered, flags = _in_order(table, flags, settings)
     pq.write_table(ordered, path)
     reader = TableReader([path], settings.mapping)
-    labelled = None if truth is None else _labelled(ordered, truth, settings)
-    source = reader if labelled is None else Labelled(reader, _intervals(labelled), settings.environment)
+    if flags is not None:
+        truth = _labelled(ordered, flags, settings)
+    source = reader if truth is None else Labelled(reader, truth.intervals(), settings.environment)
     job = Replay(settings, source, folder / "out", {}, total=reader.rows_total())
     report = job.run()
     report.notes = tuple(reader.describe())
     verdicts = pd.read_parquet(folder / "out" / "verdicts.parquet")
     alerts = _alerts((folder / "out" / "alerts.jsonl").read_text(), verdicts)
     measures = None
-    if labelled is not None:
-        measures = _measure(labelled, alerts, settings.train_until_unix_nano or 0)
+    if truth is not None:
+        judged = judged_by_entity(folder / "out" / "verdicts.parquet")
+        measures = measure(judged, truth, settings.train_until_unix_nano)
+        report.notes += truth.notes(judged)
     return Replayed(verdicts, alerts, report, measures)
 
 
-def _labels(table: pd.DataFrame, labels: str | Sequence[bool] | None) -> Any:
+def _labels(table: pd.DataFrame, labels: Any) -> Any:
     """One bool a row of the table, or None."""
     if labels is None:
         return None
@@ -189,40 +175,15 @@ def _in_order(frame: pd.DataFrame, truth: Any, settings: Config) -> tuple[Any, A
     return table.take(pa.array(order)), None if truth is None else truth[order]
 
 
-def _labelled(table: Any, truth: Any, settings: Config) -> dict[str, tuple[Any, Any]]:
-    """Entity → its times in order (int64[n], nanoseconds) and whether each is labelled (bool[n]).
-
-    The table is read as the replay reads it, with the label in the place of every number.
-    """
-    import pyarrow as pa
-
-    from foreshock.adapters.decode_table import decode_planned, numeric_columns, plan_table
+def _labelled(table: Any, flags: Any, settings: Config) -> Truth:
+    """The labels by entity: the table is read as the replay reads it, with the label in the place of its numbers."""
+    from foreshock.adapters.decode_table import plan_table
 
     plan = plan_table(table, settings.mapping)
-    for name in numeric_columns(table, plan):
-        table = table.set_column(table.column_names.index(name), name, pa.array(truth.astype(np.float64)))
-    samples = decode_planned(table, plan, settings.mapping, (("entity", NAME),))
-    owner = np.array([one.entity_text for one in samples.series], object)[samples.index]
-    out = {}
-    for entity in dict.fromkeys(owner.tolist()):
-        own = owner == entity
-        times, at = np.unique(samples.time_unix_nano[own], return_inverse=True)
-        labelled = np.zeros(len(times), bool)
-        np.logical_or.at(labelled, at, samples.value[own] > 0)
-        out[entity] = (times, labelled)
-    return out
-
-
-def _intervals(labelled: dict[str, tuple[Any, Any]]) -> list[Any]:
-    """The runs of labelled rows of each entity, as the replay is told of them."""
-    from foreshock.adapters.sql.text import parse_labels
-    from foreshock.adapters.truth import Interval, runs
-
-    return [
-        Interval(parse_labels(entity), since, until)
-        for entity, (times, truth) in labelled.items()
-        for since, until in runs(times, truth)
-    ]
+    samples = decode_flags(table, flags, plan, settings.mapping, (("entity", NAME),))
+    truth = Truth()
+    truth.take(samples, torn_counts=not plan.long)
+    return truth
 
 
 def _alerts(text: str, verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -256,51 +217,3 @@ def _plain(entity: str) -> frozenset[tuple[str, str]]:
     from foreshock.incident.words import safe_name
 
     return frozenset((safe_name(name), value) for name, value in parse_labels(entity))
-
-
-def _measure(labelled: dict[str, tuple[Any, Any]], alerts: pd.DataFrame, from_unix_nano: int) -> Measures:
-    """How alerts, but for those of silence and of slow changes, meet labelled events from `from_unix_nano` on."""
-    alerts = alerts[~alerts["kind"].isin([str(AlertKind.SILENCE), str(AlertKind.CHANGE)])]
-    starts, ends = _nanoseconds(alerts["starts"]), _nanoseconds(alerts["ends"])
-    owner = alerts["entity"].to_numpy()
-    events = found = true_alerts = 0
-    delays: list[float] = []
-    days = 0.0
-    for name, (all_times, all_labels) in labelled.items():
-        judged = all_times >= from_unix_nano
-        times, truth = all_times[judged], all_labels[judged]
-        if not len(times):
-            continue
-        first, last = starts[owner == name], ends[owner == name]
-        days += (times[-1] - times[0]) / 86400e9
-        edges = np.flatnonzero(np.diff(truth.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-        met = np.zeros(len(first), bool)
-        for low, high in edges.tolist():
-            hits = (first <= times[high - 1]) & (last >= times[low])
-            met |= hits
-            if hits.any():
-                found += 1
-                delays.append(max(0.0, float(first[hits].min() - times[low]) / 1e9))
-        events += len(edges)
-        true_alerts += int(met.sum())
-    recall = found / events if events else float("nan")
-    precision = true_alerts / len(alerts) if len(alerts) else float("nan")
-    f1 = 2 * recall * precision / (recall + precision) if recall + precision > 0 else 0.0
-    return Measures(
-        events,
-        found,
-        len(alerts),
-        true_alerts,
-        recall,
-        precision,
-        f1,
-        float(len(alerts) - true_alerts) / max(float(days), 1e-9),
-        float(np.median(delays)) if delays else float("nan"),
-    )
-
-
-def _nanoseconds(times: pd.Series) -> Any:
-    """int64[n] of a column of UTC times."""
-    import pandas as pd
-
-    return pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ns").asi8
