@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from foreshock.bench import budget as bench
 from foreshock.bench import budget_table, quiet_series
 from foreshock.bench.environment import Incident, Quiet, Said, break_daily, decide, draw, incident_of, quiet_of
-from foreshock.bench.stretches import START, Clock, Labelled, belongs, files, incidents, quiet_clock, read
 from foreshock.bench.streams import DAY, HOUR, SECOND, Entity, Episode, Told, anew, hear
+from foreshock.bench.stretches import START, Clock, Labelled, belongs, files, incidents, quiet_clock, read
 from foreshock.cli import app
 from foreshock.detect.bar import Bar
 from foreshock.errors import ConfigError

@@ -124,7 +124,8 @@ def test_events_are_told_once(tmp_path: Path) -> None:
 
 def test_faults_are_seeded_and_stay_in_quiet_parts() -> None:
     long = replace(
-        a_case(4), seconds=60.0 * np.arange(20_000, dtype=np.float64), values=np.random.default_rng(0).normal(size=(20_000, 4)),
+        a_case(4), seconds=60.0 * np.arange(20_000, dtype=np.float64),
+        values=np.random.default_rng(0).normal(size=(20_000, 4)),
         truth=(np.arange(20_000) % 5000) < 10, judged=np.arange(20_000) > 2000,
     )  # fmt: skip
     planned = faults.plan(long, 0)
@@ -158,7 +159,8 @@ def test_what_is_put_in_is_what_was_said() -> None:
 
 def test_a_metric_that_stands_still_cannot_be_stuck() -> None:
     long = replace(
-        a_case(1), seconds=60.0 * np.arange(20_000, dtype=np.float64), truth=np.zeros(20_000, bool), judged=np.arange(20_000) > 2000,
+        a_case(1), seconds=60.0 * np.arange(20_000, dtype=np.float64), truth=np.zeros(20_000, bool),
+        judged=np.arange(20_000) > 2000,
         values=np.repeat(np.random.default_rng(0).normal(size=200), 100)[:, None],
     )  # fmt: skip
     assert {fault.kind for fault in faults.plan(long, 0)} == {"shift"}

@@ -34,7 +34,7 @@ def test_a_fault_is_played_and_found_and_the_same_again() -> None:
 
 
 def test_the_shop_without_the_fault_is_the_same_until_it_begins() -> None:
-    """Two faults, of which the first is in both: what follows it is the same alert for alert until the second begins."""
+    """Two faults, of which the first is in both: what follows it is the same until the second begins."""
     first, second = Fault("crash", "cart", "large", 900.0, 60.0), Fault("error_spike", "payment", "large", 1500.0, 60.0)
     broken, whole = (play(Settings(seed=1), START, 1800, faults) for faults in ([first, second], [first]))
     until = START + 1500 * 1_000_000_000

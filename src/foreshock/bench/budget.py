@@ -24,8 +24,8 @@ from foreshock.bench.budget_entities import (
     simulate_broken,
 )
 from foreshock.bench.environment import Outcome, Said, break_daily, decide, draw
-from foreshock.bench.stretches import START, files
 from foreshock.bench.streams import DAY, Heard
+from foreshock.bench.stretches import START, files
 from foreshock.incident.budget import BudgetOptions
 
 CHUNK = 25

@@ -10,8 +10,8 @@ import numpy as np
 
 from foreshock.bench import quiet_series
 from foreshock.bench.environment import NONE, NOT_JUDGED, Incident, Quiet, Said, incident_of, quiet_of
-from foreshock.bench.stretches import START, belongs, incidents, quiet_clock, read
 from foreshock.bench.streams import DAY, SECOND, Choices, Entity, Episode, Heard, choice_name, hear
+from foreshock.bench.stretches import START, belongs, incidents, quiet_clock, read
 
 DEFAULT_CHOICES = (("robust_z",), ("deviation",), ("deviation", "linear"))
 DONOR_EVERY_DAYS = 2

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.bench.stretches import START, Clock
 from foreshock.bench.streams import DAY, ENTITY, Episode, Told
+from foreshock.bench.stretches import START, Clock
 from foreshock.incident.budget import Budget, BudgetOptions
 from foreshock.types import Alert, AlertKind, Columns, Presence, label_text, labels
 

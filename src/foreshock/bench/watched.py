@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from foreshock.bench.layout import Case
 from foreshock.bench.measures import Flags, Reals
 from foreshock.config import Config
-from foreshock.detect.calibrate import combine
+from foreshock.detect.combine import combine
 from foreshock.runtime.task import Outputs, Task
 from foreshock.types import Alert, Columns, Frame, Presence, Record, Samples, Scores, Series, Status, Verdict
 

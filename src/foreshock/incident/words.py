@@ -384,8 +384,8 @@ def changed(what: str, value: float, unit: str, start_unix_nano: int) -> str:
 def change_description(start_unix_nano: int, detector: str) -> str:
     """What else is known of such a change."""
     return (
-        f"This began at {date_clock(start_unix_nano)}. No value is out of bounds: a slow change, a cycle that is missing "
-        f"or a shape that {detector} does not remember. It notifies nobody."
+        f"This began at {date_clock(start_unix_nano)}. No value is out of bounds: a slow change, a cycle that is "
+        f"missing or a shape that {detector} does not remember. It notifies nobody."
     )
 
 

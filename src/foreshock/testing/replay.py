@@ -68,8 +68,8 @@ def replay(
 
     `frame` has a time column (or a DatetimeIndex) and a column a metric, or the long form; `detectors` as in a config:
     names, `package.module:Class`, mappings with options; `labels` the name of a 0/1 column, one value a row, or the
-    Path of a labels file: never seen by a detector, used for `measures` and `report.detectors` only; `entity` the column or columns that name
-    what is watched. Raises ConfigError and BadInputError as the command does.
+    Path of a labels file: never seen by a detector, used for `measures` and `report.detectors` only; `entity` the
+    column or columns that name what is watched. Raises ConfigError and BadInputError as the command does.
     """
     if find_spec("pandas") is None:
         raise ConfigError("replay works on data frames: pip install 'foreshock[data]'")

@@ -45,8 +45,8 @@ def digest(*parts: str) -> str:
 
 
 class AlertKind(StrEnum):
-    """What raised an alert: the budgeted alarm, a limit that a user wrote, a source or entity gone silent, or, milder, a
-    slow change or a shape not seen before."""
+    """What raised an alert: the budgeted alarm, a limit that a user wrote, a source or entity gone silent, or, milder,
+    a slow change or a shape not seen before."""
 
     ANOMALY = "anomaly"
     THRESHOLD = "threshold"
