@@ -203,7 +203,7 @@ def _say(report: ReplayReport, out: Path, pictures: list[str], measures: Measure
         lines(f"not used as they were: {unused}")
     found = f"{counted(report.alerts, 'alert')}, {report.notified} notified" if report.alerts else "no alerts"
     lines(f"{counted(report.rows, 'row')} judged in {report.seconds:.1f} s: {found}")
-    if measures is not None or len(report.detectors) > 1:
+    if measures is not None or any(one["role"] == "shadow" for one in report.detectors):
         lines(*_compared(report.detectors))
     if measures is not None:
         from foreshock.bench.labelled import sentences
