@@ -117,7 +117,7 @@ def test_parts_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "message"),
     [
         ("zscor", "unknown detector; did you mean 'zscore'?"),
-        ("qq", "unknown detector; known are: deviation, linear, robust_z, zscore"),
+        ("qq", "unknown detector; known are: deviation, half_space_trees, isolation_forest, linear, robust_z, zscore"),
         ("no_such_module:X", "there is no module no_such_module"),
         ("foreshock.no_such.deep:X", "there is no module foreshock.no_such"),
         (f"{MODULE}:Plan", "has no class 'Plan'; did you mean 'Plain'?"),
