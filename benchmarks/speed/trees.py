@@ -81,7 +81,7 @@ def _dicts(values: NDArray[np.float64]) -> list[dict[int, float]]:
 
 def _river(config: dict[str, Any]) -> Any:
     options = {name: value for name, value in config.items() if name != "scale"}
-    made = River(seed=42, **options)
+    made: Any = River(seed=42, **options)
     for x in _dicts(_values(np.random.default_rng(1), 260)):
         made.learn_one(x)
     return made

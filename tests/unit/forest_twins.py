@@ -72,9 +72,10 @@ class HalfSpaceTreesTwin(Twin):
 
     def forest(self, features: int) -> Any:
         own = self.options
-        made = River(own.n_trees, own.height, own.window_size, seed=own.seed)
+        made: Any = River(own.n_trees, own.height, own.window_size, seed=own.seed)
+        grow: Any = make_padded_tree
         made.trees = [
-            make_padded_tree(
+            grow(
                 limits=dict.fromkeys(range(features), own.limits), height=own.height, padding=0.15, rng=made.rng,
                 r_mass=0, l_mass=0,
             )
@@ -130,7 +131,7 @@ def scaled(x: float, bounds: tuple[float, float] | None) -> float:
     low, high = bounds or (x, x)
     if low == high:
         return 0.5 if x == low else 2.0 if x > high else -1.0
-    return (x - low) / (high - low)
+    return 0.25 + 0.5 * ((x - low) / (high - low))
 
 
 class IsolationForestTwin(Twin):

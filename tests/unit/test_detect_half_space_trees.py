@@ -37,7 +37,7 @@ def clusters(rng: np.random.Generator, rows: int, width: int = 4) -> NDArray[np.
 
 def river_scores(config: Mapping[str, Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """river's own scores, each before its row is learnt; NaN is a feature that the row does not have."""
-    made = River(seed=42, **config)
+    made: Any = River(seed=42, **config)
     out = []
     for row in values.tolist():
         x = {j: value for j, value in enumerate(row) if value == value}

@@ -18,6 +18,8 @@ LARGEST_VALUE = 1e100
 """Finite values beyond it count as this, so that their differences stay finite."""
 WIDEN = 0.25
 """Once a key has had a window, a value beyond the bounds moves them by this share of their distance at most."""
+MARGIN = 0.25
+"""How far inside of [0, 1] the bounds lie: what is beyond them falls where there was nothing."""
 BELOW, MIDDLE, ABOVE = -1.0, 0.5, 2.0
 """Where values lie of a feature that never moved: as ever, in the middle; else outside."""
 
@@ -35,7 +37,7 @@ class Wide(NamedTuple):
 def scale(
     lane: NDArray[np.float64], values: NDArray[np.float64], start: int, stop: int, known: int, x: NDArray[np.float64]
 ) -> None:
-    """Columns start ≤ j < stop in units of their bounds: 0 at the low one, 1 at the high one; NaN where missing."""
+    """Columns start ≤ j < stop in units of their bounds, which lie `MARGIN` inside of [0, 1]; NaN where missing."""
     for j in range(start, stop):
         low, high = lane[j - start], lane[LANE + j - start]
         value = min(max(values[j], -LARGEST_VALUE), LARGEST_VALUE)
@@ -46,7 +48,7 @@ def scale(
         elif low == high:
             x[j] = ABOVE if value > high else BELOW
         else:
-            x[j] = (value - low) / (high - low)
+            x[j] = MARGIN + (1.0 - 2.0 * MARGIN) * ((value - low) / (high - low))
 
 
 @inner

@@ -30,8 +30,8 @@ from foreshock.state import SlotTable, State
 from foreshock.types import Frame, Scores
 from foreshock.types.units import Options, Seconds
 
-PRIOR_SHARE = 0.1
-"""Of the largest odds that a score can have: what is rarely passed when all is well."""
+PRIOR_SHARE = 0.0375
+"""Of the largest odds that a score can have: what is rarely passed when all is well (0.95 for trees of height 8)."""
 MOST_LEAVES = 1 << 20
 """Of all trees together: what the flip of a window costs grows with them."""
 

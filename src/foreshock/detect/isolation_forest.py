@@ -164,8 +164,10 @@ class IsolationForest:
             return None
         row, own = self.table.rows[key], self.options
         level = self._sample_of(row)[0, : row["features"]].copy()
-        arrays = (row[name].copy().reshape(own.n_estimators, -1) for name in ("feature", "threshold", "value"))
-        return Model(*arrays, level, float(row["average"]), float(row["limit"]))
+        feature, threshold, value = (
+            row[name].copy().reshape(own.n_estimators, -1) for name in ("feature", "threshold", "value")
+        )
+        return Model(feature, threshold, value, level, float(row["average"]), float(row["limit"]))
 
     def state(self) -> State:
         """All it has learnt: forests, and samples for the next ones."""

@@ -158,7 +158,7 @@ def _mixed(number: np.uint64) -> np.uint64:
 def _judge(
     slots: Slots,
     samples: Any,
-    key: int,
+    key: np.uint32,
     values: NDArray[np.float64],
     width: int,
     settings: Settings,
@@ -167,7 +167,7 @@ def _judge(
     i: int,
 ) -> None:
     """Score and prediction of a row, and if they are asked for the contributions of its features."""
-    whole, single, short = slots.whole[np.uint32(key)], slots.single[np.uint32(key)], slots.short[np.uint32(key)]
+    whole, single, short = slots.whole[key], slots.single[key], slots.short[key]
     trees, depth, features = settings.trees, settings.depth, whole[FEATURES]
     places = trees << depth
     value = single[2 * MODEL : 2 * MODEL + 2 * places]
@@ -185,7 +185,7 @@ def _judge(
     total = 0.0
     for t in range(trees):
         total += float(value[np.uintp((t << (depth + 1)) + work.leaf[t])])
-    average = slots.number[np.uint32(key)][AVERAGE]
+    average = slots.number[key][AVERAGE]
     moved = 0.0
     if settings.constants or whole[VARIED] == 0:
         moved = _moved(x, level, features)
@@ -193,7 +193,7 @@ def _judge(
     path = (1.0 - moved) * (total / trees) + moved
     score = exp(-LN2 * path / average)
     out.score[i] = score
-    out.prediction[i] = ANOMALY if score > slots.number[np.uint32(key)][LIMIT] else ORDINARY
+    out.prediction[i] = ANOMALY if score > slots.number[key][LIMIT] else ORDINARY
     if out.contribution.shape[1] > 0:
         _contribute(x, feature, value, level, moved, average, settings, features, work, out.contribution[i])
 

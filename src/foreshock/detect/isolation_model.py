@@ -145,7 +145,8 @@ def _lay_out(
 def rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 that is not above each: float32 values compare with it as with the float64.
 
-    >>> bool(rounded_down(np.array([0.1]))[0] <= 0.1 < np.nextafter(rounded_down(np.array([0.1])), np.float32(1))[0])
+    >>> below = rounded_down(np.array([0.1]))
+    >>> float(below[0]) <= 0.1 < float(np.nextafter(below, np.float32(1))[0])
     True
     """
     near = threshold.astype(np.float32)
