@@ -3,8 +3,8 @@
 `half_space_trees`: a row is scored and then learnt by both; ours through `step` in frames of the size that the id ends
 in, river through `score_one` and `learn_one` over the same rows, taken as they are. `longest_step` is the longest
 of the steps of one row that fill a window, its flip among them; for river the longest `learn_one`.
-`isolation_forest`: ours through `step`, scikit-learn through `score_samples` over as many rows at a time. Figures are medians of rounds in which
-ours and the peer take turns.
+`isolation_forest`: ours through `step`, scikit-learn through `score_samples` over as many rows at a time.
+Figures are medians of rounds in which ours and the peer take turns.
 """
 
 from __future__ import annotations
