@@ -9,7 +9,7 @@ from foreshock.runtime.task import Task
 
 _DAY = 86_400_000_000_000
 SAY_SECONDS = 60.0
-_SAYINGS = {
+SAYINGS = {
     "late": "they came later than the lateness of their source allows",
     "future": "their times are further ahead of the clock than max_skew allows; set the sender's clock",
     "series_limit": "there are more series than limits.series; known ones are judged as before",
@@ -20,32 +20,37 @@ _SAYINGS = {
     "edge_limit": "there are more services and edges than calls.entities; the edge has no fingerprints",
     "control_limit": "too many intervals of maintenance and deploys are open; the first to end was let go",
 }
+"""Why samples are not used, in words, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
     """State of a task in numbers, taken by its own thread: no other may look into operators.
 
-    `budget` is achieved ÷ budget at each level that has a scored day; `counts` what was not used, by reason.
+    `budget` is achieved ÷ budget at each level that has a scored day; `achieved` the alarms a day and key of each
+    detector that has scored days; `counts` what was not used, by reason.
     """
 
     series: int = 0
     budget: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    achieved: Mapping[str, float] = field(default_factory=dict)
 
 
 def figures(task: Task) -> Figures:
     """The figures of a task, as of now."""
     pipeline, config = task.pipeline, task.config
     achieved = pipeline.budget.achieved()
-    series = [rate for rate in pipeline.bank.achieved(int(task.watermark // _DAY)).values() if rate == rate]
+    by_detector = pipeline.bank.achieved(int(task.watermark // _DAY))
+    by_detector = {name: rate for name, rate in by_detector.items() if rate == rate}
+    series = list(by_detector.values())
     levels = {
         "series": sum(series) / len(series) / config.budget.entity if series else float("nan"),
         "entity": achieved.entity_ratio,
         "environment": achieved.environment_ratio,
     }
     budget = {level: ratio for level, ratio in levels.items() if ratio == ratio}
-    return Figures(len(pipeline.registry), budget, pipeline.counts())
+    return Figures(len(pipeline.registry), budget, pipeline.counts(), by_detector)
 
 
 class Complaints:
@@ -62,7 +67,7 @@ class Complaints:
     def of(self, counts: Mapping[str, int], now_seconds: float) -> list[str]:
         """What is to be said now."""
         out = []
-        for reason, saying in _SAYINGS.items():
+        for reason, saying in SAYINGS.items():
             count, before = counts.get(reason, 0), self._told.get(reason, 0)
             if count < before:  # counted anew, by an operator built under another config
                 before = self._told[reason] = 0
