@@ -8,7 +8,7 @@ PAGE := src/foreshock/web/index.html
 WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
 MODULES := web/node_modules/.package-lock.json
 # Node from PATH where it is new enough, else from PyPI.
-NODE_OK := $(shell node -e "const [a, b] = process.versions.node.split('.').map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)" 2>/dev/null && command -v npm)
+NODE_OK := $(shell node -e "const [a, b] = process.versions.node.split('.').map(Number); process.exit(a > 22 || (a === 22 && b >= 22) ? 0 : 1)" 2>/dev/null && command -v npm)
 NODE_PATH_FIRST := $(if $(NODE_OK),,PATH="$(abspath $(BIN)):$$PATH")
 ARGS ?=
 

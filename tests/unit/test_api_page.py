@@ -212,10 +212,6 @@ def test_a_label_is_kept_shown_and_taken_back(client: Client, services: Services
     seen = client.get(path)["foreshock"]
     assert (seen["entity"], seen["feature"]) == ('{service.name="payment"}', "calls.error_ratio")
     assert "label" not in seen
-        '{service.name="payment"}',
-        "calls.error_ratio",
-        None,
-    )
     answer = client("POST", path + "/label", json={"label": "false", "comment": "no"})
     assert answer.status_code == 202
     assert [one["kind"] for one in answer.json()["controls"]] == ["label"]

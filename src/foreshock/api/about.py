@@ -1,4 +1,4 @@
-"""Routes about Foreshock itself and what people tell it: detectors, sources, budget, settings, control records, the shop."""
+"""Routes about Foreshock itself and what people tell it: detectors, sources, budget, settings, control, the shop."""
 
 from __future__ import annotations
 

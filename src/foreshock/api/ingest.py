@@ -140,6 +140,7 @@ def _control(body: bytes) -> ControlRequest:
 
 
 def must_be_json(request: Request) -> None:
+    """Raise BadInputError where a body is not said to be JSON."""
     # A body that says nothing of itself is no control record: what it does cannot be taken back.
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != JSON or record_type(given) != JSON:

@@ -68,9 +68,9 @@ class Services:
     as it is; `health` is what readiness is judged by. `hosts` are further host names that the server answers to; `host`
     is what it binds to. `watchdog` gives the alert that always fires; it is shown before the others. `max_body_bytes`
     bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait for the disk: it then runs in a
-    worker thread. `inside` tells of the parts of the process, `desk` of the simulated shop where there is one, `hub` sends what
-    is new to those who listen; `page` is the folder of the built page; `requests_per_second` of one caller and route
-    are answered in the long run (telemetry is bounded by `reserve` instead).
+    worker thread. `inside` tells of the parts of the process, `desk` of the simulated shop where there is one, `hub`
+    sends what is new to those who listen; `page` is the folder of the built page; `requests_per_second` of one caller
+    and route are answered in the long run (telemetry is bounded by `reserve` instead).
     """
 
     version: str

@@ -206,8 +206,8 @@ class Store:
         """Episodes, the latest start first.
 
         `status` is `firing` or `resolved`; `since_unix_nano` keeps those that fire still or ended at it or later;
-        `entity` those that carry all of its labels (`{host.name="a1"}`); `kind` those of one kind; `text` those in whose
-        labels or annotations it stands, large and small letters alike. Raises BadInputError for a bad cursor
+        `entity` those that carry all of its labels (`{host.name="a1"}`); `kind` those of one kind; `text` those in
+        whose labels or annotations it stands, large and small letters alike. Raises BadInputError for a bad cursor
         or entity.
         """
         found: list[ColumnElement[bool]] = []
