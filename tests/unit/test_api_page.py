@@ -351,12 +351,7 @@ def test_the_page_is_served_from_its_folder_and_nothing_else(client: Client, tmp
     asset = client("GET", "/assets/a-1.js")
     assert asset.headers["content-type"].startswith("text/javascript")
     assert "immutable" in asset.headers["cache-control"]
-    for path in (
-        "/assets/../../secret.txt",
-        "/assets/%2e%2e/%2e%2e/secret.txt",
-        "/assets/..%2f..%2fsecret.txt",
-        "/assets/none.js",
-    ):
+    for name in ("../../secret.txt", "%2e%2e/%2e%2e/secret.txt", "..%2f..%2fsecret.txt", "none.js"):
         answer = client("GET", f"/assets/{name}")
         assert answer.status_code == 404
         assert "secret" not in answer.text.replace("secret.txt", "")

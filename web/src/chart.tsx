@@ -32,7 +32,12 @@ interface Props {
   /** A dashed line with its name. */
   limit?: { at: number; text: string };
   axis?: boolean;
+  /** The top of the scale, where it is not to follow what is shown. */
+  top?: number;
 }
+
+/** Width of the numbers beside a chart: charts without them leave it free, so that all share their time axis. */
+const AXIS = 60;
 
 const finite = (v: number | null | undefined): v is number => v != null && Number.isFinite(v);
 
@@ -62,19 +67,21 @@ export function nice(v: number): number {
 }
 
 /** From 0 to a round number above all that is shown, or, where it is clipped, above the band. */
-function yRange(points: ChartPoints, clipped: boolean): [number, number] {
-  let top = 0;
-  let bottom = 0;
-  for (let i = 0; i < points.value.length; i++) {
-    const high = points.high[i];
-    const most = points.most[i];
-    if (finite(high) && high > top) top = high;
-    if (!clipped && finite(most) && most > top) top = most;
-    const least = points.least[i];
-    if (finite(least) && least < bottom) bottom = least;
-  }
-  if (top <= 0) for (const v of points.most) if (finite(v) && v > top) top = v;
-  return [bottom < 0 ? -nice(-bottom * 1.06) : 0, nice((clipped ? 1.6 : 1.06) * top)];
+export function yRange(points: ChartPoints, clipped: boolean, range: [number, number] | null = null): [number, number] {
+  const inside = points.time_unix_seconds.map((t) => !range || (t >= range[0] && t <= range[1]));
+  const shown = (values: (number | null)[]): number[] => values.filter((v, i): v is number => finite(v) && inside[i]!);
+  const [highs, mosts, leasts] = [shown(points.high), shown(points.most), shown(points.least)];
+  const bottom = Math.min(0, ...leasts);
+  // A band is wide while it is young: what few points reach does not set the scale.
+  const band = quantile(highs, 0.9);
+  let top = clipped && highs.length ? Math.max(band * 1.5, Math.min(quantile(mosts, 0.9), band * 3)) : Math.max(0, ...mosts, band);
+  if (top <= 0) top = Math.max(0, ...mosts);
+  return [bottom < 0 ? -nice(-bottom * 1.06) : 0, nice(1.06 * top)];
+}
+
+function quantile(values: number[], share: number): number {
+  if (!values.length) return 0;
+  return [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 }
 
 /** The observed series behind which stands what is expected; the anomalous part heavier, on a soft ground. */
@@ -112,8 +119,10 @@ export function BandChart(props: Props): JSX.Element {
   useEffect(() => {
     const made = plot.current;
     if (!made) return;
-    made.setData(data(points), false);
-    made.setScale('x', xRange(latest.current));
+    made.batch(() => {
+      made.setData(data(points), false);
+      made.setScale('x', xRange(latest.current));
+    });
   }, [points, range]);
 
   const anomalous = JSON.stringify(props.anomalous ?? []);
@@ -166,7 +175,7 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
     width,
     height,
     legend: { show: false },
-    padding: [thin ? 6 : 14, 8, thin && !axis ? 2 : 0, 0],
+    padding: [thin ? 6 : 14, 8, thin && !axis ? 2 : 0, axis ? 0 : AXIS],
     cursor: {
       y: false,
       points: { size: 7, width: 2, stroke: () => c.ink, fill: () => c.surface },
@@ -176,7 +185,12 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
     select: { show: true, left: 0, top: 0, width: 0, height: 0 },
     scales: {
       x: { time: true, range: (_u, min, max) => [min, max] },
-      y: { range: () => yRange(latest.current.points, !!latest.current.clipped) },
+      y: {
+        range: () => {
+          const { points, clipped, range, top } = latest.current;
+          return top ? [0, top] : yRange(points, !!clipped, range);
+        },
+      },
     },
     axes: [
       {
@@ -198,7 +212,7 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
         show: axis,
         stroke: c['ink-3'],
         font,
-        size: 60,
+        size: AXIS,
         gap: 6,
         grid: { stroke: c.grid, width: 1 },
         ticks: { show: false },

@@ -14,12 +14,13 @@ const PLAIN: Record<string, string> = {
   missing: 'missing: nothing arrived', warming_up: 'warming up', excluded: 'excluded: not judged', stale: 'stale',
 };
 
-const peak = (row: StripRow): number => row.ratio.reduce<number>((most, one) => Math.max(most, one ?? 0), 0);
+/** How far it stood out in the last hour. */
+const recent = (row: StripRow): number => row.ratio.slice(-60).reduce<number>((most, one) => Math.max(most, one ?? 0), 0);
 
 /** Those that alarm now first, then those that did, then by the highest strength. */
 export function sortRows(rows: StripRow[], hot: Set<string>): StripRow[] {
-  const rank = (row: StripRow): number => (hot.has(entityName(row.labels)) ? 2 : row.alarmed.length ? 1 : 0);
-  return [...rows].sort((a, b) => rank(b) - rank(a) || peak(b) - peak(a) || a.entity.localeCompare(b.entity));
+  const rank = (row: StripRow): number => (hot.has(entityName(row.labels)) ? 4 : row.alarmed.some((one) => one >= row.minutes.length - 10) ? 2 : 'client' in row.labels ? 0 : 1);
+  return [...rows].sort((a, b) => rank(b) - rank(a) || recent(b) - recent(a) || a.entity.localeCompare(b.entity));
 }
 
 export function StripPanel({ strip, open, deploys, end }: { strip: StripView; open: AlertState[]; deploys: ControlRecord[]; end: string }): JSX.Element {

@@ -21,7 +21,7 @@ export function Detectors(): JSX.Element {
         {found.data && (
           <p>
             {primary} of {list.length} {primary === 1 ? 'decides' : 'decide'} alarms.{warming ? ` ${warming} ${warming === 1 ? 'is' : 'are'} warming up.` : ''}
-            {budget.data && achieved !== undefined ? ` Together they used ${num(achieved * budget.data.environment_per_day)} notifications a day of a budget of ${num(budget.data.environment_per_day)}.` : ''}
+            {budget.data && achieved !== undefined ? ` Together they announce ${num(achieved * budget.data.environment_per_day)} a day, of a budget of ${num(budget.data.environment_per_day)}.` : ''}
           </p>
         )}
       </div>
@@ -56,7 +56,7 @@ export function Detectors(): JSX.Element {
                   <th>Detector</th>
                   <th>State</th>
                   <th>
-                    False alarms a {'series'} and day
+                    Alarms a series or entity and day
                     <br />
                     achieved, <span aria-hidden="true">┃</span> budget
                   </th>

@@ -16,7 +16,7 @@ export function Explore({ query }: { query: URLSearchParams }): JSX.Element {
   const feature = query.get('feature') ?? '';
   const list = all.data ?? [];
   const chosen =
-    list.find((one) => one.entity === entity && one.feature === feature) ?? list.find((one) => one.entity === entity) ?? (entity ? undefined : list[0]);
+    list.find((one) => one.entity === entity && one.feature === feature) ?? list.find((one) => one.entity === entity) ?? (entity ? undefined : (list.find((one) => 'service.name' in labelsOf(one.entity) && one.feature === 'calls.error_ratio') ?? list[0]));
   return (
     <>
       <div className="title">
@@ -258,7 +258,8 @@ function Detectors(props: { chart: Chart; range: [number, number] | null; index:
 export function scorePoints(points: ChartPoints, ratio: (number | null)[]): ChartPoints {
   const value = ratio.map((v) => (v === null ? null : Math.min(v, 2.4)));
   const nothing = value.map(() => null);
-  return { ...points, value, least: value, most: value, expected: nothing, low: nothing, high: nothing };
+  const status = points.status.map((one, i) => (one === 'scored' && value[i] == null ? 'warming_up' : one));
+  return { ...points, status, value, least: value, most: value, expected: nothing, low: nothing, high: nothing };
 }
 
 function Score({ chart, ratio, range, onRange, onCursor }: { chart: Chart; ratio: (number | null)[]; range: [number, number] | null; onRange: (r: [number, number] | null) => void; onCursor: (i: number | null) => void }): JSX.Element {
@@ -275,6 +276,6 @@ function Score({ chart, ratio, range, onRange, onCursor }: { chart: Chart; ratio
     return out;
   }, [points]);
   return (
-    <BandChart points={points} unit="" feature="" height={44} thin axis={false} anomalous={over} limit={{ at: 1, text: '' }} group="explore" range={range} onRange={onRange} onCursor={onCursor} label="Score as a share of its bar" />
+    <BandChart points={points} unit="" feature="" height={44} thin axis={false} top={2.4} anomalous={over} limit={{ at: 1, text: '' }} group="explore" range={range} onRange={onRange} onCursor={onCursor} label="Score as a share of its bar" />
   );
 }

@@ -210,8 +210,7 @@ function Meta({ budget, state }: { budget: BudgetView | undefined; state: PageSt
       )}
       {budget && (
         <span>
-          <Slots used={budget.notified_today} of={budget.environment_per_day} />
-          {'\u2002'}
+          <Slots used={budget.notified_today} of={budget.environment_per_day} />{' '}
           {budget.notified_today} of {num(budget.environment_per_day)} notifications used today
         </span>
       )}
@@ -332,7 +331,7 @@ function WouldPanel({ alerts }: { alerts: AlertState[] }): JSX.Element {
               <th>Series</th>
               <th className="num">Now</th>
               <th>Last hour</th>
-              <th>Expected</th>
+              <th>Noticed when</th>
             </tr>
           </thead>
           <tbody>
