@@ -175,7 +175,7 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
     width,
     height,
     legend: { show: false },
-    padding: [thin ? 6 : 14, 8, thin && !axis ? 2 : 0, axis ? 0 : AXIS],
+    padding: [thin ? 6 : 14, 16, thin && !axis ? 2 : 0, axis ? 0 : AXIS],
     cursor: {
       y: false,
       points: { size: 7, width: 2, stroke: () => c.ink, fill: () => c.surface },

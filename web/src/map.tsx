@@ -1,8 +1,8 @@
 import { useMemo, type JSX } from 'react';
 
-import { NB, num, quantity } from './format';
+import { featureName, NB, num, quantity } from './format';
 import { Mark, shape } from './marks';
-import { announced, useWidth } from './parts';
+import { loudOf, useWidth } from './parts';
 import { alertPath, explorePath, go } from './router';
 import type { AlertState, MapNode, ServiceMap } from './types';
 
@@ -21,12 +21,13 @@ export const MOST_WHOLE = 40;
 
 /** The alerts of each service: its own, and the entity text they are about. */
 export function alertsByService(open: AlertState[]): Map<string, AlertState> {
+  const isLoud = loudOf(open);
   const out = new Map<string, AlertState>();
   for (const alert of open) {
     const name = alert.labels['service_name'];
     if (!name || alert.foreshock.kind === 'change') continue;
     const before = out.get(name);
-    if (!before || (announced(alert) && !announced(before))) out.set(name, alert);
+    if (!before || (isLoud(alert) && !isLoud(before))) out.set(name, alert);
   }
   return out;
 }
@@ -74,10 +75,12 @@ export function fold(all: string[][], keep: Set<string>, most: number, total: nu
 export function MapView({ map, open }: { map: ServiceMap; open: AlertState[] }): JSX.Element {
   const [host, width] = useWidth<HTMLDivElement>();
   const alerts = useMemo(() => alertsByService(open), [open]);
+  const isLoud = useMemo(() => loudOf(open), [open]);
+  const hotCalls = useMemo(() => new Set(open.filter(isLoud).flatMap((one) => (one.labels['client'] ? [`${one.labels['client']}>${one.labels['server']}`] : []))), [open, isLoud]);
   const byName = useMemo(() => new Map(map.nodes.map((one) => [one.name, one])), [map]);
   const feel = (name: string): Feel => {
     const alert = alerts.get(name);
-    if (alert) return announced(alert) ? 'f' : 's';
+    if (alert) return isLoud(alert) ? 'f' : 's';
     return byName.get(name)?.status === 'warming_up' ? 'w' : '';
   };
   const nw = Math.min(144, Math.max(104, width * 0.178));
@@ -109,7 +112,7 @@ export function MapView({ map, open }: { map: ServiceMap; open: AlertState[] }):
       const a = placed.get(e.client);
       const b = placed.get(e.server);
       if (!a || !b || a === b) return [];
-      const hot = a.feel === 'f' && b.feel === 'f';
+      const hot = (a.feel === 'f' && b.feel === 'f') || hotCalls.has(`${e.client}>${e.server}`);
       const bend = Math.max(16, Math.min(44, Math.abs(b.y - a.y - nh) / 2));
       const d = `M${b.x} ${b.y}C${b.x} ${b.y - bend} ${a.x} ${a.y + nh + bend} ${a.x} ${a.y + nh}`;
       const wide = hot ? 6 : Math.max(1, 3.5 * Math.sqrt((e.rate ?? 0) / busiest));
@@ -136,7 +139,7 @@ export function MapView({ map, open }: { map: ServiceMap; open: AlertState[] }):
               />
             ))}
           {[...placed.values()].map((one) => (
-            <Node key={`${one.y}${one.name}`} one={one} nw={nw} nh={nh} alert={alerts.get(one.name)} map={map} />
+            <Node key={`${one.y}${one.name}`} one={one} nw={nw} nh={nh} alert={alerts.get(one.name)} map={map} loud={one.feel === 'f'} />
           ))}
         </svg>
       )}
@@ -145,24 +148,29 @@ export function MapView({ map, open }: { map: ServiceMap; open: AlertState[] }):
 }
 
 /** Calls a second and the share of failures, under the name of a service. */
-function under(one: Placed, alert: AlertState | undefined, map: ServiceMap): string {
+function under(one: Placed, alert: AlertState | undefined, map: ServiceMap, loud: boolean): string {
   if (one.folded) return 'as usual';
-  if (alert && announced(alert)) {
-    const [feature, observed] = [alert.labels['feature'] ?? '', alert.annotations['observed']];
-    if (observed !== undefined && /error_ratio/.test(feature)) return quantity(Number(observed), '1', feature) + ' fail';
-    if (alert.foreshock.kind === 'silence') return 'silent';
-  }
   const { node } = one;
+  if (alert && loud) {
+    if (alert.foreshock.kind === 'silence') return 'silent';
+    const feature = alert.labels['feature'] ?? '';
+    if (/error_ratio|status_ratio/.test(feature) && node?.error_ratio) return quantity(node.error_ratio, '1', 'error_ratio') + ' fail';
+    const observed = alert.annotations['observed'];
+    if (observed !== undefined && !/^calls\.(rate|error_ratio)/.test(feature)) {
+      const said = `${featureName(feature).replace(/^(latency|share of|rate of) ?/, '')} ${quantity(Number(observed), alert.annotations['unit'] ?? '', feature)}`;
+      if (said.length <= 18) return said;
+    }
+  }
   const rate = node?.rate ?? map.edges.filter((e) => e.client === one.name).reduce((sum, e) => sum + (e.rate ?? 0), 0);
   if (!node || node.entity === null) return `${num(rate)}/s`;
   const fails = node.error_ratio === null ? '' : ` · ${num((node.error_ratio ?? 0) * 100)}${NB}%`;
   return `${num(rate)}/s${fails}`;
 }
 
-function Node({ one, nw, nh, alert, map }: { one: Placed; nw: number; nh: number; alert: AlertState | undefined; map: ServiceMap }): JSX.Element {
+function Node({ one, nw, nh, alert, map, loud }: { one: Placed; nw: number; nh: number; alert: AlertState | undefined; map: ServiceMap; loud: boolean }): JSX.Element {
   const [x, y] = [one.x - nw / 2, one.y];
   const name = one.folded ? `${one.folded} more` : one.name;
-  const value = under(one, alert, map);
+  const value = under(one, alert, map, loud);
   const mark = one.feel === 'f' ? 'fire' : one.feel === 's' ? 'small' : one.feel === 'w' ? 'warming_up' : null;
   const href = alert ? alertPath(alert.foreshock.episode) : one.node?.entity ? explorePath(one.node.entity) : '';
   const store = !!one.node?.entity && !map.edges.some((e) => e.client === one.name);
@@ -197,7 +205,8 @@ function Node({ one, nw, nh, alert, map }: { one: Placed; nw: number; nh: number
 export function MapPath({ map, open }: { map: ServiceMap; open: AlertState[] }): JSX.Element {
   const alerts = alertsByService(open);
   const order = layers(map).flat().reverse();
-  const hot = order.filter((one) => alerts.has(one) && announced(alerts.get(one)!));
+  const isLoud = loudOf(open);
+  const hot = order.filter((one) => alerts.has(one) && isLoud(alerts.get(one)!));
   const services = map.nodes.filter((one) => one.entity !== null);
   const warming = services.filter((one) => one.status === 'warming_up').length;
   const others = services.length - hot.length;
@@ -213,7 +222,7 @@ export function MapPath({ map, open }: { map: ServiceMap; open: AlertState[] }):
               <a href={alertPath(alert.foreshock.episode)}>
                 <b>{one}</b>
               </a>
-              <span className="fire">{under({ name: one, node, folded: 0, x: 0, y: 0, feel: 'f' }, alert, map)}</span>
+              <span className="fire">{under({ name: one, node, folded: 0, x: 0, y: 0, feel: 'f' }, alert, map, true)}</span>
             </li>
           );
         })}

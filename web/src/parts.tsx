@@ -4,7 +4,7 @@ import { ApiError } from './api';
 import { spark, swatch, type Swatch } from './canvas';
 import { alertEntity, duration, featureName, moment, quantity, span, utc } from './format';
 import { Mark, type MarkName } from './marks';
-import { useChart } from './queries';
+import { useChart, useOpen } from './queries';
 import { alertPath } from './router';
 import { useTheme } from './theme';
 import type { AlertState, ChartPoints } from './types';
@@ -160,12 +160,18 @@ export const startOf = (alert: AlertState): number => Date.parse(alert.startsAt)
 export const endOf = (alert: AlertState): number | null => (alert.status === 'resolved' ? Date.parse(alert.endsAt) : null);
 export const announced = (alert: AlertState): boolean => alert.foreshock.notified === true;
 
+/** Whether an open alert was announced, or belongs to a group of which one was. */
+export function loudOf(open: AlertState[]): (alert: AlertState) => boolean {
+  const groups = new Set(open.filter((one) => announced(one) && one.foreshock.group).map((one) => one.foreshock.group));
+  return (one) => one.foreshock.kind !== 'change' && (announced(one) || (one.status === 'firing' && groups.has(one.foreshock.group)));
+}
+
 /** Severity by shape: announced alerts are filled, others hollow, slow changes a triangle of their own. */
-export function markOf(alert: AlertState): MarkName {
+export function markOf(alert: AlertState, loud: boolean): MarkName {
   if (alert.status === 'resolved') return 'good';
-  if (alert.foreshock.kind === 'silence') return announced(alert) ? 'missing' : 'missing';
+  if (alert.foreshock.kind === 'silence') return 'missing';
   if (alert.foreshock.kind === 'change') return 'change';
-  return announced(alert) ? 'fire' : 'small';
+  return loud ? 'fire' : 'small';
 }
 
 const WORDS: Record<string, string> = { fire: 'announced', small: 'not announced', good: 'resolved', missing: 'silent', change: 'slow change' };
@@ -176,11 +182,15 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
   const { observed, expected } = figures(alert);
   const start = startOf(alert);
   const end = endOf(alert);
-  const mark = markOf(alert);
-  const hot = mark === 'fire' || mark === 'missing';
+  const open = useOpen();
+  const loud = loudOf(open.data ?? [])(alert) || announced(alert);
+  const mark = markOf(alert, loud);
+  const hot = mark === 'fire' || (mark === 'missing' && loud);
+  const current = end === null ? newest(chart.data?.points) : null;
+  const value = current === null ? observed : quantity(current, chart.data?.unit, chart.data?.feature);
   return (
     <a className="alert" href={alertPath(episode)}>
-      <Mark name={mark} label={WORDS[mark] ?? ''} {...(mark === 'missing' ? { tint: 'fire' } : {})} />
+      <Mark name={mark} label={mark === 'fire' && !announced(alert) ? 'announced with its group' : (WORDS[mark] ?? '')} {...(mark === 'missing' ? { tint: 'fire' } : {})} />
       <div>
         <div className="w">
           <span className="e">{alertEntity(alert.labels)}</span>
@@ -198,7 +208,7 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
             'a course that it has not taken before'
           ) : observed ? (
             <>
-              <b className={end === null && hot ? 'fire' : ''}>{observed}</b>, expected {expected}
+              <b className={end === null && hot ? 'fire' : ''}>{value}</b>, expected {expected}
             </>
           ) : (
             'unusual together'
@@ -208,6 +218,11 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
       {sparks && <Spark points={chart.data?.points} since={end === null && hot ? start / 1000 : 0} />}
     </a>
   );
+}
+
+/** The newest value that is known of the last few. */
+export function newest(points: ChartPoints | undefined): number | null {
+  return points?.value.slice(-3).findLast((v) => v !== null) ?? null;
 }
 
 /** How much of a budget is used: squares where they can be counted, else words. */

@@ -1,5 +1,5 @@
 import type { Live } from './live';
-import { announced, startOf } from './parts';
+import { announced, loudOf, startOf } from './parts';
 import type { AlertState } from './types';
 
 /** How the page as a whole stands. */
@@ -21,20 +21,27 @@ export function pageState(live: Live, open: AlertState[] | undefined): PageState
   return serious.length ? 'small' : 'quiet';
 }
 
-/** The alert that the sentence is about: of those announced, the one that stands out most. */
+/**
+ * The alert that the sentence is about: of the group that was announced with the greatest strength, the first about
+ * something that has a name of its own, for calls between two say less than who answers them.
+ */
 export function headline(open: AlertState[]): AlertState | undefined {
   const loud = open.filter((one) => announced(one) && one.foreshock.kind !== 'change');
-  return [...loud].sort(
-    (a, b) => b.foreshock.strength - a.foreshock.strength || startOf(a) - startOf(b),
-  )[0];
+  const top = [...loud].sort((a, b) => b.foreshock.strength - a.foreshock.strength || startOf(a) - startOf(b))[0];
+  if (!top || !top.foreshock.group) return top;
+  const group = open.filter((one) => one.foreshock.group === top.foreshock.group && one.foreshock.kind !== 'change');
+  const named = group.filter((one) => !('client' in one.labels) && !('deployment_environment_name' in one.labels));
+  return [...(named.length ? named : group)].sort((a, b) => startOf(a) - startOf(b) || b.foreshock.strength - a.foreshock.strength)[0];
 }
 
-/** Announced first, then the rest; within each the latest first. Slow changes stand last. */
+/** Announced, or of a group of which one was, first; then the rest, the latest first. Slow changes stand last. */
 export function inOrder(open: AlertState[]): { loud: AlertState[]; small: AlertState[] } {
-  const rank = (one: AlertState): number => -one.foreshock.strength;
-  const loud = open.filter((one) => announced(one)).sort((a, b) => rank(a) - rank(b));
+  const isLoud = loudOf(open);
+  const first = headline(open);
+  const rank = (one: AlertState): number => (one === first ? -1e9 : 0) - one.foreshock.strength - ('client' in one.labels ? 0 : 1e3);
+  const loud = open.filter(isLoud).sort((a, b) => rank(a) - rank(b));
   const small = open
-    .filter((one) => !announced(one))
+    .filter((one) => !isLoud(one))
     .sort((a, b) => Number(a.foreshock.kind === 'change') - Number(b.foreshock.kind === 'change') || startOf(b) - startOf(a));
   return { loud, small };
 }

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, typ
 import { drawStrip, ROW, STRIP_TOP, stripHeight, type StripLine } from './canvas';
 import { alertEntity, clock, entityName, NB } from './format';
 import { Mark, type MarkName } from './marks';
-import { announced, KeySwatch, useWidth } from './parts';
+import { KeySwatch, loudOf, useWidth } from './parts';
 import { explorePath } from './router';
 import { useTheme } from './theme';
 import type { AlertState, ControlRecord, StripRow, StripView } from './types';
@@ -29,7 +29,7 @@ export function StripPanel({ strip, open, deploys, end }: { strip: StripView; op
   const theme = useTheme();
   const [all, setAll] = useState(false);
   const [at, setAt] = useState<{ row: number; minute: number } | null>(null);
-  const hot = useMemo(() => new Set(open.filter(announced).map((one) => alertEntity(one.labels))), [open]);
+  const hot = useMemo(() => new Set(open.filter(loudOf(open)).map((one) => alertEntity(one.labels))), [open]);
   const sorted = useMemo(() => sortRows(strip.rows, hot), [strip, hot]);
   const rows = all ? sorted : sorted.slice(0, MOST_ROWS);
   const folded = sorted.length - rows.length;

@@ -6,8 +6,8 @@ import { BandChart, reading, stretches } from '../chart';
 import { alertEntity, duration, featureName, NB, num, quantity, span } from '../format';
 import { useLive, useWanted } from '../live';
 import { Icon, Mark, type MarkName } from '../marks';
-import { announced, endOf, Failed, figures, KeySwatch, Loading, Panel, SkeletonRows, startOf, Time } from '../parts';
-import { useAlert, useChart, useControls, useHistory, useSeriesList } from '../queries';
+import { announced, endOf, Failed, figures, KeySwatch, Loading, loudOf, Panel, SkeletonRows, startOf, Time } from '../parts';
+import { useAlert, useChart, useControls, useHistory, useOpen, useSeriesList } from '../queries';
 import { alertPath, explorePath } from '../router';
 import type { AlertState, Chart, Label, SeriesState } from '../types';
 
@@ -95,6 +95,7 @@ function Head({ alert }: { alert: AlertState }): JSX.Element {
   const { observed, expected } = figures(alert);
   const who = alertEntity(alert.labels);
   const what = featureName(alert.labels['feature']);
+  const open = useOpen();
   const start = startOf(alert);
   const end = endOf(alert);
   const firing = end === null;
@@ -128,7 +129,7 @@ function Head({ alert }: { alert: AlertState }): JSX.Element {
               <Time at={start} /> to <Time at={end} />, {duration((end - start) / 1000)}
             </span>
           )}
-          <span>{announced(alert) ? 'announced' : 'visible, not announced'}</span>
+          <span>{announced(alert) ? 'announced' : loudOf(open.data ?? [])(alert) ? 'announced with its group' : 'visible, not announced'}</span>
           <span>{alert.labels['severity']}</span>
           {firing && decided > start && <span>decided <Time at={decided} /></span>}
           {alert.annotations['flapping'] === 'true' && <span className="tag dash">comes and goes</span>}
@@ -454,7 +455,7 @@ function Timeline({ alert }: { alert: AlertState }): JSX.Element {
     { at: start, mark: 'fire', text: `${alertEntity(alert.labels)} leaves what is usual`, more: 'start of the first unusual step' },
   ];
   if (end === null && decided >= start)
-    events.push({ at: decided, mark: 'dot', text: announced(alert) ? 'Decided, and announced' : 'Decided, not announced', more: announced(alert) ? `${duration((decided - start) / 1000)} after its start` : 'below the bar for notifications' });
+    events.push({ at: decided, mark: 'dot', text: announced(alert) ? 'Decided, and announced' : 'Decided', more: announced(alert) ? `${duration((decided - start) / 1000)} after its start` : 'not announced by itself' });
   for (const one of controls.data ?? [])
     if (one.episode === alert.foreshock.episode)
       events.push({ at: one.effective_unix_nano / 1e6, mark: one.label === 'true' ? 'good' : 'dot', text: one.label === 'none' ? 'Label taken back' : `Called ${({ true: 'real', false: 'a false alarm', expected: 'expected' } as Record<string, string>)[one.label ?? ''] ?? one.label}`, more: one.author ? `by ${one.author}` : '' });

@@ -4,7 +4,7 @@ import { alertEntity, count, duration, entityName, featureName, labelsOf, num, q
 import { useLive } from '../live';
 import { MapPath, MapView } from '../map';
 import { Icon, Mark } from '../marks';
-import { AlertRow, Failed, figures, KeySwatch, Loading, Panel, Sk, SkeletonRows, Slots, Spark, startOf, Time } from '../parts';
+import { AlertRow, announced, Failed, figures, KeySwatch, Loading, Panel, Sk, newest, SkeletonRows, Slots, Spark, startOf, Time } from '../parts';
 import { useBudget, useChart, useControls, useHistory, useMap, useOpen, useSeriesList, useSources, useStrip } from '../queries';
 import { alertPath, explorePath } from '../router';
 import { headline, inOrder, pageState, type PageState } from '../state';
@@ -105,7 +105,7 @@ function Sentence({ state, alerts, budget }: { state: PageState; alerts: AlertSt
     said = (
       <>
         <Claim alert={top} past={past} />{' '}
-        {others > 0 && <span className="thin">{count(others, 'other alert')} {others === 1 ? 'was' : 'were'} announced beside it.</span>}
+        {others > 0 && <span className="thin">{count(others, 'more alert')} {others === 1 ? 'belongs' : 'belong'} to it.</span>}
       </>
     );
   } else if (state === 'small' || small.some((one) => one.foreshock.kind !== 'change')) {
@@ -160,6 +160,7 @@ function Sentence({ state, alerts, budget }: { state: PageState; alerts: AlertSt
 function Claim({ alert, past }: { alert: AlertState; past: boolean }): JSX.Element {
   const who = alertEntity(alert.labels);
   const { observed, expected } = figures(alert);
+  const chart = useChart(alert.foreshock.entity, alert.foreshock.feature);
   const since = (
     <>
       since <Time at={startOf(alert)} seconds={false} />
@@ -172,6 +173,8 @@ function Claim({ alert, past }: { alert: AlertState; past: boolean }): JSX.Eleme
       </>
     );
   const feature = alert.labels['feature'];
+  const current = past ? null : newest(chart.data?.points);
+  const value = current === null ? observed : quantity(current, chart.data?.unit, feature);
   if (!feature || !observed)
     return (
       <>
@@ -180,7 +183,8 @@ function Claim({ alert, past }: { alert: AlertState; past: boolean }): JSX.Eleme
     );
   return (
     <>
-      {who}’s {featureName(feature)} {past ? 'was' : 'is'} {observed} {since}, <span className="thin">expected {expected}.</span>
+      {'client' in alert.labels ? `${featureName(feature)} of calls from ${alert.labels['client']} to ${alert.labels['server']}` : `${who}’s ${featureName(feature)}`}{' '}
+      {past ? 'was' : 'is'} {value}, <span className="thin">expected {expected},</span> {since}.
     </>
   );
 }
@@ -268,7 +272,7 @@ function OpenPanel({ alerts, failed, again }: { alerts: AlertState[]; failed: un
     <section className="panel live" aria-label="Open alerts">
       <header>
         <h2>Open</h2>
-        <span className="mute">{count(loud.length, 'alert')} announced</span>
+        <span className="mute">{count(loud.length, 'alert')}, {loud.filter(announced).length} announced</span>
         <div className="r">
           <a href="#/alerts">All alerts</a>
         </div>
