@@ -352,12 +352,14 @@ function peaks(u: uPlot, props: Props, g: CanvasRenderingContext2D, unit: number
   const ceiling = u.scales['y']!.max ?? Infinity;
   const { most, time_unix_seconds: t } = props.points;
   let printed = -Infinity;
+  const room = 140 * unit;
   for (let i = 0; i < t.length; i++) {
     if (!((most[i] ?? -Infinity) > ceiling)) continue;
-    let peak = 0;
     const x = u.valToPos(t[i]!, 'x', true);
-    while (i < t.length && (most[i] ?? -Infinity) > ceiling) peak = Math.max(peak, most[i++]!);
-    if (x < left || x > left + width || x - printed < 120 * unit) continue;
+    if (x < left || x > left + width || x - printed < room) continue;
+    // One label speaks for all peaks that it would cover.
+    let peak = 0;
+    for (let j = i; j < t.length && u.valToPos(t[j]!, 'x', true) - x < room; j++) peak = Math.max(peak, most[j] ?? 0);
     printed = x;
     const right = x > left + width - 120 * unit;
     const text = '▲ up to ' + quantity(peak, props.unit, props.feature);

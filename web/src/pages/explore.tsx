@@ -3,7 +3,7 @@ import { useMemo, useState, type JSX } from 'react';
 import { BandChart, reading, stretches } from '../chart';
 import { count, entityName, featureName, labelsOf, num } from '../format';
 import { useLive } from '../live';
-import { KeySwatch, Failed, Loading, Panel, Seg, SkeletonRows, Time } from '../parts';
+import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time } from '../parts';
 import { Mark, type MarkName } from '../marks';
 import { useChart, useControls, useHistory, useOpen, useSeriesList } from '../queries';
 import { alertPath, explorePath, go } from '../router';
@@ -64,9 +64,10 @@ function Picker({ list, chosen, loading }: { list: SeriesState[]; chosen: Series
     return out;
   }, [list, text]);
   const hot = new Map((open.data ?? []).filter((one) => one.foreshock.entity).map((one) => [one.foreshock.entity! + (one.foreshock.feature ?? ''), one]));
+  const isLoud = loudOf(open.data ?? []);
   const markFor = (one: SeriesState): MarkName => {
     const alert = hot.get(one.entity + one.feature);
-    if (alert) return alert.foreshock.notified ? 'fire' : 'small';
+    if (alert) return isLoud(alert) ? 'fire' : 'small';
     const status = entities.get(one.entity)?.[1];
     return status && status !== 'scored' ? status : 'ok';
   };
