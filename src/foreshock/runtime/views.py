@@ -94,7 +94,8 @@ class Views:
     """Rings of the last `points` points of at most `max_series` series, and tables beside them.
 
     Memory is reserved at once and used as points come in: when all are full, `max_series * points * 50` bytes, and 8
-    more for each detector. A series beyond `max_series` is judged like any other but has no view; `not_viewed` counts them.
+    more for each detector. A series beyond `max_series` is judged like any other but has no view; `not_viewed` counts
+    them.
     """
 
     def __init__(self, max_series: int = 5000, points: int = 720, max_alerts: int = 10_000) -> None:
