@@ -229,7 +229,7 @@ export function drawStrip(
           kind = 'value';
           v = Math.max(v, ratio);
         } else if (kind === 'nothing') {
-          if (status === null) kind = first >= 0 && j > first && j < all - 1 ? 'missing' : 'nothing';
+          if (status === null) kind = first >= 0 && j > first && j < all - 2 ? 'missing' : 'nothing';
           else kind = status === 'scored' ? 'warming_up' : status;
         }
       }

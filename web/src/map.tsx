@@ -1,7 +1,7 @@
 import { useMemo, type JSX } from 'react';
 
 import { featureName, NB, num, quantity } from './format';
-import { Mark, shape } from './marks';
+import { Mark, shape, type MarkName } from './marks';
 import { loudOf, useWidth } from './parts';
 import { alertPath, explorePath, go } from './router';
 import type { AlertState, MapNode, ServiceMap } from './types';
@@ -81,7 +81,8 @@ export function MapView({ map, open }: { map: ServiceMap; open: AlertState[] }):
   const feel = (name: string): Feel => {
     const alert = alerts.get(name);
     if (alert) return isLoud(alert) ? 'f' : 's';
-    return byName.get(name)?.status === 'warming_up' ? 'w' : '';
+    const status = byName.get(name)?.status ?? 'scored';
+    return status === 'scored' ? '' : 'w';
   };
   const nw = Math.min(144, Math.max(104, width * 0.178));
   const most = Math.max(1, Math.floor(width / (nw + 8)));
@@ -161,6 +162,7 @@ function under(one: Placed, alert: AlertState | undefined, map: ServiceMap, loud
       if (said.length <= 18) return said;
     }
   }
+  if (node?.status === 'missing' || node?.status === 'stale') return 'nothing arrives';
   const rate = node?.rate ?? map.edges.filter((e) => e.client === one.name).reduce((sum, e) => sum + (e.rate ?? 0), 0);
   if (!node || node.entity === null) return `${num(rate)}/s`;
   const fails = node.error_ratio === null ? '' : ` · ${num((node.error_ratio ?? 0) * 100)}${NB}%`;
@@ -171,7 +173,7 @@ function Node({ one, nw, nh, alert, map, loud }: { one: Placed; nw: number; nh: 
   const [x, y] = [one.x - nw / 2, one.y];
   const name = one.folded ? `${one.folded} more` : one.name;
   const value = under(one, alert, map, loud);
-  const mark = one.feel === 'f' ? 'fire' : one.feel === 's' ? 'small' : one.feel === 'w' ? 'warming_up' : null;
+  const mark: MarkName | null = one.feel === 'f' ? 'fire' : one.feel === 's' ? 'small' : one.feel === 'w' ? (one.node && one.node.status !== 'scored' ? one.node.status : 'missing') : null;
   const href = alert ? alertPath(alert.foreshock.episode) : one.node?.entity ? explorePath(one.node.entity) : '';
   const store = !!one.node?.entity && !map.edges.some((e) => e.client === one.name);
   const open = (): void => {

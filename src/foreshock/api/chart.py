@@ -80,7 +80,9 @@ def mean(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[np.float64]
     known = ~np.isnan(values)
     total = np.add.reduceat(np.where(known, values, 0.0), starts) if len(starts) else np.zeros(0)
     count = np.add.reduceat(known.astype(np.float64), starts) if len(starts) else np.zeros(0)
-    return np.divide(total, count, out=np.full(len(starts), np.nan), where=count > 0)
+    out: NDArray[np.float64] = np.full(len(starts), np.nan)
+    np.divide(total, count, out=out, where=count > 0)
+    return out
 
 
 def greatest(values: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[np.float64]:

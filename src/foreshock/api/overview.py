@@ -24,7 +24,7 @@ def get_strip(request: Request) -> Response:
     query = asked(request, ("minutes",))
     services = services_of(request)
     columns = number(query, "minutes", COLUMNS, 10, COLUMNS)
-    now = services.views.newest() or services.clock.now_unix_nano()
+    now = _end(services.views.newest(), services.clock.now_unix_nano())
     rows = [
         answers.StripRow(
             label_text(one.entity),
@@ -40,6 +40,12 @@ def get_strip(request: Request) -> Response:
         for one in services.views.strip(now, columns)
     ]
     return Json(answers.StripView(now // MINUTE * 60.0, columns, rows))
+
+
+def _end(newest_unix_nano: int, now_unix_nano: int) -> int:
+    """Up to when the strip goes: to now, so that what does not come is missing; of old data, to its own end."""
+    reaches = 0 <= now_unix_nano - newest_unix_nano < COLUMNS * MINUTE
+    return now_unix_nano if reaches or not newest_unix_nano else newest_unix_nano
 
 
 def get_map(request: Request) -> Response:
