@@ -31,6 +31,7 @@ READY_SECONDS = 600.0
 """On a machine that has to compile first."""
 NOTICED = 120_000
 RESOLVED = 240_000
+expect.set_options(timeout=30_000)
 
 
 @dataclass
@@ -62,10 +63,13 @@ class Shop:
         try:
             if httpx.get(f"{self.url}/readyz", trust_env=False).status_code != 200:
                 return False
-            nodes: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v1/map", trust_env=False, timeout=30).json()["nodes"]
+            found = httpx.get(f"{self.url}/api/v1/map", trust_env=False, timeout=30)
+            sources = httpx.get(f"{self.url}/api/v1/sources", trust_env=False, timeout=30)
         except httpx.TransportError:
             return False
-        return sum(one["status"] == "scored" for one in nodes if one["entity"]) >= 10
+        nodes: list[dict[str, Any]] = found.json().get("nodes", [])
+        [behind] = [one["behind_seconds"] for one in sources.json()["sources"] if one["type"] == "shop"]
+        return behind < 10 and sum(one["status"] == "scored" for one in nodes if one["entity"]) >= 10
 
     def kill(self) -> None:
         assert self.process is not None

@@ -46,6 +46,7 @@ class StandInShop(ShopSource):
     def __init__(self) -> None:
         super().__init__()
         self.broken: list[Fault] = []
+        self.time = NOW
 
     def truth(self) -> tuple[Truth, ...]:
         return tuple(
@@ -55,6 +56,10 @@ class StandInShop(ShopSource):
     def inject(self, fault: Fault) -> Truth:
         self.broken.append(fault)
         return self.truth()[-1]
+
+    @property
+    def now_unix_nano(self) -> int:
+        return self.time
 
     def heal(self) -> int:
         count = len(self.broken)
@@ -268,6 +273,9 @@ def test_things_are_broken_and_healed_where_there_is_a_shop(client: Client, shop
         answer = client("POST", "/api/v1/demo/faults", json=bad)
         assert (answer.status_code, answer.json()["reason"]) == (400, "bad_fault")
     assert client("DELETE", "/api/v1/demo/faults").json() == {"ended": 1}
+    shop.time = NOW - 60 * 10**9
+    late = client("POST", "/api/v1/demo/faults", json=body)
+    assert (late.status_code, shop.broken) == (503, []), "it would be over before anybody saw it"
 
 
 def test_a_real_shop_refuses_what_cannot_be(services: Services) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from foreshock.api import answers
-from foreshock.errors import BadInputError, ConfigError
+from foreshock.errors import BadInputError, ConfigError, RetryableError
 from foreshock.ports import Clock
 from foreshock.shop.faults import CATALOGUE, KINDS, MAGNITUDES, Fault, FaultKind, check
 from foreshock.shop.judge import judge
@@ -17,6 +17,8 @@ from foreshock.types import Alert, rfc3339
 
 LONGEST_SECONDS = 3600.0
 MOST_FAULTS = 20
+MOST_BEHIND_SECONDS = 15.0
+"""What broke in the past would be over before anybody saw it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class Desk:
         """Break something now; BadInputError where it cannot be, RetryableError while the shop is not open yet."""
         if asked.magnitude not in MAGNITUDES or not 0 <= asked.duration_seconds <= LONGEST_SECONDS:
             raise BadInputError("bad_fault", f"a fault lasts from 0 to {LONGEST_SECONDS:g} s")
+        behind = (self.clock.now_unix_nano() - self.shop.now_unix_nano) / 1e9
+        if self.shop.now_unix_nano and behind > MOST_BEHIND_SECONDS:
+            raise RetryableError(f"the shop is {behind:.0f} s behind and catches up; try again in a moment")
         kind = cast("FaultKind", asked.kind)
         try:
             truth = self.shop.inject(
