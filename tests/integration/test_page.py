@@ -68,8 +68,9 @@ class Shop:
         except httpx.TransportError:
             return False
         nodes: list[dict[str, Any]] = found.json().get("nodes", [])
-        [behind] = [one["behind_seconds"] for one in sources.json()["sources"] if one["type"] == "shop"]
-        return behind < 10 and sum(one["status"] == "scored" for one in nodes if one["entity"]) >= 10
+        behind = [one["behind_seconds"] for one in sources.json().get("sources", [])]
+        late = not behind or None in behind or max(behind) > 10
+        return not late and sum(one["status"] == "scored" for one in nodes if one["entity"]) >= 10
 
     def kill(self) -> None:
         assert self.process is not None
@@ -192,15 +193,18 @@ def test_a_fault_from_the_page_to_its_end(shop: Shop, browser: Browser) -> None:
 
 
 def test_every_page_is_accessible_and_fits_a_phone(shop: Shop, browser: Browser) -> None:
+    wrong: list[str] = []
     for width, scheme in ((1280, "light"), (1280, "dark"), (360, "light")):
         with opened(browser, shop, viewport={"width": width, "height": 800}, color_scheme=scheme) as (page, seen):
             for name in PAGES:
                 page.evaluate(f"location.hash = '#/{name}'")
                 expect(page.locator("main h1, main .say").first).to_be_visible()
                 page.wait_for_timeout(600)
-                assert serious(page) == [], (name, scheme, width)
-                assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+                wrong += [f"{name}, {scheme}, {width} px: {one}" for one in serious(page)]
+                if page.evaluate("document.documentElement.scrollWidth") > width:
+                    wrong.append(f"{name}, {width} px: it scrolls sideways")
             clean(seen)
+    assert wrong == []
 
 
 def test_with_the_keyboard_alone(shop: Shop, browser: Browser) -> None:

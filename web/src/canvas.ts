@@ -171,7 +171,7 @@ export interface StripMark {
   text: string;
 }
 
-export const ROW = 20;
+export const ROW = 24;
 const TOP = 20;
 export const stripHeight = (rows: number, row = ROW): number => TOP + rows * row + 24;
 
