@@ -61,7 +61,11 @@ export function quantity(v: number | null | undefined, unit = '', feature = ''):
 }
 
 /** What would have been usual: "6 to 11", "at most 4 ms". */
-export function span(low: number | null, high: number | null, unit = '', feature = ''): string {
+export function span(from: number | null, to: number | null, unit = '', feature = ''): string {
+  // What is a share of a whole is not expected below nothing or above all of it.
+  const share = isShare(unit, feature);
+  const low = share && from !== null ? Math.max(0, from) : from;
+  const high = share && to !== null ? Math.min(1, to) : to;
   const has = (v: number | null): v is number => v != null && Number.isFinite(v);
   if (has(low) && has(high)) {
     const { factor, suffix } = scale(unit, feature, Math.max(Math.abs(low), Math.abs(high)));

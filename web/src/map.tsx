@@ -84,14 +84,16 @@ export function MapView({ map, open }: { map: ServiceMap; open: AlertState[] }):
     const status = byName.get(name)?.status ?? 'scored';
     return status === 'scored' ? '' : 'w';
   };
-  const nw = Math.min(144, Math.max(104, width * 0.178));
+  const all = useMemo(() => layers(map), [map]);
+  const widest = map.nodes.length <= MOST_WHOLE ? Math.max(1, ...all.map((layer) => layer.length)) : 5;
+  const nw = Math.min(144, Math.max(92, width / widest - 10));
   const most = Math.max(1, Math.floor(width / (nw + 8)));
   const keep = new Set<string>();
   for (const name of alerts.keys()) {
     keep.add(name);
     for (const e of map.edges) if (e.server === name || e.client === name) keep.add(e.client).add(e.server);
   }
-  const shown = fold(layers(map), keep, most, map.nodes.length);
+  const shown = fold(all, keep, most, map.nodes.length);
   const nh = 44;
   const gap = width > 860 ? 48 : 40;
   const height = Math.max(1, shown.length) * nh + Math.max(0, shown.length - 1) * gap + 8;
@@ -189,7 +191,7 @@ function Node({ one, nw, nh, alert, map, loud }: { one: Placed; nw: number; nh: 
       <rect className="b" x={x} y={y} width={nw} height={nh} rx="6" />
       {store && <path d={`M${x + 6} ${y + nh - 4}h${nw - 12}`} className="store" />}
       <text x={x + 10} y={y + 18}>
-        {name.length > 16 ? name.slice(0, 15) + '…' : name}
+        {name.length > nw / 8 ? name.slice(0, Math.floor(nw / 8) - 1) + '…' : name}
       </text>
       <text className="s" x={x + 10} y={y + 35}>
         {value}

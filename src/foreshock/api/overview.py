@@ -59,7 +59,7 @@ def service_map(views: Views) -> answers.ServiceMap:
     figures: dict[str, dict[str, float | None]] = {}
     labels: dict[str, dict[str, str]] = {}
     status: dict[str, Status] = {}
-    for series, points in views.latest({RATE, ERRORS, P95}):
+    for series, points, _ in views.latest({RATE, ERRORS, P95}):
         if not len(points):
             continue
         entity = series.entity_text
