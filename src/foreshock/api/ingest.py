@@ -18,8 +18,7 @@ from starlette.responses import Response
 
 from foreshock import telemetry
 from foreshock.adapters.http import CALL_TYPES, CONTENT_TYPES, inflate, record_type, too_large
-from foreshock.api.auth import Permission
-from foreshock.api.services import Guarded, Json, QueueFull, Services, caller_of, error_answer, services_of
+from foreshock.api.services import Json, QueueFull, Services, caller_of, error_answer, services_of
 from foreshock.errors import BadInputError, RetryableError
 from foreshock.types import Control, ControlKind, Decoded, Record
 from foreshock.types.record import JSON
@@ -46,7 +45,7 @@ async def _post(request: Request, source: str, types: Mapping[str, str]) -> Resp
     services = services_of(request)
     try:
         content_type = record_type(request.headers.get("content-type", ""), types)
-        body = await _body(request, services)
+        body = await body_of(request, services)
         record = Record(services.environment, source, content_type, services.clock.now_unix_nano(), body)
         samples = await _take(services, record)
     except BadInputError as error:
@@ -110,8 +109,8 @@ class ControlRequest(msgspec.Struct, forbid_unknown_fields=True):
 async def post_control(request: Request) -> Response:
     """`POST /api/v1/control`."""
     services = services_of(request)
-    _must_be_json(request)
-    asked = _control(await _body(request, services))
+    must_be_json(request)
+    asked = _control(await body_of(request, services))
     control = Control(
         kind=asked.kind,
         id=asked.id or request.headers.get("idempotency-key", "") or uuid4().hex,
@@ -140,14 +139,15 @@ def _control(body: bytes) -> ControlRequest:
     return asked
 
 
-def _must_be_json(request: Request) -> None:
+def must_be_json(request: Request) -> None:
+    """Raise BadInputError where a body is not said to be JSON."""
     # A body that says nothing of itself is no control record: what it does cannot be taken back.
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != JSON or record_type(given) != JSON:
         raise BadInputError("unknown_content_type", f"{given or 'no Content-Type'}: a control record is {JSON}")
 
 
-async def _body(request: Request, services: Services) -> bytes:
+async def body_of(request: Request, services: Services) -> bytes:
     """The body, unpacked; BadInputError if it does not come whole or in time, is too large or cannot be unpacked."""
     limit, encoding = services.max_body_bytes, request.headers.get("content-encoding", "")
     length = request.headers.get("content-length", "0")
@@ -174,11 +174,3 @@ async def _received(request: Request, limit: int) -> bytes:
             raise too_large(limit)
         parts.append(part)
     return b"".join(parts)
-
-
-ROUTES = (
-    Guarded("POST", "/api/v1/events", post_events, Permission.INGEST),
-    Guarded("POST", "/collect", post_calls, Permission.INGEST),
-    Guarded("POST", "/api/v1/collect", post_calls, Permission.INGEST),
-    Guarded("POST", "/api/v1/control", post_control, Permission.CONTROL),
-)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -12,17 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from foreshock.adapters.sql.text import parse_labels
-from foreshock.api.auth import Permission
-from foreshock.api.services import Guarded, Json, Services, problem, services_of
-from foreshock.errors import BadInputError
-from foreshock.runtime.views import EntityView, Role, SeriesView
+from foreshock.api import answers
+from foreshock.api.ask import asked, number, one_of, time_of
+from foreshock.api.services import Json, Services, problem, services_of
+from foreshock.incident.story import alert_labels, entity_labels
+from foreshock.runtime.views import EntityView, Role, SeriesView, Views
 from foreshock.runtime.why import findings
-from foreshock.types import Alert, Status, label_text, rfc3339
+from foreshock.types import Alert, AlertKind, Labels, Status, label_text, rfc3339
 
 _STATUS = [status.name.lower() for status in Status]
 _NUMBERS = ("expected", "low", "high", "score", "p_value", "strength", "anomalous")
 _END = (1 << 63) - 1
-_LARGEST_SECONDS = 1 << 33
 
 
 async def get_health(request: Request) -> Response:
@@ -41,64 +39,97 @@ async def get_ready(request: Request) -> Response:
     return Json({"status": "ready"})
 
 
+async def get_actuator(request: Request) -> Response:
+    """`GET /actuator/health`: readiness in the words of Spring Boot."""
+    services = services_of(request)
+    down = bool(services.health().reasons(services.clock.now_unix_nano()))
+    return Json(answers.ActuatorHealth("DOWN" if down else "UP"), 503 if down else 200)
+
+
 def get_metrics(request: Request) -> Response:
-    """`GET /metrics`."""
+    """`GET /metrics`: Prometheus exposition of our own metrics."""
     return Response(generate_latest(services_of(request).registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def get_alerts(request: Request) -> Response:
-    """`GET /api/v1/alerts`."""
-    asked = _asked(request, ("limit", "status", "since", "entity", "cursor"))
-    status = asked.get("status")
-    if status not in (None, "firing", "resolved"):
-        raise BadInputError("bad_parameter", f"status is firing or resolved, not {status!r}")
-    since = asked.get("since")
+    """`GET /api/v1/alerts`: episodes, the latest start first."""
+    query = asked(request, ("limit", "status", "since", "entity", "cursor", "kind", "text"))
+    status = one_of(query, "status", ("firing", "resolved"))
+    kind = one_of(query, "kind", [str(one) for one in AlertKind])
     services = services_of(request)
     page = services.store.alerts(
-        _number(asked, "limit", 100, 1, 1000),
+        number(query, "limit", 100, 1, 1000),
         status,
-        None if since is None else _time(since),
-        asked.get("entity"),
-        asked.get("cursor"),
+        time_of(query, "since"),
+        query.get("entity"),
+        query.get("cursor"),
+        kind,
+        query.get("text"),
     )
     alerts = page.alerts
-    if status != "resolved" and not {"entity", "cursor"} & asked.keys():
+    if status != "resolved" and not {"entity", "cursor", "kind", "text"} & query.keys():
         alerts = [*_watchdog(services), *alerts]
-    return Json({"alerts": [alert.to_json() for alert in alerts], "next": page.cursor})
+    return Json({"alerts": with_more(services, alerts), "next": page.cursor})
 
 
 def get_alert(request: Request) -> Response:
-    """`GET /api/v1/alerts/{episode}`."""
+    """`GET /api/v1/alerts/{episode}`: one episode, as it is now."""
     episode = request.path_params["episode"]
     services = services_of(request)
     known = (alert for alert in _watchdog(services) if alert.episode == episode)
     alert = next(known, None) or services.store.alert(episode)
     if alert is None:
         return problem(404, "Not Found", f"there is no episode {episode}, or not any more")
-    return Json(alert.to_json())
+    return Json(with_more(services, [alert])[0])
+
+
+def with_more(services: Services, alerts: Iterable[Alert]) -> list[dict[str, Any]]:
+    """Alerts as JSON, with the series in view that they are about and the last opinion on them."""
+    labels, entities = services.store.labels(), entities_by_labels(services.views)
+    return [more_of(alert, labels, entities) for alert in alerts]
+
+
+def more_of(alert: Alert, labels: Mapping[str, str], entities: Mapping[Labels, Labels]) -> dict[str, Any]:
+    """One alert as JSON, with what is known beside it."""
+    out = alert.to_json()
+    entity = entities.get(entity_labels(alert.labels))
+    feature = dict(alert.labels).get("feature")
+    if entity is not None:
+        out["foreshock"]["entity"] = label_text(entity)
+        if feature is not None:
+            out["foreshock"]["feature"] = feature
+    label = labels.get(alert.episode)
+    if label is not None:
+        out["foreshock"]["label"] = label
+    return out
+
+
+def entities_by_labels(views: Views) -> dict[Labels, Labels]:
+    """The entities in view by the labels that they have in alerts."""
+    return {alert_labels(one.entity, {}): one.entity for one in views.entities(10_000) if one.entity}
 
 
 def get_entities(request: Request) -> Response:
-    """`GET /api/v1/entities`."""
-    asked = _asked(request, ("limit", "offset", "order"))
-    limit, offset = _number(asked, "limit", 1000, 1, 10_000), _number(asked, "offset", 0, 0, 1 << 31)
-    ranked = _choice(asked, "order", ("seen", "p_value")) == "p_value"
+    """`GET /api/v1/entities`: what is watched and how it stands."""
+    query = asked(request, ("order", "limit", "offset"))
+    limit, offset = number(query, "limit", 1000, 1, 10_000), number(query, "offset", 0, 0, 1 << 31)
+    ranked = one_of(query, "order", ("seen", "p_value")) == "p_value"
     found = services_of(request).views.entities(limit + 1, offset, ranked)
     following = offset + limit if len(found) > limit else None
     return Json({"entities": [_entity(one) for one in found[:limit]], "next_offset": following})
 
 
 def get_series(request: Request) -> Response:
-    """`GET /api/v1/series`."""
-    asked = _asked(request, ("entity", "feature", "points", "detectors", "limit", "offset"))
+    """`GET /api/v1/series`: series, with recent values and expected bands when asked."""
+    query = asked(request, ("entity", "feature", "points", "detectors", "limit", "offset"))
     views = services_of(request).views
-    each = _choice(asked, "detectors", ("false", "true")) == "true"
-    limit, offset = _number(asked, "limit", 100, 1, 1000), _number(asked, "offset", 0, 0, 1 << 31)
-    entity = asked.get("entity")
+    each = one_of(query, "detectors", ("false", "true")) == "true"
+    limit, offset = number(query, "limit", 100, 1, 1000), number(query, "offset", 0, 0, 1 << 31)
+    entity = query.get("entity")
     found = views.series(
         None if entity is None else label_text(parse_labels(entity)),
-        asked.get("feature"),
-        _number(asked, "points", 0, 0, views.points),
+        query.get("feature"),
+        number(query, "points", 0, 0, views.points),
         limit + 1,
         offset,
         each,
@@ -106,31 +137,26 @@ def get_series(request: Request) -> Response:
     following = offset + limit if len(found) > limit else None
     return Json(
         {
-            "series": [_series(one, "points" in asked, views.roles() if each else None) for one in found[:limit]],
+            "series": [_series(one, "points" in query, views.roles() if each else None) for one in found[:limit]],
             "next_offset": following,
             "not_viewed": views.not_viewed,
         }
     )
 
 
-def get_detectors(request: Request) -> Response:
-    """`GET /api/v1/detectors`."""
-    return Json({"detectors": services_of(request).detectors()})
-
-
 def get_verdicts(request: Request) -> Response:
-    """`GET /api/v1/verdicts`."""
-    asked = _asked(request, ("entity", "feature", "detector", "since", "until", "limit"))
-    limit, entity = _number(asked, "limit", 100, 1, 1000), asked.get("entity")
-    since, until = (_time(asked[name], name) if name in asked else None for name in ("since", "until"))
+    """`GET /api/v1/verdicts`: what detectors found anomalous, and what would have been normal, the newest first."""
+    query = asked(request, ("entity", "feature", "detector", "since", "until", "limit"))
+    limit, entity = number(query, "limit", 100, 1, 1000), query.get("entity")
+    since, until = time_of(query, "since"), time_of(query, "until")
     found = findings(
         services_of(request).store.verdicts(
             None if entity is None else label_text(parse_labels(entity)),
-            asked.get("feature"),
+            query.get("feature"),
             since or 0,
             _END if until is None else until,
             limit + 1,
-            detector=asked.get("detector"),
+            detector=query.get("detector"),
             newest=True,
         )
     )
@@ -138,7 +164,7 @@ def get_verdicts(request: Request) -> Response:
 
 
 def get_status(request: Request) -> Response:
-    """`GET /api/v1/status`."""
+    """`GET /api/v1/status`: the runtime, its sources, why it is not ready."""
     services = services_of(request)
     now = services.clock.now_unix_nano()
     sources = [
@@ -187,11 +213,7 @@ def _series(view: SeriesView, with_points: bool, roles: Mapping[str, Role] | Non
         "kind": str(series.kind),
     }
     if with_points:
-        out["points"] = {
-            "time_unix_seconds": (points["time_unix_nano"] / 1e9).tolist(),
-            **{name: points[name].tolist() for name in ("value", *_NUMBERS)},
-            "status": [_STATUS[code] for code in points["status"].tolist()],
-        }
+        out["points"] = points_of(points)
     if roles is not None:
         out["detectors"] = {
             name: {
@@ -206,69 +228,10 @@ def _series(view: SeriesView, with_points: bool, roles: Mapping[str, Role] | Non
     return out
 
 
-def _asked(request: Request, known: Collection[str]) -> dict[str, str]:
-    """The query's parameters; BadInputError for one that is not known or is given twice."""
-    out: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name not in known:
-            raise BadInputError("bad_parameter", f"there is no parameter {name!r}; there are {', '.join(known)}")
-        if name in out:
-            raise BadInputError("bad_parameter", f"{name} is given twice")
-        out[name] = value
-    return out
-
-
-def _number(asked: dict[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = asked.get(name)
-    if text is None:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise BadInputError("bad_parameter", f"{name} is a whole number from {low} to {high}, not {text!r}")
-    return value
-
-
-def _choice(asked: dict[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """One of some words, the first where nothing is asked."""
-    text = asked.get(name, choices[0])
-    if text not in choices:
-        raise BadInputError("bad_parameter", f"{name} is {' or '.join(choices)}, not {text!r}")
-    return text
-
-
-def _time(text: str, name: str = "since") -> int:
-    """Nanoseconds of RFC 3339 text or Unix seconds."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        pass
-    else:
-        if math.isfinite(seconds) and 0 <= seconds < _LARGEST_SECONDS:
-            return round(seconds * 1e9)
-    try:
-        # A plus sign in a query arrives as a space.
-        when = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError:
-        when = None
-    if when is None or when.tzinfo is None:
-        raise BadInputError(
-            "bad_parameter", f"{name} is a time such as 2026-01-31T12:00:00Z or Unix seconds, not {text!r}"
-        )
-    return round(when.timestamp() * 1e6) * 1000
-
-
-ROUTES = (
-    Guarded("GET", "/health", get_health, None),
-    Guarded("GET", "/readyz", get_ready, None),
-    Guarded("GET", "/metrics", get_metrics, Permission.READ),
-    Guarded("GET", "/api/v1/alerts", get_alerts, Permission.READ),
-    Guarded("GET", "/api/v1/alerts/{episode}", get_alert, Permission.READ),
-    Guarded("GET", "/api/v1/entities", get_entities, Permission.READ),
-    Guarded("GET", "/api/v1/series", get_series, Permission.READ),
-    Guarded("GET", "/api/v1/detectors", get_detectors, Permission.READ),
-    Guarded("GET", "/api/v1/verdicts", get_verdicts, Permission.READ),
-    Guarded("GET", "/api/v1/status", get_status, Permission.READ),
-)
+def points_of(points: Any) -> dict[str, Any]:
+    """Points as parallel lists."""
+    return {
+        "time_unix_seconds": (points["time_unix_nano"] / 1e9).tolist(),
+        **{name: points[name].tolist() for name in ("value", *_NUMBERS)},
+        "status": [_STATUS[code] for code in points["status"].tolist()],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 import socket
@@ -14,13 +15,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreshock import telemetry
-from foreshock.api import ingest, read
-from foreshock.api.auth import Doorkeeper, check_bind, identify, is_loopback
-from foreshock.api.services import Guarded, Services, error_answer, problem, services_of
+from foreshock.api import page, sockets
+from foreshock.api.auth import Doorkeeper, Permission, check_bind, identify, is_loopback
+from foreshock.api.limits import Limiter
+from foreshock.api.openapi import document
+from foreshock.api.routes import ROUTES
+from foreshock.api.services import Guarded, Json, Services, error_answer, problem, services_of
 from foreshock.errors import BadInputError, ForeshockError, PermanentError
 
 logger = logging.getLogger(__name__)
@@ -28,14 +32,35 @@ logger = logging.getLogger(__name__)
 
 def create_app(services: Services) -> Starlette:
     """The application with all routes of `docs/reference/http.md`."""
+    limiter = Limiter(services.requests_per_second, 4 * services.requests_per_second)
+    routes: list[BaseRoute] = [
+        Route(route.path, _guarded(route, limiter), methods=[route.method]) for route in (*ROUTES, *_OWN)
+    ]
     app = Starlette(
-        routes=[Route(route.path, _guarded(route), methods=[route.method]) for route in (*ingest.ROUTES, *read.ROUTES)],
+        routes=[*routes, WebSocketRoute("/ws", sockets.listen)],
         exception_handlers={HTTPException: _http_error, ForeshockError: _foreshock_error},
     )
     app.state.services = services
+    app.state.hub = sockets.hub_of(services)
     app.state.started_unix_nano = services.clock.now_unix_nano()
     app.add_middleware(_Door, services=services)
     return app
+
+
+async def get_document(request: Request) -> Response:
+    """`GET /openapi.json`: this API, described."""
+    return Json(document(ROUTES, services_of(request).version))
+
+
+_OWN = (
+    Guarded("GET", "/openapi.json", get_document, None),
+    Guarded("GET", "/api/v1/stream", sockets.stream, Permission.READ),
+    Guarded("GET", "/", page.get_page, None, limited=False),
+    Guarded("GET", "/assets/{path:path}", page.get_asset, None, limited=False),
+    Guarded("GET", "/theme.js", page.get_theme, None, limited=False),
+    Guarded("GET", "/favicon.svg", page.get_icon, None, limited=False),
+)
+"""What the document does not describe: itself, the stream, the page."""
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -52,17 +77,19 @@ async def _foreshock_error(request: Request, error: Exception) -> Response:
     return error_answer(error)
 
 
-def _guarded(route: Guarded) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint of a route behind the question whether the caller may."""
+def _guarded(route: Guarded, limiter: Limiter) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a route behind the questions whether the caller may, and not too often."""
     asynchronous = inspect.iscoroutinefunction(route.endpoint)
 
     async def guarded(request: Request) -> Response:
         refusal = _refusal(request, route)
+        if refusal is None and route.limited:
+            refusal = _too_often(request, route, limiter)
         if refusal is not None:
             return refusal
         call = route.endpoint(request) if asynchronous else run_in_threadpool(route.endpoint, request)
         answer: Response = await call
-        return answer
+        return _unless_known(request, answer)
 
     return guarded
 
@@ -82,29 +109,54 @@ def _refusal(request: Request, route: Guarded) -> Response | None:
     return None
 
 
+def _too_often(request: Request, route: Guarded, limiter: Limiter) -> Response | None:
+    caller = request.scope.get("foreshock.caller")
+    wait = limiter.wait(f"{caller.name if caller else ''} {route.method} {route.path}")
+    if not wait:
+        return None
+    return problem(429, "Too often", f"ask again in {wait:g} s", {"Retry-After": f"{wait:g}"})
+
+
+def _unless_known(request: Request, answer: Response) -> Response:
+    """An answer to GET with its ETag, or 304 where the caller has it already."""
+    if request.method != "GET" or not isinstance(answer, Json) or answer.status_code != 200:
+        return answer
+    tag = f'"{hashlib.blake2b(bytes(answer.body), digest_size=12).hexdigest()}"'
+    answer.headers["ETag"], answer.headers["Cache-Control"] = tag, "no-cache"
+    if tag not in request.headers.get("if-none-match", ""):
+        return answer
+    return Response(status_code=304, headers={"ETag": tag, "Cache-Control": "no-cache"})
+
+
 class _Door:
-    """Refuses foreign hosts and origins, and answers for what a handler did not expect."""
+    """Refuses foreign hosts and origins, answers for what a handler did not expect, and keeps the page to itself."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
         self._keeper = Doorkeeper(is_loopback(services.host), services.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if not self._keeper.admits(headers.get(b"host", ""), headers.get(b"origin")):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+                return
             answer = problem(403, "Not for this host", "the Host or Origin header names neither this machine nor "
                              "a host that the server was told to answer to")  # fmt: skip
-            await answer(scope, receive, send)
+            await answer(scope, receive, _with_headers(send))
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
             return
         begun = False
 
         async def watched(message: Message) -> None:
             nonlocal begun
             begun = True
-            await send(message)
+            await send(page.secured(message))
 
         try:
             await self._app(scope, receive, watched)
@@ -112,7 +164,15 @@ class _Door:
             telemetry.ERRORS.labels("api").inc()
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if not begun:
-                await problem(500, "Something broke here", "the log of the service says what")(scope, receive, send)
+                answer = problem(500, "Something broke here", "the log of the service says what")
+                await answer(scope, receive, _with_headers(send))
+
+
+def _with_headers(send: Send) -> Send:
+    async def secured(message: Message) -> None:
+        await send(page.secured(message))
+
+    return secured
 
 
 class _Uvicorn(uvicorn.Server):
@@ -131,6 +191,7 @@ class Server:
     """uvicorn in a thread of its own; it takes no signals."""
 
     def __init__(self, app: Starlette, host: str, port: int) -> None:
+        self._hub = app.state.hub
         self._socket = _bind(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         config = uvicorn.Config(
@@ -139,11 +200,13 @@ class Server:
             log_level="warning",
             access_log=False,
             lifespan="off",
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=sockets.MOST_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
             server_header=False,
             proxy_headers=False,
             # Bounded: with more connections at once the next is answered 503.
-            limit_concurrency=1000,
+            limit_concurrency=3000,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
         )
@@ -158,6 +221,7 @@ class Server:
 
     def stop(self) -> None:
         """Finish what is being answered, at most 5 s, and end."""
+        self._hub.close()
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(10.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -15,10 +16,15 @@ from starlette.responses import Response
 from foreshock import telemetry
 from foreshock.adapters.sql import Store
 from foreshock.api.auth import Caller, Permission, Token
+from foreshock.api.inside import Inside
+from foreshock.api.live import Hub
 from foreshock.errors import BadInputError, ForeshockError, RetryableError
 from foreshock.ports import Clock
 from foreshock.runtime.views import Views
 from foreshock.types import Alert, Control, Decoded, Record
+
+if TYPE_CHECKING:
+    from foreshock.api.desk import Desk
 
 STEPS_BEHIND = 3
 """Ready means that the watermark is at most this many steps old."""
@@ -59,10 +65,12 @@ class Services:
     from them. `reserve` and `submit` raise RetryableError when there is no room: 429 where `reserve` does, but 503
     while `health` has problems or where `submit` does. `source` is the name that posted events have in records,
     `calls_source` that of posted calls. `control` stamps a control record, appends it and returns it. `status` is shown
-    as it is, and what `detectors` says of each; `health` is what readiness is judged by. `hosts` are further host names
-    that the server answers to; `host` is what it binds to. `watchdog` gives the alert that always fires; it is shown
-    before the others. `max_body_bytes` bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait
-    for the disk: it then runs in a worker thread.
+    as it is; `health` is what readiness is judged by. `hosts` are further host names that the server answers to; `host`
+    is what it binds to. `watchdog` gives the alert that always fires; it is shown before the others. `max_body_bytes`
+    bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait for the disk: it then runs in a
+    worker thread. `inside` tells of the parts of the process, `desk` of the simulated shop where there is one, `hub`
+    sends what is new to those who listen; `page` is the folder of the built page; `requests_per_second` of one caller
+    and route are answered in the long run (telemetry is bounded by `reserve` instead).
     """
 
     version: str
@@ -74,7 +82,6 @@ class Services:
     store: Store
     status: Callable[[], dict[str, Any]]
     health: Callable[[], Health]
-    detectors: Callable[[], list[dict[str, Any]]] = list
     reserve: Callable[[int], AbstractContextManager[object]] = _no_reservation
     watchdog: Callable[[], Alert] | None = None
     registry: CollectorRegistry = field(default_factory=lambda: telemetry.REGISTRY)
@@ -87,6 +94,11 @@ class Services:
     max_body_bytes: int = 8 << 20
     body_seconds: float = 30.0
     submit_blocks: bool = False
+    inside: Inside | None = None
+    desk: Desk | None = None
+    hub: Hub | None = None
+    page: Path | None = None
+    requests_per_second: float = 50.0
 
 
 class Json(Response):
@@ -141,9 +153,18 @@ def caller_of(request: Request) -> Caller:
 
 
 class Guarded(NamedTuple):
-    """A route and what a caller needs for it; None = nothing. Plain functions run in a worker thread."""
+    """A route and what a caller needs for it; None = nothing. Plain functions run in a worker thread.
+
+    `answer` is the type of its answer, `body` that of what is sent (for the OpenAPI document), `query` the names of its
+    parameters; `status` is that of success. Those that are `limited` are answered so often and no more.
+    """
 
     method: str
     path: str
     endpoint: Callable[[Request], Any]
     permission: Permission | None
+    answer: Any = None
+    query: tuple[str, ...] = ()
+    body: Any = None
+    status: int = 200
+    limited: bool = True

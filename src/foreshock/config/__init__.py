@@ -11,7 +11,7 @@ from foreshock.config._reference import reference
 from foreshock.config._schema import schema
 from foreshock.config._secrets import Secret
 from foreshock.config._sections import Http, Limits, Log, Snapshot, Store, Token
-from foreshock.config._show import show
+from foreshock.config._show import settings_of, show
 from foreshock.config._tree import Problem
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "presets",
     "reference",
     "schema",
+    "settings_of",
     "show",
 ]

@@ -54,3 +54,21 @@ def _origin(loc: Loc, origins: Value) -> str:
         if depth == len(loc):
             return str(node.origin)
     return str(DEFAULT)
+
+
+def settings_of(config: Config) -> list[tuple[str, str, str]]:
+    """Every setting as (path, value in YAML, where it came from), in order; secrets are `***`."""
+    origins = config.origins or Value({}, DEFAULT)
+    out: list[tuple[str, str, str]] = []
+
+    def walk(data: Any, loc: Loc) -> None:
+        items = list(data.items()) if isinstance(data, dict) else list(enumerate(data))
+        for key, value in items:
+            here = (*loc, key)
+            if isinstance(value, dict | list) and value:
+                walk(value, here)
+            else:
+                out.append((".".join(str(part) for part in here), _scalar(value), _origin(here, origins)))
+
+    walk(as_data(config), ())
+    return out

@@ -318,7 +318,7 @@ class Embedded:
         self._has_config = self._has_config or record.content_type == records.CONFIG
         registry = self.task.pipeline.registry
         for columns in outputs.columns:
-            self.views.feed(columns.rows, columns.verdicts, registry)
+            self.views.feed(columns.rows, columns.verdicts, registry, columns.alarmed)
         self.views.feed_alerts(outputs.alerts)
         if samples is not None:
             self.views.feed_source(record.source, record.received_unix_nano, len(samples))

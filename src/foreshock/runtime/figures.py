@@ -10,7 +10,7 @@ from foreshock.telemetry import model_of
 
 _DAY = 86_400_000_000_000
 SAY_SECONDS = 60.0
-_SAYINGS = {
+SAYINGS = {
     "late": "they came later than the lateness of their source allows",
     "future": "their times are further ahead of the clock than max_skew allows; set the sender's clock",
     "series_limit": "there are more series than limits.series; known ones are judged as before",
@@ -21,6 +21,7 @@ _SAYINGS = {
     "edge_limit": "there are more services and edges than calls.entities; the edge has no fingerprints",
     "control_limit": "too many intervals of maintenance and deploys are open; the first to end was let go",
 }
+"""Why samples are not used, in words, by reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Complaints:
     def of(self, counts: Mapping[str, int], now_seconds: float) -> list[str]:
         """What is to be said now."""
         out = []
-        for reason, saying in _SAYINGS.items():
+        for reason, saying in SAYINGS.items():
             count, before = counts.get(reason, 0), self._told.get(reason, 0)
             if count < before:  # counted anew, by an operator built under another config
                 before = self._told[reason] = 0

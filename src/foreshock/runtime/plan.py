@@ -19,6 +19,7 @@ from foreshock.errors import RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.embedded import Embedded
 from foreshock.runtime.log import SegmentLog
+from foreshock.runtime.rings import OPINION
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.task import Task
 from foreshock.runtime.views import POINT, Views
@@ -62,7 +63,8 @@ def estimate(config: Config, entities: int, features: int, step_seconds: float) 
     samples = small * features * ROWS
     series, small_series = entities * features, small * features
     tables = _table_bytes(task, small, small_series, entities, series)
-    views = min(series, Views().max_series) * Views().points * POINT.itemsize
+    opinions = OPINION.itemsize * len(config.detectors)
+    views = min(series, Views().max_series) * Views().points * (POINT.itemsize + opinions)
     queue = config.limits.queue_bytes // 8
     memory = base + tables + views + int(objects / small_series * series) + queue
     per_million = seconds / samples * 1e6

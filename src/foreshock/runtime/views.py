@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foreshock import telemetry
 from foreshock.detect.combine import combine, together
+from foreshock.runtime.rings import MINUTE, Opinions, Pace, Ring, Strip
 from foreshock.state.jit import entry
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
 
@@ -37,6 +38,7 @@ POINT = np.dtype(
 
 _SKIPPED = -2
 _UNSEEN = -1
+_FEW = 32
 
 
 class Names(Protocol):
@@ -59,6 +61,23 @@ class SeriesView(NamedTuple):
     series: Series
     points: NDArray[Any]
     detectors: Mapping[str, NDArray[Any]] = {}
+
+
+class SeriesDetail(NamedTuple):
+    """A series, its recent points, and by detector what it says: of each point, and of each row of the entity."""
+
+    series: Series
+    points: NDArray[Any]
+    opinions: dict[str, NDArray[Any]]
+    entity_opinions: dict[str, NDArray[Any]]
+
+
+class EntityStrip(NamedTuple):
+    """An entity, its status, and its last minutes (`CELL[n]`, oldest first; minute -1 = nothing came in it)."""
+
+    entity: Labels
+    status: Status
+    cells: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +108,17 @@ class SourceView:
 class Views:
     """Rings of the last `points` points of at most `max_series` series, and tables beside them.
 
-    Memory is reserved at once and used as points come in: `max_series * points * 54` bytes when all are full. A series
-    beyond `max_series` is judged like any other but has no view; `not_viewed` counts them.
+    Memory is reserved at once and used as points come in: when all are full, `max_series * points * 54` bytes, and 8
+    more for each detector. A series beyond `max_series` is judged like any other but has no view; `not_viewed` counts
+    them.
     """
 
     def __init__(self, max_series: int = 5000, points: int = 720, max_alerts: int = 10_000) -> None:
         self.max_series, self.points, self.max_alerts = max_series, points, max_alerts
         self.not_viewed = 0
         self._lock = threading.Lock()
-        self._ring: NDArray[Any] = np.zeros((max_series, points), POINT)
-        self._head: NDArray[np.int64] = np.zeros(max_series, np.int64)
+        self._ring = Ring(POINT, max_series, points)
+        self._opinions, self._strip, self._pace = Opinions(self._ring), Strip(), Pace()
         self._viewed: list[Series] = []
         self._view_of: NDArray[np.int32] = np.full(64, _UNSEEN, np.int32)
         self._by_entity: dict[str, list[int]] = {}
@@ -116,11 +136,14 @@ class Views:
 
     # Feeding: the pipeline thread
 
-    def feed(self, rows: Rows, verdicts: Sequence[Verdict], names: Names) -> None:
+    def feed(
+        self, rows: Rows, verdicts: Sequence[Verdict], names: Names, alarmed: NDArray[np.bool_] | None = None
+    ) -> None:
         """Take in rows (n, of m cells) and their verdicts, one a detector, over cells or rows.
 
-        A cell shows the verdict with the least p-value; its band is the first that is known. Shadows are shown beside
-        the others, by their names, and speak for a cell only where there is nobody else.
+        `alarmed bool[n]` says of each row whether its entity is over the level of an alarm. A cell shows the verdict
+        with the least p-value; its band is the first that is known. Shadows are shown beside the others, by their
+        names, and speak for a cell only where there is nobody else.
         """
         if not len(rows):
             return
@@ -130,8 +153,10 @@ class Views:
         strength = _row_strength(rows, leading(verdicts))
         with self._lock:
             self._admit(rows, names)
-            _push(self._ring, self._head, self._view_of, rows.series, cells)
+            self._opinions.take(rows, verdicts, self._view_of)
+            self._ring.push(self._view_of, rows.series, cells)
             self._part(rows, verdicts, apart)
+            self._strip.take(rows, strength, alarmed)
             _stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
 
     def _part(self, rows: Rows, verdicts: Sequence[Verdict], apart: Sequence[tuple[str, NDArray[Any]]]) -> None:
@@ -171,15 +196,19 @@ class Views:
             old = self._sources.get(source)
             records, before = (old.records, old.samples) if old else (0, 0)
             self._sources[source] = SourceView(source, received_unix_nano, records + 1, before + samples)
+            self._pace.note(source, received_unix_nano, samples)
 
     def forget(self, entity: str) -> None:
         """Drop what is shown of an entity (canonical text); its series come again with their next points."""
         with self._lock:
-            for view in self._by_entity.get(entity, ()):
-                self._head[view] = 0
+            views = self._by_entity.get(entity, [])
+            for view in views:
+                self._ring.clear(view)
             slot = self._entity_slot.get(entity)
+            self._opinions.clear(views, slot)
             if slot is not None:
                 self._seen[slot] = 0
+                self._strip.clear(slot)
 
     def _admit(self, rows: Rows, names: Names) -> None:
         self._view_of = _grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
@@ -224,7 +253,7 @@ class Views:
             # One at a time, so that a long answer does not hold up the pipeline.
             with self._lock:
                 each = self._each(view) if detectors else {}
-                out.append(SeriesView(self._viewed[view], self._last(view, points), each))
+                out.append(SeriesView(self._viewed[view], self._ring.last(view, points), each))
         return out
 
     def entities(self, limit: int = 1000, offset: int = 0, ranked: bool = False) -> list[EntityView]:
@@ -268,12 +297,14 @@ class Views:
     def _newest(self, name: str, view: NDArray[np.int64]) -> NDArray[Any]:
         """The last point of a detector of single series in each of these views: `POINT[k]`."""
         last = self._last_of.get(name)
-        found: NDArray[Any] = self._ring[view, (self._head[view] - 1) % self.points] if last is None else last[view]
-        return found
+        if last is not None:
+            own: NDArray[Any] = last[view]
+            return own
+        return self._ring.newest(view)
 
     def _each(self, view: int) -> dict[str, NDArray[Any]]:
         """The last point of each detector of single series (the lock is held): `POINT[1]`, nothing before the first."""
-        if not self._head[view]:
+        if not self._ring.head[view]:
             return {}
         names = [name for name, role in self._roles.items() if not role.whole]
         return {name: self._newest(name, np.array([view])) for name in names}
@@ -304,15 +335,66 @@ class Views:
                 "open_alerts": len(self._alerts),
             }
 
-    def _last(self, view: int, points: int) -> NDArray[Any]:
-        head = int(self._head[view])
-        count = min(points, head, self.points)
-        first, end = (head - count) % self.points, head % self.points
-        ring = self._ring[view]
-        if count and first >= end:
-            return np.concatenate((ring[first:], ring[:end]))
-        copy: NDArray[Any] = ring[first : first + count].copy()
-        return copy
+    def find(self, entity: str, feature: str, points: int) -> SeriesDetail | None:
+        """One series with its last points and what each detector says of them; None if it is not viewed."""
+        with self._lock:
+            views = self._by_entity.get(entity, [])
+            view = next((one for one in views if self._viewed[one].feature == feature), None)
+            if view is None:
+                return None
+            slot = self._entity_slot[entity]
+            return SeriesDetail(
+                self._viewed[view],
+                self._ring.last(view, points),
+                self._opinions.of_series(view, points),
+                self._opinions.of_entity(slot, points),
+            )
+
+    def newest(self) -> int:
+        """The time of the newest row of all, Unix ns; 0 where there is none."""
+        with self._lock:
+            return int(self._seen.max(initial=0))
+
+    def since(self, entity: str, feature: str, after_unix_nano: int) -> SeriesDetail | None:
+        """One series with its points that are newer; None if it is not viewed."""
+        found = self.find(entity, feature, _FEW)
+        if found is not None and len(found.points) and found.points["time_unix_nano"][0] > after_unix_nano:
+            found = self.find(entity, feature, self.points)
+        if found is None:
+            return None
+        new = int(np.count_nonzero(found.points["time_unix_nano"] > after_unix_nano))
+        last = slice(len(found.points) - new, None)
+        return SeriesDetail(
+            found.series, found.points[last], {name: one[last] for name, one in found.opinions.items()},
+            found.entity_opinions,
+        )  # fmt: skip
+
+    def latest(self, features: Collection[str]) -> list[SeriesView]:
+        """The last point of every viewed series of these features."""
+        with self._lock:
+            count = len(self._viewed)
+            chosen = [view for view in range(count) if self._viewed[view].feature in features]
+            return [SeriesView(self._viewed[view], self._ring.last(view, 1)) for view in chosen]
+
+    def strip(self, now_unix_nano: int, columns: int) -> list[EntityStrip]:
+        """The last minutes of every entity, up to the one of `now_unix_nano`."""
+        with self._lock:
+            slots = np.flatnonzero(self._seen[: len(self._entities)]).tolist()
+            cells = self._strip.read(slots, now_unix_nano // MINUTE, columns)
+            return [
+                EntityStrip(self._entities[slot], Status(int(self._status[slot])), cells[i])
+                for i, slot in enumerate(slots)
+            ]
+
+    def judging(self) -> dict[str, int]:
+        """By detector, how many series or entities it judged in their last row."""
+        with self._lock:
+            return self._opinions.judging(len(self._viewed))
+
+    def pace(self, source: str, now_unix_nano: int) -> list[int]:
+        """Samples that a source brought in each minute of the last hour, oldest first."""
+        with self._lock:
+            return self._pace.of(source, now_unix_nano)
 
 
 def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
@@ -384,23 +466,6 @@ def _grown(old: NDArray[Any], highest: int, fill: float) -> NDArray[Any]:
     grown = np.full(max(2 * len(old), highest + 1), fill, old.dtype)
     grown[: len(old)] = old
     return grown
-
-
-@entry
-def _push(
-    ring: NDArray[Any],
-    head: NDArray[np.int64],
-    view_of: NDArray[np.int32],
-    series: NDArray[np.int32],
-    cells: NDArray[Any],
-) -> None:
-    """Append each cell to the ring of its series, in order."""
-    points = ring.shape[1]
-    for i in range(len(series)):
-        view = view_of[series[i]]
-        if view >= 0:
-            ring[view, head[view] % points] = cells[i]
-            head[view] += 1
 
 
 @entry

@@ -144,6 +144,22 @@ class ShopSource:
                 raise RetryableError("the shop is not open yet; try again")
             return self._shop.inject(fault)
 
+    @property
+    def now_unix_nano(self) -> int:
+        """Up to where the shop has been played; 0 before it is open."""
+        with self._lock:
+            return self._shop.now_unix_nano if self._shop is not None else 0
+
+    def heal(self) -> int:
+        """End every fault that is in force now; how many there were."""
+        with self._lock:
+            if self._shop is None:
+                return 0
+            active = list(self._shop.active)
+            for one in active:
+                self._shop.end(one)
+            return len(active)
+
     def _open(self, since: int, history: int) -> Shop:
         options = self._options
         settings = Settings(

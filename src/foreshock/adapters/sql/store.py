@@ -16,8 +16,10 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     or_,
@@ -66,6 +68,14 @@ class Page(NamedTuple):
 
     alerts: list[Alert]
     cursor: str | None
+
+
+class Told(NamedTuple):
+    """An episode in short: when it began, and whether it was announced."""
+
+    episode: str
+    starts_unix_nano: int
+    notified: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +199,14 @@ class Store:
         since_unix_nano: int | None = None,
         entity: str | None = None,
         cursor: str | None = None,
+        kind: str | None = None,
+        text: str | None = None,
     ) -> Page:
         """Episodes, the latest start first.
 
         `status` is `firing` or `resolved`; `since_unix_nano` keeps those that fire still or ended at it or later;
-        `entity` those that carry all of its labels (`{host.name="a1"}`). Raises BadInputError for a bad cursor
+        `entity` those that carry all of its labels (`{host.name="a1"}`); `kind` those of one kind; `text` those in
+        whose labels or annotations it stands, large and small letters alike. Raises BadInputError for a bad cursor
         or entity.
         """
         found: list[ColumnElement[bool]] = []
@@ -203,6 +216,11 @@ class Store:
             found.append(or_(ALERT.c.ends_unix_nano.is_(None), ALERT.c.ends_unix_nano >= since_unix_nano))
         if entity is not None:
             found.append(_carries(entity))
+        if kind is not None:
+            found.append(ALERT.c.kind == kind)
+        if text:
+            notes = cast(ALERT.c.annotations, Text)
+            found.append(or_(ALERT.c.key.icontains(text, autoescape=True), notes.icontains(text, autoescape=True)))
         if cursor is not None:
             found.append(tuple_(ALERT.c.starts_unix_nano, ALERT.c.episode) < _place(cursor))
         order = (ALERT.c.starts_unix_nano.desc(), ALERT.c.episode.desc())
@@ -248,13 +266,37 @@ class Store:
         with self._database.reading() as connection:
             return rows_.verdict_columns(connection.execute(query.order_by(*order).limit(limit)).all())
 
-    def controls(self, since_unix_nano: int = 0) -> list[Control]:
-        """Control records that hold at `since_unix_nano` or later, in the order in which they take effect."""
+    def controls(self, since_unix_nano: int = 0, kind: str | None = None, limit: int = -1) -> list[Control]:
+        """Control records that hold at `since_unix_nano` or later, in the order in which they take effect.
+
+        `kind` keeps those of one kind, `limit` the last so many.
+        """
         ends = CONTROL.c.until_unix_nano
         query = select(CONTROL.c.json).where(or_(ends == 0, ends > since_unix_nano))
+        if kind is not None:
+            query = query.where(CONTROL.c.kind == kind)
+        query = query.order_by(CONTROL.c.effective_unix_nano.desc(), CONTROL.c.id.desc())
+        if limit >= 0:
+            query = query.limit(limit)
         with self._database.reading() as connection:
-            found = connection.execute(query.order_by(CONTROL.c.effective_unix_nano, CONTROL.c.id)).scalars()
-            return [msgspec.json.decode(text, type=Control) for text in found]
+            found = connection.execute(query).scalars()
+            return [msgspec.json.decode(text, type=Control) for text in found][::-1]
+
+    def told(self, since_unix_nano: int, limit: int) -> list[Told]:
+        """Episodes that began then or later, the latest first, at most `limit`; slow changes are left out."""
+        columns = (ALERT.c.episode, ALERT.c.starts_unix_nano, ALERT.c.notified)
+        query = select(*columns).where(ALERT.c.starts_unix_nano >= since_unix_nano, ALERT.c.kind != "change")
+        with self._database.reading() as connection:
+            found = connection.execute(query.order_by(ALERT.c.starts_unix_nano.desc()).limit(limit)).all()
+        return [Told(row.episode, row.starts_unix_nano, bool(row.notified)) for row in found]
+
+    def labels(self, limit: int = 10_000) -> dict[str, str]:
+        """The last opinion on each episode, of the last so many; what was taken back is left out.
+
+        Labels of stretches of time name no episode and are not among them.
+        """
+        last = {one.episode: one.label for one in self.controls(kind="label", limit=limit)}
+        return {episode: label for episode, label in last.items() if episode and label != "none"}
 
     def meta(self, name: str) -> str | None:
         """A note that `set_meta` made."""
@@ -294,6 +336,11 @@ class Store:
         with self._database.reading() as connection:
             found = connection.execute(query.order_by(ALERT_EVENT.c.seq).limit(limit)).all()
             return [(row.seq, rows_.event_of(row.json)) for row in found]
+
+    def last_event(self) -> int:
+        """The `seq` of the latest transition; 0 = there was none."""
+        with self._database.reading() as connection:
+            return connection.execute(select(func.max(ALERT_EVENT.c.seq))).scalar() or 0
 
     def pending(self, sink: str) -> int:
         """How many events a sink has not taken yet."""

@@ -1,0 +1,78 @@
+"""What a query asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from datetime import datetime
+
+from starlette.requests import Request
+
+from foreshock.errors import BadInputError
+
+_LARGEST_SECONDS = 1 << 33
+
+
+def asked(request: Request, known: Collection[str]) -> dict[str, str]:
+    """The query's parameters; BadInputError for one that is not known or is given twice."""
+    out: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise BadInputError("bad_parameter", f"there is no parameter {name!r}; there are {', '.join(known)}")
+        if name in out:
+            raise BadInputError("bad_parameter", f"{name} is given twice")
+        out[name] = value
+    return out
+
+
+def number(asked: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+    """A whole number within bounds."""
+    text = asked.get(name)
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if not low <= value <= high:
+        raise BadInputError("bad_parameter", f"{name} is a whole number from {low} to {high}, not {text!r}")
+    return value
+
+
+def one_of(asked: dict[str, str], name: str, choices: Collection[str]) -> str | None:
+    """One of these words, or None where it is not given."""
+    text = asked.get(name)
+    if text is not None and text not in choices:
+        raise BadInputError("bad_parameter", f"{name} is {' or '.join(choices)}, not {text!r}")
+    return text
+
+
+def needed(asked: dict[str, str], name: str) -> str:
+    """A parameter that must be there."""
+    if name not in asked:
+        raise BadInputError("bad_parameter", f"{name} is needed")
+    return asked[name]
+
+
+def time_of(asked: dict[str, str], name: str) -> int | None:
+    """Nanoseconds of RFC 3339 text or Unix seconds."""
+    text = asked.get(name)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        pass
+    else:
+        if math.isfinite(seconds) and 0 <= seconds < _LARGEST_SECONDS:
+            return round(seconds * 1e9)
+    try:
+        # A plus sign in a query arrives as a space.
+        when = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        when = None
+    if when is None or when.tzinfo is None:
+        raise BadInputError(
+            "bad_parameter", f"{name} is a time such as 2026-01-31T12:00:00Z or Unix seconds, not {text!r}"
+        )
+    return round(when.timestamp() * 1e6) * 1000

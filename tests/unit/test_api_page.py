@@ -1,0 +1,398 @@
+"""The API behind the page: charts, the strip, the map, detectors, labels, the shop, the document, the headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from foreshock.adapters.sql import Store
+from foreshock.api import answers
+from foreshock.api.chart import buckets, greatest, least, mean
+from foreshock.api.desk import Desk
+from foreshock.api.inside import Inside
+from foreshock.api.limits import Limiter
+from foreshock.api.routes import ROUTES
+from foreshock.api.services import Health, Services
+from foreshock.config import load
+from foreshock.errors import RetryableError
+from foreshock.ports import DetectorInfo
+from foreshock.runtime.figures import DetectorFigures, Figures
+from foreshock.runtime.ticker import Ticker
+from foreshock.runtime.views import Views
+from foreshock.shop.faults import Fault, Truth
+from foreshock.shop.source import ShopSource
+from foreshock.state import Registry
+from foreshock.testing.check_store import sample_alert
+from foreshock.types import Control, ControlKind, Series, labels
+from tests.unit.test_api import NOW, Client, FixedClock, Runtime
+from tests.unit.test_rings import rows_of, verdict_of
+
+ROOT = Path(__file__).parents[2]
+PAYMENT = labels({"service.name": "payment"})
+FOUND = (DetectorFigures("deviation", "deviation", "deviation", "primary", "univariate", 7, 1, 4, 2, 0.5),)
+CALLS = labels({"client": "checkout", "server": "payment"})
+
+
+class StandInShop(ShopSource):
+    """A shop that notes what is done to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: list[Fault] = []
+        self.time = NOW
+
+    def truth(self) -> tuple[Truth, ...]:
+        return tuple(
+            Truth(one.kind, one.service, "errors", one.magnitude, NOW, NOW + 60 * 10**9, ()) for one in self.broken
+        )
+
+    def inject(self, fault: Fault) -> Truth:
+        self.broken.append(fault)
+        return self.truth()[-1]
+
+    @property
+    def now_unix_nano(self) -> int:
+        return self.time
+
+    def heal(self) -> int:
+        count = len(self.broken)
+        self.broken.clear()
+        return count
+
+
+def views_of() -> Views:
+    """A service and calls to it, of the last two minutes."""
+    registry = Registry()
+    for entity in (PAYMENT, CALLS):
+        for name, unit in (("calls.rate", "1/s"), ("calls.error_ratio", "1"), ("calls.duration.p95", "s")):
+            registry.intern(Series(name, entity, unit=unit))
+    views = Views(20, 50)
+    for k in range(24):
+        at = NOW - (23 - k) * 5 * 10**9
+        rows = rows_of(registry, [at, at], [0, 1])
+        strength = [float("nan") if k < 4 else -1.0] * 6
+        if k > 20:
+            strength[1] = 2.0
+        alarmed = np.array([k > 20, False])
+        verdicts = [verdict_of("deviation", strength), verdict_of("linear", [0.5, -0.5], whole=True)]
+        views.feed(rows, verdicts, registry, alarmed)
+    views.feed_source("shop", NOW, 600)
+    return views
+
+
+@pytest.fixture
+def shop() -> StandInShop:
+    return StandInShop()
+
+
+@pytest.fixture
+def runtime() -> Runtime:
+    return Runtime()
+
+
+@pytest.fixture
+def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Services]:
+    store = Store(f"sqlite:///{tmp_path}/s.db")
+    views, clock = views_of(), FixedClock()
+    config = load([], preset="demo", environ={}, overrides={"http": {"tokens": [{"token": "hush", "role": "admin"}]}})
+    info = {
+        "deviation": DetectorInfo("deviation", 1, "univariate", 24, 100, 3.0),
+        "linear": DetectorInfo("linear", 2, "multivariate", 60, 200, 3.0),
+    }
+    ticker = Ticker({"shop": 0}, 5 * 10**9)
+    ticker.saw("shop", NOW, NOW)
+
+    def control(asked: Control) -> Control:
+        runtime.controls.append(asked)
+        position = len(runtime.controls)
+        store.commit("c", position - 1, position, [], None, [asked])
+        return asked
+
+    yield Services(
+        version="1.2.3", clock=clock, decode=runtime.decode, submit=runtime.submit, control=control, views=views,
+        store=store, status=lambda: {"position": 7}, health=Health, reserve=runtime.reserve,
+        inside=Inside(config, views, CollectorRegistry(), lambda: info,
+                      lambda: Figures(6, {"environment": 0.5}, {"late": 3}, FOUND), ticker, [], {}),
+        desk=Desk(shop, clock, dict, dict), page=tmp_path / "web", requests_per_second=1000.0,
+    )  # fmt: skip
+    store.close()
+
+
+@pytest.fixture
+def client(services: Services) -> Client:
+    return Client(services)
+
+
+def alert_of(services: Services, **more: Any) -> Any:
+    alert = sample_alert(
+        "x", NOW - 10**10, labels=labels({"alertname": "ForeshockAnomaly", "severity": "warning",
+                                          "feature": "calls.error_ratio", "service_name": "payment"}),
+        annotations=(("detector", "deviation"), ("summary", "Payment fails")), notified=True, **more,
+    )  # fmt: skip
+    services.store.commit("t", 0, 1, [alert], None, [])
+    return alert
+
+
+def test_a_chart_has_points_bands_and_the_opinions_of_all_detectors(client: Client) -> None:
+    chart = client.get("/api/v1/series/points?entity=service.name=payment&feature=calls.error_ratio")
+    assert (chart["title"], chart["unit"], chart["raw"]) == ("calls error ratio", "1", True)
+    assert len(chart["points"]["value"]) == 24
+    one, whole = chart["detectors"]
+    assert (one["detector"], one["whole"], whole["detector"], whole["whole"]) == ("deviation", False, "linear", True)
+    assert one["ratio"][:4] == [None] * 4
+    assert one["ratio"][-1] == pytest.approx(np.exp(2.0))
+    assert whole["ratio"][-1] == pytest.approx(np.exp(0.5))
+    assert chart["points"]["anomalous"][-3:] == [True] * 3
+    thin = client.get("/api/v1/series/points?entity=service.name=payment&feature=calls.error_ratio&most=10")
+    assert thin["raw"] is False
+    assert len(thin["points"]["value"]) == 8
+    assert thin["detectors"][0]["ratio"][-1] == pytest.approx(np.exp(2.0)), "a bucket shows its worst"
+    since = (NOW - 20 * 10**9) / 1e9
+    late = client.get(f"/api/v1/series/points?entity=service.name=payment&feature=calls.rate&since={since:.0f}")
+    assert len(late["points"]["value"]) == 5
+    assert client("GET", "/api/v1/series/points?entity=service.name=x&feature=calls.rate").status_code == 404
+    assert client("GET", "/api/v1/series/points?entity=service.name=payment").status_code == 400
+
+
+def test_buckets_know_what_is_not_known() -> None:
+    nan = float("nan")
+    values, starts = np.array([1.0, nan, 3.0, nan, nan, nan]), buckets(6, 2)
+    assert starts.tolist() == [0, 3]
+    np.testing.assert_equal(mean(values, starts).tolist(), [2.0, nan])
+    np.testing.assert_equal(greatest(values, starts).tolist(), [3.0, nan])
+    np.testing.assert_equal(least(values, starts).tolist(), [1.0, nan])
+    for empty in (mean, greatest, least):
+        assert empty(values[:0], buckets(0, 5)).tolist() == []
+
+
+def test_the_strip_and_the_map(client: Client) -> None:
+    strip = client.get("/api/v1/strip?minutes=10")
+    payment, calls = strip["rows"]
+    assert payment["entity"] == '{service.name="payment"}'
+    assert len(payment["ratio"]) == len(payment["minutes"]) == 10
+    assert payment["ratio"][-1] == pytest.approx(np.exp(2.0))
+    assert (payment["alarmed"], calls["alarmed"]) == ([9], [])
+    assert payment["minutes"][:5] == [None] * 5
+    found = client.get("/api/v1/map")
+    assert {(one["name"], one["outside"]) for one in found["nodes"]} == {("payment", False), ("checkout", True)}
+    [edge] = found["edges"]
+    assert (edge["client"], edge["server"], edge["rate"]) == ("checkout", "payment", 3.0)
+
+
+def test_detectors_sources_budget_and_settings(client: Client, services: Services) -> None:
+    alert = alert_of(services)
+    client("POST", f"/api/v1/alerts/{alert.episode}/label", json={"label": "true"})
+    one, two = client.get("/api/v1/detectors")["detectors"]
+    assert (one["name"], one["model"], one["judging"], one["of"]) == ("deviation", "deviation", 6, 6)
+    assert (one["achieved_ratio"], one["achieved_per_day"]) == (0.5, 0.5 * one["budget_per_day"])
+    assert (one["episodes"], one["open"], one["true_positives"], one["false_positives"]) == (7, 1, 4, 2)
+    assert one["warm_up_seconds"] == 120.0
+    assert (two["kind"], two["judging"], two["of"], two["achieved_per_day"]) == ("multivariate", 2, 2, None)
+    found = client.get("/api/v1/sources")
+    shop = next(one for one in found["sources"] if one["name"] == "shop")
+    assert (shop["state"], shop["samples"], shop["pace"][-1]) == ("live", 600, 600)
+    assert [one["state"] for one in found["sources"] if one["name"] == "host"] == ["waiting"]
+    assert found["dropped"] == [
+        {"reason": "late", "count": 3, "says": "they came later than the lateness of their source allows"}
+    ]
+    budget = client.get("/api/v1/budget")
+    assert (budget["notified_today"], budget["environment_per_day"], len(budget["days"])) == (1, 200.0, 30)
+    assert budget["days"][-1]["true_alerts"] == 1
+    settings = {one["key"]: one for one in client.get("/api/v1/config")["settings"]}
+    assert settings["budget.environment"]["value"] == "200.0"
+    assert settings["budget.environment"]["origin"] == "preset demo"
+    assert settings["budget.entity"]["origin"] == "default"
+    assert "hush" not in client("GET", "/api/v1/config").text
+    assert settings["http.tokens.0.token"]["value"] == "'***'"
+
+
+def test_a_label_is_kept_shown_and_taken_back(client: Client, services: Services, runtime: Runtime) -> None:
+    alert = alert_of(services)
+    path = f"/api/v1/alerts/{alert.episode}"
+    seen = client.get(path)["foreshock"]
+    assert (seen["entity"], seen["feature"]) == ('{service.name="payment"}', "calls.error_ratio")
+    assert "label" not in seen
+    answer = client("POST", path + "/label", json={"label": "false", "comment": "no"})
+    assert answer.status_code == 202
+    assert [one["kind"] for one in answer.json()["controls"]] == ["label"]
+    assert client.get(path)["foreshock"]["label"] == "false"
+    [listed] = client.get("/api/v1/alerts")["alerts"]
+    assert listed["foreshock"]["label"] == "false"
+    services.clock.now += 1  # type: ignore[attr-defined]
+    client("POST", path + "/label", json={"label": "none"})
+    assert "label" not in client.get(path)["foreshock"]
+    services.clock.now += 1  # type: ignore[attr-defined]
+    client("POST", path + "/label", json={"label": "expected"})
+    made = runtime.controls[-1]
+    assert (made.kind, made.matchers) == (ControlKind.EXPECTED, {"service.name": "payment"})
+    listed = client.get("/api/v1/control?kind=label&limit=2")["controls"]
+    assert [one["label"] for one in listed] == ["expected", "none"], "the latest first"
+    for body, status in (({"label": "maybe"}, 400), ({}, 400), ({"label": "true", "x": 1}, 400)):
+        assert client("POST", path + "/label", json=body).status_code == status
+    assert client("POST", "/api/v1/alerts/none/label", json={"label": "true"}).status_code == 404
+    assert client("POST", path + "/label", content=b"{}").status_code == 415
+
+
+def test_a_label_sent_twice_is_one(client: Client, services: Services, runtime: Runtime) -> None:
+    path = f"/api/v1/alerts/{alert_of(services).episode}/label"
+    for _ in range(2):
+        client("POST", path, json={"label": "true"}, headers={"Idempotency-Key": "k"})
+        services.clock.now += 5  # type: ignore[attr-defined]
+    assert len({one.id for one in runtime.controls}) == 1
+    assert len(services.store.controls(kind="label")) == 1
+
+
+def test_alerts_are_searched_and_filtered_by_kind(client: Client, services: Services) -> None:
+    alert = alert_of(services)
+    for query, found in (("text=pAYMENT", 1), ("text=fails", 1), ("text=100%25", 0), ("kind=silence", 0),
+                         ("kind=anomaly&text=deviation", 1)):  # fmt: skip
+        listed = client.get(f"/api/v1/alerts?{query}")["alerts"]
+        assert [one["foreshock"]["episode"] for one in listed] == [alert.episode] * found, query
+    assert client("GET", "/api/v1/alerts?kind=odd").status_code == 400
+
+
+def test_things_are_broken_and_healed_where_there_is_a_shop(client: Client, shop: StandInShop) -> None:
+    found = client.get("/api/v1/demo/faults")
+    assert {"error_spike", "crash"} <= {one["kind"] for one in found["kinds"]}
+    assert "payment" in found["services"]
+    pool = next(one for one in found["kinds"] if one["kind"] == "pool_exhaustion")
+    assert "checkout" not in pool["services"]
+    assert found["faults"] == []
+    body = {"kind": "error_spike", "service": "payment", "magnitude": "small"}
+    answer = client("POST", "/api/v1/demo/faults", json=body)
+    assert answer.status_code == 201
+    assert shop.broken == [Fault("error_spike", "payment", "small")]
+    [fault] = client.get("/api/v1/demo/faults")["faults"]
+    assert (fault["running"], fault["noticed"]) == (True, False)
+    for bad in ({"kind": "earthquake", "service": "payment"}, {"kind": "crash"}, {**body, "duration_seconds": 1e9}):
+        answer = client("POST", "/api/v1/demo/faults", json=bad)
+        assert (answer.status_code, answer.json()["reason"]) == (400, "bad_fault")
+    assert client("DELETE", "/api/v1/demo/faults").json() == {"ended": 1}
+    shop.time = NOW - 60 * 10**9
+    late = client("POST", "/api/v1/demo/faults", json=body)
+    assert (late.status_code, shop.broken) == (503, []), "it would be over before anybody saw it"
+
+
+def test_a_real_shop_refuses_what_cannot_be(services: Services) -> None:
+    desk = Desk(ShopSource(), FixedClock(), dict, dict)
+    with pytest.raises(RetryableError, match="not open yet"):
+        desk.break_(answers.FaultRequest("crash", "payment"))
+    assert desk.faults().faults == []
+    assert desk.heal().ended == 0
+
+
+def test_without_a_shop_there_is_nothing_to_break(services: Services) -> None:
+    client = Client(replace(services, desk=None, inside=None))
+    for method in ("GET", "POST", "DELETE"):
+        assert client(method, "/api/v1/demo/faults").status_code == 404
+    assert client.get("/api/v1/detectors") == {"detectors": []}
+    assert client.get("/api/v1/sources") == {"sources": [], "dropped": []}
+    assert client.get("/api/v1/config") == {"settings": []}
+    assert len(client.get("/api/v1/budget")["days"]) == 30
+
+
+# The document
+
+
+def test_the_document_is_the_one_that_the_page_was_made_from(client: Client) -> None:
+    kept = json.loads((ROOT / "web/openapi.json").read_text())
+    served = client.get("/openapi.json")
+    served["info"]["version"] = kept["info"]["version"]
+    assert served == kept, "run scripts/openapi.py, then `npm run types` in web/"
+
+
+def test_the_document_says_everything_that_is_served(client: Client) -> None:
+    document = client.get("/openapi.json")
+    assert document["openapi"] == "3.1.0"
+    described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert described == {(route.method, route.path) for route in ROUTES}
+    names = [one["operationId"] for item in document["paths"].values() for one in item.values()]
+    assert len(names) == len(set(names))
+    text = json.dumps(document)
+    for name in {one.split('"')[0] for one in text.split("#/components/schemas/")[1:]}:
+        assert name in document["components"]["schemas"]
+
+
+def test_answers_are_of_the_types_that_the_document_says(client: Client, services: Services) -> None:
+    alert = alert_of(services)
+    client("POST", f"/api/v1/alerts/{alert.episode}/label", json={"label": "true"})
+    checked = 0
+    for route in ROUTES:
+        if route.method != "GET" or route.answer is str:
+            continue
+        path = route.path.replace("{episode}", alert.episode)
+        if path.endswith("/points"):
+            path += "?entity=service.name=payment&feature=calls.rate"
+        answer = client("GET", path)
+        assert answer.status_code == 200, path
+        assert isinstance(msgspec.convert(answer.json(), route.answer, strict=True), route.answer), path
+        checked += 1
+    assert checked > 15
+
+
+# The door
+
+
+def test_every_answer_keeps_the_page_to_itself(client: Client) -> None:
+    for method, path in (("GET", "/"), ("GET", "/health"), ("GET", "/nothing"), ("POST", "/api/v1/control")):
+        headers = client(method, path).headers
+        assert "default-src 'self'" in headers["content-security-policy"], path
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+    refused = client("GET", "/", headers={"Host": "evil.example"})
+    assert (refused.status_code, refused.headers["x-frame-options"]) == (403, "DENY")
+
+
+def test_the_page_is_served_from_its_folder_and_nothing_else(client: Client, tmp_path: Path) -> None:
+    assert "make web" in client("GET", "/").text
+    folder = tmp_path / "web"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "index.html").write_text("<h1>built</h1>")
+    (folder / "assets/a-1.js").write_text("1")
+    (tmp_path / "secret.txt").write_text("secret")
+    assert client("GET", "/").text == "<h1>built</h1>"
+    asset = client("GET", "/assets/a-1.js")
+    assert asset.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in asset.headers["cache-control"]
+    for name in ("../../secret.txt", "%2e%2e/%2e%2e/secret.txt", "..%2f..%2fsecret.txt", "none.js"):
+        answer = client("GET", f"/assets/{name}")
+        assert answer.status_code == 404
+        assert "secret" not in answer.text.replace("secret.txt", "")
+
+
+def test_what_a_caller_has_already_is_not_sent_again(client: Client) -> None:
+    first = client("GET", "/api/v1/map")
+    again = client("GET", "/api/v1/map", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = client("GET", "/api/v1/strip", headers={"If-None-Match": first.headers["etag"]})
+    assert other.status_code == 200
+
+
+def test_who_asks_too_often_is_told_to_wait(services: Services) -> None:
+    client = Client(replace(services, requests_per_second=1.0))
+    answers_ = [client("GET", "/api/v1/map").status_code for _ in range(6)]
+    assert answers_.count(429) >= 1
+    assert answers_[:4] == [200] * 4
+    late = client("GET", "/api/v1/map")
+    assert late.headers["retry-after"] == "1"
+    assert client("GET", "/api/v1/strip").status_code == 200, "each route counts by itself"
+    assert [client("GET", "/health").status_code for _ in range(9)] == [200] * 9
+
+
+def test_the_limiter_gives_back_with_time_and_forgets_the_oldest() -> None:
+    now = 0.0
+    limiter = Limiter(rate=2.0, burst=3, most_keys=2, clock=lambda: now)
+    assert [limiter.wait("a") for _ in range(4)] == [0, 0, 0, 1]
+    now = 1.0
+    assert [limiter.wait("a") for _ in range(3)] == [0, 0, 1]
+    for key in ("b", "c"):
+        limiter.wait(key)
+    assert [limiter.wait("a") for _ in range(3)] == [0, 0, 0], "it was forgotten"

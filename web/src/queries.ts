@@ -1,0 +1,168 @@
+import { QueryClient, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useEffect, useMemo } from 'react';
+
+import { ApiError, get } from './api';
+import { extend, live, useWanted } from './live';
+import type {
+  AlertState, Alerts, BudgetView, Chart, ControlRecord, DetectorState, Faults, ServiceMap, Setting, SeriesState, SourceState, StripView,
+} from './types';
+
+export const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 1000,
+      refetchOnWindowFocus: false,
+      networkMode: 'always',
+      retry: (failures, error) => !(error instanceof ApiError && error.status < 500) && failures < 1,
+      retryDelay: 500,
+    },
+    mutations: { networkMode: 'always' },
+  },
+});
+
+const V = '/api/v1';
+
+export const OPEN = ['alerts', 'open'];
+
+export const isReal = (alert: AlertState): boolean => alert.foreshock.kind !== 'watchdog';
+
+/** Alerts that fire, the latest start first. */
+export const useOpen = () =>
+  useQuery({
+    queryKey: OPEN,
+    queryFn: async () => (await get<Alerts>(`${V}/alerts`, { status: 'firing', limit: 500 })).alerts.filter(isReal),
+    refetchInterval: 30_000,
+  });
+
+export const useHistory = (filter: { status?: string; text?: string; kind?: string; entity?: string }) =>
+  useInfiniteQuery({
+    queryKey: ['alerts', 'history', filter],
+    queryFn: ({ pageParam }) => {
+      const query: Record<string, string | number | undefined> = { limit: 50, ...filter };
+      if (pageParam) query['cursor'] = pageParam;
+      return get<Alerts>(`${V}/alerts`, query);
+    },
+    initialPageParam: '',
+    getNextPageParam: (last) => last.next ?? undefined,
+    refetchInterval: 30_000,
+  });
+
+export const useAlert = (episode: string) =>
+  useQuery({ queryKey: ['alert', episode], queryFn: () => get<AlertState>(`${V}/alerts/${episode}`) });
+
+export const useStrip = () =>
+  useQuery({ queryKey: ['strip'], queryFn: () => get<StripView>(`${V}/strip`), refetchInterval: 10_000 });
+
+export const useMap = () =>
+  useQuery({ queryKey: ['map'], queryFn: () => get<ServiceMap>(`${V}/map`), refetchInterval: 3000 });
+
+export const useBudget = () =>
+  useQuery({ queryKey: ['budget'], queryFn: () => get<BudgetView>(`${V}/budget`), refetchInterval: 15_000 });
+
+export const useDetectors = () =>
+  useQuery({
+    queryKey: ['detectors'],
+    queryFn: async () => (await get<{ detectors: DetectorState[] }>(`${V}/detectors`)).detectors,
+    refetchInterval: 3000,
+  });
+
+export const useSources = () =>
+  useQuery({
+    queryKey: ['sources'],
+    queryFn: () => get<{ sources: SourceState[]; dropped: { reason: string; count: number; says: string }[] }>(`${V}/sources`),
+    refetchInterval: 2000,
+  });
+
+export const useSettings = () =>
+  useQuery({ queryKey: ['config'], queryFn: async () => (await get<{ settings: Setting[] }>(`${V}/config`)).settings });
+
+export const useControls = (kind?: string) =>
+  useQuery({
+    queryKey: ['control', kind ?? ''],
+    queryFn: async () => (await get<{ controls: ControlRecord[] }>(`${V}/control`, { kind, limit: 200 })).controls,
+    refetchInterval: 15_000,
+  });
+
+export const useFaults = (enabled: boolean, often: boolean) =>
+  useQuery({
+    queryKey: ['faults'],
+    queryFn: () => get<Faults>(`${V}/demo/faults`),
+    enabled,
+    refetchInterval: often ? 1000 : 5000,
+  });
+
+/** All series that are in view, without points. */
+export const useSeriesList = () =>
+  useQuery({
+    queryKey: ['series'],
+    queryFn: async () => {
+      const out: SeriesState[] = [];
+      for (let offset: number | null = 0; offset !== null && out.length < 10_000; ) {
+        const page: { series: SeriesState[]; next_offset: number | null } = await get(`${V}/series`, { limit: 1000, offset });
+        out.push(...page.series);
+        offset = page.next_offset;
+      }
+      return out;
+    },
+    refetchInterval: 60_000,
+  });
+
+export const chartKey = (entity: string, feature: string) => ['chart', entity, feature];
+
+const fetchChart = (entity: string, feature: string): Promise<Chart> =>
+  get<Chart>(`${V}/series/points`, { entity, feature, most: 1000 });
+
+/** A series with its points, which grow as new ones come. */
+export function useChart(entity: string | undefined, feature: string | undefined) {
+  const pairs = useMemo<[string, string][]>(() => (entity && feature ? [[entity, feature]] : []), [entity, feature]);
+  useWanted(pairs);
+  return useQuery({
+    queryKey: chartKey(entity ?? '', feature ?? ''),
+    queryFn: () => fetchChart(entity!, feature!),
+    enabled: !!entity && !!feature,
+    staleTime: 60_000,
+  });
+}
+
+/** Join what comes over the WebSocket with what was asked for. */
+export function useLiveCache(): void {
+  const cache = useQueryClient();
+  useEffect(() => {
+    live.onPoints = (more) =>
+      cache.setQueryData<Chart>(chartKey(more.entity, more.feature), (old) => {
+        if (!old) return old;
+        const points = extend(old.points, more);
+        if (points === old.points) return old;
+        const before = old.points.time_unix_seconds.at(-1) ?? 0;
+        const added = more.time_unix_seconds.filter((t) => t > before + 1e-6).length;
+        const keep = points.time_unix_seconds.length;
+        const grown = <T,>(values: T[], now: T[]): T[] => [...values, ...now.slice(-added)].slice(-keep);
+        const nothing = more.time_unix_seconds.map(() => null);
+        return {
+          ...old,
+          points,
+          detectors: old.detectors.map((one) => ({
+            ...one,
+            ratio: grown(one.ratio, more.detectors[one.detector] ?? nothing),
+            p_value: grown(one.p_value, nothing),
+          })),
+        };
+      });
+    live.onAlert = (alert) => {
+      cache.setQueryData<AlertState[]>(OPEN, (old) => {
+        if (!old) return old;
+        const rest = old.filter((one) => one.foreshock.episode !== alert.foreshock.episode);
+        if (alert.status !== 'firing') return rest;
+        return [alert, ...rest].sort((a, b) => Date.parse(b.startsAt) - Date.parse(a.startsAt));
+      });
+      cache.setQueryData<AlertState>(['alert', alert.foreshock.episode], (old) => (old ? alert : old));
+      void cache.invalidateQueries({ queryKey: ['alerts', 'history'] });
+      void cache.invalidateQueries({ queryKey: ['budget'] });
+      void cache.invalidateQueries({ queryKey: ['strip'] });
+      void cache.invalidateQueries({ queryKey: ['map'] });
+      void cache.invalidateQueries({ queryKey: ['faults'] });
+    };
+    live.onHeal = () => void cache.invalidateQueries();
+    live.connect();
+  }, [cache]);
+}
