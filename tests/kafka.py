@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,9 @@ def shared_out(brokers: str, group: str) -> dict[str, int]:
 
 def make_topic(brokers: str, name: str, partitions: int, copies: int = 1, **config: str) -> None:
     """A topic, ready to be written to."""
-    from confluent_kafka import admin as kafka_admin
-
+    kafka_admin: Any = import_module("confluent_kafka.admin")
     settings = {key.replace("_", "."): value for key, value in config.items()}
-    new = kafka_admin.NewTopic(name, partitions, copies, config=settings)  # type: ignore[attr-defined]
+    new = kafka_admin.NewTopic(name, partitions, copies, config=settings)
     admin(brokers).create_topics([new])[name].result(30)
     wait_until(lambda: name in admin(brokers).list_topics(timeout=10).topics, f"topic {name} does not come")
 
