@@ -122,7 +122,7 @@ up_kafka() {
   fi
   mkdir -p "$folder"
   echo "$nodes" >"$folder/kafka"
-  cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | head -c 22)
+  cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' 'Kf' | head -c 22)
   for ((i = 1; i <= nodes; i++)); do
     mkdir -p "$folder/node-$i"
     properties "$i" "$nodes" >"$folder/node-$i/server.properties"

@@ -17,7 +17,7 @@ import pytest
 from foreshock.adapters.kafka.client import library
 from foreshock.adapters.kafka.dead import OFFSET, PARTITION, REASON, header
 from foreshock.config import Config, load
-from foreshock.errors import ConfigError, RetryableError
+from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.distributed import Worker
 from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
@@ -217,6 +217,14 @@ def test_brokers_that_do_not_answer_are_said(tmp_path: Path, broker: Kafka, pref
     monkeypatch.setattr("foreshock.adapters.kafka.topics.WAIT_SECONDS", 1.0)
     config = config_of(tmp_path, broker, prefix, brokers="127.0.0.1:1")
     with pytest.raises(RetryableError, match="the brokers cannot be asked"):
+        Worker(config, SystemClock(), threading.Event())
+
+
+def test_authentication_that_is_refused_is_said(tmp_path: Path, broker: Kafka, prefix: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("foreshock.adapters.kafka.topics.WAIT_SECONDS", 5.0)
+    client = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "x"}
+    config = config_of(tmp_path, broker, prefix, client=client, secrets={"sasl.password": "wrong"})
+    with pytest.raises(PermanentError, match=r"Kafka refuses us: .*\(kafka\.client, kafka\.secrets\)"):
         Worker(config, SystemClock(), threading.Event())
 
 

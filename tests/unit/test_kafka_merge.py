@@ -95,6 +95,14 @@ def test_an_input_without_messages_and_one_that_ended_long_ago_hold_nobody() -> 
     assert one.level() == 10 * SECOND
 
 
+def test_a_worker_whose_clock_has_leapt_has_not_read_the_future() -> None:
+    one = merge()
+    for origin in range(ORIGINS):
+        one.mark(mark(origin, 10 * SECOND, written=100, until=99 if origin else 10**18), 150)
+    one.mark(mark(1, 90 * SECOND, written=200, until=199), 200)
+    assert one.level() == 10 * SECOND
+
+
 @pytest.mark.parametrize(
     ("key", "signed"),
     [

@@ -14,36 +14,7 @@ from foreshock.adapters.kafka.options import EVENTS, KafkaOptions
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import load
 from foreshock.errors import ConfigError
-
-
-class Message:
-    """A message as confluent-kafka gives it."""
-
-    def __init__(
-        self, value: bytes | None, key: bytes | None = None, headers: Any = None, offset: int = 7, time: int = 1000
-    ) -> None:
-        self._value, self._key, self._headers, self._offset, self._time = value, key, headers, offset, time
-
-    def topic(self) -> str:
-        return EVENTS
-
-    def partition(self) -> int:
-        return 3
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> Any:
-        return self._headers
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self._time
+from tests.unit.kafka_message import Message
 
 
 def options(**more: Any) -> KafkaOptions:

@@ -35,6 +35,7 @@ from foreshock.runtime.distributed_merge import Held, Merge
 from foreshock.runtime.distributed_tasks import KafkaTask, Message, anomaly_messages, word_message
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, newest
+from foreshock.runtime.ticker import LEAP_SECONDS
 from foreshock.state import State
 from foreshock.telemetry import DROPPED, ERRORS, KAFKA_REKEYED
 from foreshock.types import Alert, Calls, Decoded, Labels, Record, Samples
@@ -65,7 +66,9 @@ class Keyed(KafkaTask):
         self._brought: dict[tuple[str, int], int] = {}
         self._until: dict[tuple[str, int], int] = {}
         self._told: dict[str, tuple[int | None, int]] = {}
-        self._next_mark = self._next_word = 0
+        self._marked = self._worded = 0
+        # Time that has passed, whatever was done to the clock.
+        self._passed = self._looked = 0
         self._last_word = -1
         self._verdicts = CommitBuilder(self.name)
         self._alerts: list[Alert] = []
@@ -146,7 +149,7 @@ class Keyed(KafkaTask):
     def _came(self, message: Message, largest: int | None) -> None:
         """A message, or several of which it is the last, have brought event time `largest`."""
         at = message.topic(), message.partition()
-        self._brought[at] = self.now
+        self._brought[at] = self._passed
         if largest is not None:
             self._newest[at] = max(largest, self._newest.get(at, largest))
             # Who writes ahead of our clock must not make others wait for it.
@@ -195,13 +198,13 @@ class Keyed(KafkaTask):
 
     def _marks(self) -> None:
         """Say in every partition of the keyed topic how far the inputs of this task have come."""
-        if self.now < self._next_mark:
+        if _within(self.now, self._marked, MARK_NANO):
             return
-        self._next_mark = self.now + MARK_NANO
+        self._marked = self.now
         for at in self.followers:
             origin, time = _origin(at), self._time_of(at)
             before = self._told.get(origin)
-            if before is not None and before[0] == time and self.now < before[1] + SAY_NANO:
+            if before is not None and before[0] == time and _within(self.now, before[1], SAY_NANO):
                 continue
             self._told[origin] = time, self.now
             if at in self.ended:
@@ -217,7 +220,7 @@ class Keyed(KafkaTask):
         time = self._newest.get(at)
         if time is None or at not in self.ended:
             return time
-        return time + max(0, self.now - self._brought[at] - self._idle) // SECOND * SECOND
+        return time + max(0, self._passed - self._brought[at] - self._idle) // SECOND * SECOND
 
     # -- the keyed topic -----------------------------------------------------------------------------------------
 
@@ -267,18 +270,26 @@ class Keyed(KafkaTask):
 
     def words(self) -> None:
         """Marks, anomalies and the word to the environment task."""
+        if self._looked:
+            self._passed += min(max(self.now - self._looked, 0), int(LEAP_SECONDS * 1e9))
+        self._looked = self.now
         self._marks()
         commit = self._verdicts.take(0, 0.0)
         self.rows = 0
         if commit is not None:
             self.outbox += anomaly_messages(commit.verdicts, self.layout.anomalies)
         said = self.task.watermark
-        if not self._alerts and not self._presence and said == self._last_word and self.now < self._next_word:
+        if (
+            not self._alerts
+            and not self._presence
+            and said == self._last_word
+            and _within(self.now, self._worded, SAY_NANO)
+        ):
             return
         word = Word(self.number, self.layout.tasks, said, self._alerts, self._presence)
         self.outbox.append(word_message(word, self.layout, self.config.environment))
         self._alerts, self._presence, self._last_word = [], [], said
-        self._next_word = self.now + SAY_NANO
+        self._worded = self.now
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -309,7 +320,7 @@ class Keyed(KafkaTask):
                 self._until[at] = origin.until
                 if origin.time is not None:
                     self._newest[at] = max(origin.time, self._newest.get(at, origin.time))
-        self._brought = dict.fromkeys(self._newest, self.now)
+        self._brought = dict.fromkeys(self._newest, self._passed)
 
     def _lateness(self, source: str) -> int:
         for one in self.config.kafka.inputs:
@@ -324,6 +335,11 @@ class Keyed(KafkaTask):
         # A run of the past read a topic that is no input any more.
         ERRORS.labels("kafka").inc()
         return KafkaInput(topic=topic)
+
+
+def _within(now: int, last: int, nano: int) -> bool:
+    """Whether less than that has passed since; a clock that was set back says no."""
+    return last <= now < last + nano
 
 
 def _origin(at: tuple[str, int]) -> str:

@@ -84,7 +84,8 @@ class Merge:
         """Take a mark, which was appended at `clock` (Unix ns)."""
         self._clock = max(self._clock, clock)
         origin = self._hear(forward)
-        origin.until = max(origin.until, forward.until)
+        # Not ahead of the broker's clock: a worker whose clock has leapt has not read the future.
+        origin.until = max(origin.until, min(forward.until, clock))
         self._forget(forward.source)
 
     def release(self) -> Iterator[Held]:

@@ -11,7 +11,7 @@ from typing import Any
 from foreshock.adapters.kafka.client import library, make, settings, translate
 from foreshock.adapters.kafka.dead import SUFFIX
 from foreshock.adapters.kafka.options import KafkaOptions
-from foreshock.errors import ConfigError, RetryableError
+from foreshock.errors import ConfigError, PermanentError, RetryableError
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,15 @@ def prepare(options: KafkaOptions) -> Layout:
     Raises ConfigError that names the fix where one is missing and may not be made, or is not as it must be;
     RetryableError or PermanentError where the brokers cannot be asked.
     """
-    admin = make("AdminClient", settings(options))
-    found = _partitions(admin)
+    values = settings(options)
+    admin = make("AdminClient", values)
+    try:
+        found = _partitions(admin)
+    except RetryableError as error:
+        admin.poll(0.1)  # what went wrong in the background is told now
+        if refused := values["error_cb"].refused:
+            raise PermanentError(f"Kafka refuses us: {refused} (kafka.client, kafka.secrets)") from error
+        raise
     wanted = [one.topic for one in options.inputs]
     most = max((found[topic] for topic in wanted if topic in found), default=0)
     keyed = options.prefix + "keyed"
