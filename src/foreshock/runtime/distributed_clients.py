@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from foreshock.adapters.kafka.client import library, make, producer_settings, settings, translate
 from foreshock.adapters.kafka.messages import Out
@@ -71,11 +71,14 @@ class Transactions:
         more: dict[str, Any] = {} if out.partition < 0 else {"partition": out.partition}
         if written is not None:
             more["on_delivery"] = lambda error, message: written(message.offset()) if error is None else None
+        kafka = library()
         while True:
             try:
                 self._producer.produce(out.topic, out.value, out.key, headers=list(out.headers), **more)
             except BufferError:
                 self._producer.poll(0.1)
+            except kafka.KafkaException as error:
+                self._over(error)
             else:
                 self._producer.poll(0)
                 return
@@ -96,7 +99,7 @@ class Transactions:
         KAFKA_TRANSACTIONS.labels("committed").inc()
         KAFKA_TRANSACTION_SECONDS.observe(time.perf_counter() - self._started)
 
-    def give_up(self, why: str) -> None:
+    def give_up(self, why: str) -> NoReturn:
         """Abort, and raise AbortedError."""
         raise AbortedError(f"the transaction was given up: {why}", sure=self._abort())
 
@@ -123,11 +126,15 @@ class Transactions:
         try:
             self._try(call)
         except kafka.KafkaException as error:
-            inner = error.args[0]
-            sure = not inner.fatal() and inner.txn_requires_abort() and self._abort()
-            if not sure:
-                self._renew(inner)
-            raise AbortedError(f"the transaction was given up: {inner.str()}", sure=sure) from error
+            self._over(error)
+
+    def _over(self, error: Any) -> NoReturn:
+        """End a transaction in which something failed."""
+        inner = error.args[0]
+        sure = not inner.fatal() and inner.txn_requires_abort() and self._abort()
+        if not sure:
+            self._renew(inner)
+        raise AbortedError(f"the transaction was given up: {inner.str()}", sure=sure) from error
 
     def _abort(self) -> bool:
         """Abort; whether that is sure."""
