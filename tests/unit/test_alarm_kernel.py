@@ -62,6 +62,8 @@ class Twin:
         self.states: list[int] = []
         self.flapping = self.silent = False
         self.rows = 0
+        self.lead: int | None = None
+        self.run: list[float] = []
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -89,6 +91,7 @@ class Twin:
             if self.open:
                 out.append(("excluded", row.time, self.open["source"]))
             self.open, self.states, self.flapping = None, [], False
+            self.lead, self.run = None, []
         elif row.status == "scored":
             out += self.evaluate(row)
         return out
@@ -123,6 +126,19 @@ class Twin:
         passing = [(strength - price(s) - level, -i, s, strength) for i, (s, strength) in enumerate(judged)]
         passing = [entry for entry in passing if entry[3] >= level]
         best = max(passing) if passing else None
+        if not self.open and not single:
+            low = 0.3 * level
+            lasting = [(strength - price(s) - low, -i, s, strength) for i, (s, strength) in enumerate(judged)]
+            lasting = [entry for entry in lasting if entry[3] >= low]
+            mine = next((entry for entry in lasting if entry[2] == self.lead and entry[0] >= 0), None)
+            if mine is None:
+                mine, self.run = max(lasting) if lasting else None, []
+            if mine is not None and mine[0] >= 0:
+                self.lead, self.run = mine[2], [*self.run, mine[0]]
+                if len(self.run) >= 4 and not (best and best[0] >= 0):
+                    level, best = low, (min(self.run), *mine[1:])
+            else:
+                self.lead, self.run = None, []
         uni = best is not None and best[0] >= 0
         over = uni or row.mv_over
         top = max((strength for _, strength in judged), default=-math.inf)
@@ -145,6 +161,7 @@ class Twin:
                          "mv_level": min(row.mv or 0.0, 0.0) if row.mv_over else 0.0, "values": []}  # fmt: skip
             self.open["values"] = [v for s, v, _, _ in row.cells if s == source]
             self.alarm, self.peak = t, best[3] if uni and best else -50.0
+            self.lead, self.run = None, []
             out.append(("opened", t, source, round(excess, 9), not uni))
             if not single and (self.charged is None or t - self.charged >= HOUR):
                 self.charged = t
