@@ -219,6 +219,17 @@ def test_soon_after_an_episode_only_what_comes_near_its_peak_opens_another() -> 
     assert len(bench.feed([[0.5], *quiet(5, 1)])) == 2
 
 
+def test_soon_after_an_episode_another_series_may_open_one() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    assert len(bench.feed([[3.0, -1.0, -2.0], *quiet(5)])) == 2
+    assert bench.feed([[-2.0, 1.8, -2.0]]) == [], "at once it is the same story"
+    bench.feed(quiet(150))
+    assert bench.feed([[1.8, -1.5, -2.5]]) == [], "its own series has six hours"
+    (alert,) = bench.feed([[-2.0, 1.8, -2.0]])
+    assert dict(alert.labels)["feature"].startswith("system.network.io")
+
+
 def test_an_episode_that_grows_says_so_with_the_same_identity() -> None:
     bench = Bench((CPU,))
     (opened,) = bench.feed([[0.1], [0.3], [0.4]], [[0.3]] * 3)

@@ -64,6 +64,7 @@ class Twin:
         self.rows = 0
         self.lead: int | None = None
         self.run: list[float] = []
+        self.source = 0
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -152,7 +153,8 @@ class Twin:
             excess = max(excess, row.mv or 0.0, 0.0)
         if self.open:
             return out + self.go_on(row, over, within, excess, best[3] if uni and best else None)
-        quiet = max(6 * HOUR, 10 * (self.step or 0))
+        other = best is not None and best[2] != self.source
+        quiet = max(HOUR / 6 if other else 6 * HOUR, 10 * (self.step or 0))
         free = self.alarm is None or t - self.alarm > quiet
         if row.mv_over or (uni and best and (free or best[3] >= self.peak + KEEP)):
             source = best[2] if uni and best else max(judged, key=lambda pair: pair[1])[0] if judged else -1
@@ -161,7 +163,7 @@ class Twin:
                          "mv_level": min(row.mv or 0.0, 0.0) if row.mv_over else 0.0, "values": []}  # fmt: skip
             self.open["values"] = [v for s, v, _, _ in row.cells if s == source]
             self.alarm, self.peak = t, best[3] if uni and best else -50.0
-            self.lead, self.run = None, []
+            self.lead, self.run, self.source = None, [], source
             out.append(("opened", t, source, round(excess, 9), not uni))
             if not single and (self.charged is None or t - self.charged >= HOUR):
                 self.charged = t

@@ -24,7 +24,7 @@ LN_AGAIN = 0.3364722366212129
 """ln 1.4: by so much something must grow to be said again."""
 PRICE_HALF_LIFE, ENTITY_HALF_LIFE = 15.0 * DAY, 2.0 * DAY
 PRICE_STEP, ENTITY_STEP = 1.0, 0.2
-QUIET, QUIET_ROWS = 6 * HOUR, 10.0
+QUIET, QUIET_OTHER, QUIET_ROWS = 6 * HOUR, HOUR // 6, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
 STRONGEST = 50.0
@@ -295,7 +295,7 @@ def judge_row(
         excess = max(excess, mv if mv > 0.0 else 0.0)
     if e.open == 1:
         count = go_on(inputs, rule, row, e, over, within, excess, cell, out, count)
-    elif over and (mv_over or may_open(e, t, inputs.strength[cell])):
+    elif over and (mv_over or may_open(e, t, inputs.strength[cell], inputs.series[cell])):
         count = open_episode(inputs, row, e, level, excess, cell, top_cell, out, count)
         if not single:
             if e.source >= 0:
@@ -325,9 +325,12 @@ def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, lo
 
 
 @inner
-def may_open(e: Any, t: int, strength: float) -> bool:
-    """Whether what follows an episode is far enough from it in time, or comes near its peak."""
-    quiet = max(float(QUIET), QUIET_ROWS * e.step)
+def may_open(e: Any, t: int, strength: float, series: int) -> bool:
+    """Whether what follows an episode is far enough from it in time, or comes near its peak.
+
+    Its own series may be restless for hours; another one tells something else.
+    """
+    quiet = max(float(QUIET if series == e.source else QUIET_OTHER), QUIET_ROWS * e.step)
     return bool(t - e.alarm_time > quiet or strength >= e.peak + LN_KEEP)
 
 
