@@ -153,9 +153,8 @@ class Twin:
             excess = max(excess, row.mv or 0.0, 0.0)
         if self.open:
             return out + self.go_on(row, over, within, excess, best[3] if uni and best else None)
-        other = best is not None and best[2] != self.source
-        quiet = max(HOUR / 6 if other else 6 * HOUR, 10 * (self.step or 0))
-        free = self.alarm is None or t - self.alarm > quiet
+        quiet = max(6 * HOUR, 10 * (self.step or 0))
+        free = self.alarm is None or t - self.alarm > quiet or (best is not None and best[2] != self.source)
         if row.mv_over or (uni and best and (free or best[3] >= self.peak + KEEP)):
             source = best[2] if uni and best else max(judged, key=lambda pair: pair[1])[0] if judged else -1
             shield = 0.0 if source < 0 else price(source)

@@ -24,7 +24,7 @@ LN_AGAIN = 0.3364722366212129
 """ln 1.4: by so much something must grow to be said again."""
 PRICE_HALF_LIFE, ENTITY_HALF_LIFE = 15.0 * DAY, 2.0 * DAY
 PRICE_STEP, ENTITY_STEP = 1.0, 0.2
-QUIET, QUIET_OTHER, QUIET_ROWS = 6 * HOUR, HOUR // 6, 10.0
+QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
 STRONGEST = 50.0
@@ -326,12 +326,9 @@ def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, lo
 
 @inner
 def may_open(e: Any, t: int, strength: float, series: int) -> bool:
-    """Whether what follows an episode is far enough from it in time, or comes near its peak.
-
-    Its own series may be restless for hours; another one tells something else.
-    """
-    quiet = max(float(QUIET if series == e.source else QUIET_OTHER), QUIET_ROWS * e.step)
-    return bool(t - e.alarm_time > quiet or strength >= e.peak + LN_KEEP)
+    """Whether what follows an episode is of another series, far enough from it in time, or comes near its peak."""
+    quiet = max(float(QUIET), QUIET_ROWS * e.step)
+    return bool(series != e.source or t - e.alarm_time > quiet or strength >= e.peak + LN_KEEP)
 
 
 @inner
