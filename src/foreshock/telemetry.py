@@ -66,6 +66,39 @@ DETECTOR_ACHIEVED = Gauge(
     ["model"],
     registry=REGISTRY,
 )
+KAFKA_LAG = Gauge(
+    "foreshock_kafka_consumer_lag",
+    "Messages of a partition not judged yet (transaction markers count), by topic and partition.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+KAFKA_REBALANCES = Counter(
+    "foreshock_kafka_rebalances", "Changes of the tasks of this worker: assigned, revoked, lost.", ["kind"],
+    registry=REGISTRY,
+)  # fmt: skip
+KAFKA_TASKS = Gauge("foreshock_kafka_tasks", "Tasks of this worker.", registry=REGISTRY)
+KAFKA_TRANSACTIONS = Counter(
+    "foreshock_kafka_transactions", "Transactions: committed, aborted, fenced.", ["outcome"], registry=REGISTRY
+)
+KAFKA_TRANSACTION_SECONDS = Histogram(
+    "foreshock_kafka_transaction_seconds", "From the first message of a transaction to its end.", registry=REGISTRY
+)
+KAFKA_RESTORE_SECONDS = Histogram(
+    "foreshock_kafka_restore_seconds", "Time to bring back the state of a task.", registry=REGISTRY
+)
+KAFKA_REKEYED = Counter(
+    "foreshock_kafka_rekeyed", "Messages that were not keyed by their entity and were passed on, by topic.", ["topic"],
+    registry=REGISTRY,
+)  # fmt: skip
+KAFKA_LOST = Counter(
+    "foreshock_kafka_lost_messages", "Messages that were gone before they were read, by topic.", ["topic"],
+    registry=REGISTRY,
+)  # fmt: skip
+KAFKA_PAUSED = Gauge("foreshock_kafka_paused_partitions", "Partitions that wait for slower ones.", registry=REGISTRY)
+DEAD_LETTERS = Counter(
+    "foreshock_kafka_dead_letters", "Messages that could not be used, by topic and reason.", ["topic", "reason"],
+    registry=REGISTRY,
+)  # fmt: skip
 
 MODELS = {"isolation_forest": "if", "autoencoder": "ae"}
 """Detectors that have a shorter name among the metrics."""

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import agent, bench, config, demo, dlq, load, log, replay, run, shop, tools, why
+from foreshock.cli import agent, bench, config, demo, dlq, load, log, replay, run, shop, tools, why, worker
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("worker")(worker.worker)
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("explain-verdict")(why.explain_verdict)

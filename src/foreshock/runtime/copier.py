@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Protocol
 
-from foreshock.config import Snapshot
+from foreshock.config import Config, Snapshot
 from foreshock.runtime.snapshot import SnapshotJob
-from foreshock.runtime.task import Task
 from foreshock.runtime.writer import SnapshotWrite
+from foreshock.state import State
 from foreshock.telemetry import SNAPSHOT_STALL
 
 SLICE_SECONDS = 0.002
 """How long copying may hold the pipeline at a time."""
+
+
+class Copied(Protocol):
+    """What is copied: a task, or what stands around one."""
+
+    config: Config
+    watermark: int
+    sources: dict[str, int]
+
+    def states(self) -> dict[str, State]:
+        """State of every part, tables live."""
+        ...
 
 
 class Copier:
@@ -38,7 +51,7 @@ class Copier:
         """Whether it is time for the next (`now` as of `perf_counter`)."""
         return self._job is None and now >= self._next
 
-    def begin(self, task: Task, position: int) -> None:
+    def begin(self, task: Copied, position: int) -> None:
         """Fix the moment: the state after all records below `position`."""
         started = perf_counter()
         self._job = SnapshotJob(task.states())

@@ -1,0 +1,106 @@
+"""Messages: how those of foreign topics become records, and what stands in those of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from foreshock.types import Record
+from foreshock.types.record import JSON, NDJSON
+
+SECOND = 1_000_000_000
+Headers = tuple[tuple[str, bytes], ...]
+_TYPES = ("content-type", "content_type", "datacontenttype", "ce_datacontenttype")
+FORWARD = "foreshock-forward"
+"""Header of a message in the keyed topic: a `Forward`, in MessagePack."""
+MOST_JOINED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """A message to be sent; `partition` -1 = by its key."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers = ()
+    partition: int = -1
+
+
+class Forward(msgspec.Struct, array_like=True):
+    """Where a message of the keyed topic comes from.
+
+    `origin` `topic/partition`, one of `of`; `time` its newest event time, or, in a mark (no value), how far the origin
+    has come; None = not known yet. `ended`: the origin had nothing more to read when that was written.
+    """
+
+    origin: str
+    of: int
+    source: str
+    time: int | None = None
+    received: int = 0
+    content_type: str = JSON
+    ended: bool = False
+
+
+encode = msgspec.msgpack.Encoder().encode
+_forward = msgspec.msgpack.Decoder(Forward)
+
+
+def forward_of(message: Any) -> Forward | None:
+    """What the header of a message of the keyed topic says; None where it has none that can be read."""
+    for name, value in message.headers() or ():
+        if name == FORWARD:
+            try:
+                return _forward.decode(value)
+            except msgspec.MsgspecError:
+                return None
+    return None
+
+
+def content_type_of(message: Any, otherwise: str) -> str:
+    """What a message says it holds, without parameters (`; charset=…`)."""
+    for name, value in message.headers() or ():
+        if value and name.lower() in _TYPES:
+            text: str = value.decode(errors="replace").partition(";")[0].strip().lower()
+            return text or otherwise
+    return otherwise
+
+
+def received_of(message: Any) -> int:
+    """When a message was written (Unix ns), in whole seconds: messages of one second can be judged together."""
+    return int(message.timestamp()[1]) // 1000 * SECOND
+
+
+def record_of(message: Any, environment: str, source: str, content_type: str) -> Record:
+    """The record that a message is."""
+    return Record(environment, source, content_type, received_of(message), message.value() or b"")
+
+
+def plain_json(message: Any, content_type: str) -> bool:
+    """Whether a message is JSON on one line, so that several make up NDJSON."""
+    value = message.value()
+    if not value or b"\n" in value:
+        return False
+    return (content_type if not message.headers() else content_type_of(message, content_type)) in (JSON, NDJSON)
+
+
+def joined(messages: Sequence[Any], content_type: str) -> Iterator[list[Any]]:
+    """Messages in order, in groups that can be decoded as one: lines of JSON of the same second; others alone."""
+    group: list[Any] = []
+    second = -1
+    for message in messages:
+        line, now = plain_json(message, content_type), message.timestamp()[1] // 1000
+        if group and (not line or now != second or len(group) >= MOST_JOINED):
+            yield group
+            group = []
+        if line:
+            group.append(message)
+            second = now
+        else:
+            yield [message]
+    if group:
+        yield group

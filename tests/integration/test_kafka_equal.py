@@ -1,0 +1,63 @@
+"""One recorded stream gives the same alerts embedded and over Kafka, however it is keyed and shared out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
+from tests.kafka import Kafka, Reader, kafka, make_topic, produce, workers
+from tests.services import wait_until
+
+pytestmark = pytest.mark.services
+STEPS = 500
+PARTITIONS = 6
+SECONDS = 120.0
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    with kafka(tmp_path_factory.mktemp("kafka") / "run") as one:
+        yield one
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["null-keys", "keyed"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_same_alerts_as_embedded(broker: Kafka, tmp_path: Path, count: int, keyed: bool) -> None:
+    wanted = reference(STEPS)
+    assert sum(alert["status"] == "firing" for alert in wanted.values()) >= 20
+    name = f"t{count}{'k' if keyed else 'n'}."
+    topic = name + TOPIC
+    make_topic(broker.brokers, topic, PARTITIONS)
+    produce(broker.brokers, topic, messages(range(STEPS), keyed), PARTITIONS)
+    config = write_config(
+        tmp_path, broker.brokers, prefix=name, group=name, inputs=[{"topic": topic, "lateness": "5s"}]
+    )
+    with workers(config, tmp_path, *(f"w{i}" for i in range(count))) as running:
+        wait_until(lambda: _alerts_topic(broker, name), "the workers do not start", SECONDS)
+        reader = Reader(broker.brokers, name + "alerts")
+        wait_until(lambda: not missing(reader, wanted, STEPS), _why(running, reader, wanted), SECONDS)
+        assert all(one.stop() == 0 for one in running.values())
+    assert by_identity(reader.json(2.0), STEPS) == wanted
+    reader.close()
+
+
+def _alerts_topic(broker: Kafka, prefix: str) -> bool:
+    from confluent_kafka.admin import AdminClient
+
+    return prefix + "alerts" in AdminClient({"bootstrap.servers": broker.brokers}).list_topics(timeout=10).topics
+
+
+class _why:
+    """The message of a failure, made when it is wanted."""
+
+    def __init__(self, running: object, reader: Reader, wanted: dict[str, dict[str, object]]) -> None:
+        self._parts = running, reader, wanted
+
+    def __str__(self) -> str:
+        running, reader, wanted = self._parts
+        assert isinstance(running, dict)
+        logs = "\n".join(f"{name}: {one.text()[-1500:]}" for name, one in running.items())
+        return f"{len(missing(reader, wanted, STEPS))} of {len(wanted)} alerts are missing\n{logs}"
