@@ -128,6 +128,16 @@ def test_what_the_topic_does_not_say_the_settings_do() -> None:
     assert rows(found) == [(0, '{who="a"}', "n", T, 2.0)]
 
 
+def test_the_samples_of_some_messages_can_be_had() -> None:
+    found = decoded([event(0), b"{", event(1, userId="u-8", other=4), event(2)], EVENTS)
+    part = found.of(2, 3)
+    assert [series.text for series in part.series] == ['value@{userId="u-8"}', 'other@{userId="u-8"}']
+    assert (part.index.tolist(), part.value.tolist()) == ([0, 1], [1.5, 4.0])
+    assert part.event_id.tolist() == event_ids(["e-1", "e-1"]).tolist()
+    assert len(found.of(0, 4)) == len(found.samples)
+    assert not len(found.of(1, 2))
+
+
 def test_no_message_is_no_sample() -> None:
     assert decoded([]).refused == ()
     found = decoded([None, None], EVENTS)

@@ -10,6 +10,7 @@ from foreshock.adapters.kafka.topics import INPUT_PARTITIONS, Topic, ensure
 from foreshock.agent.forward import Client
 
 _MEMORY_KIB = 32 << 10
+_ASK_SECONDS = 3.0
 
 
 def connector(options: KafkaOptions, topics: Sequence[Topic]) -> Callable[[], Client]:
@@ -20,7 +21,7 @@ def connector(options: KafkaOptions, topics: Sequence[Topic]) -> Callable[[], Cl
     """
 
     def connect() -> Client:
-        ensure(options, topics)
+        ensure(options, topics, _ASK_SECONDS)
         client: Client = make(
             "Producer",
             producer_settings(

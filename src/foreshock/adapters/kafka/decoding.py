@@ -72,6 +72,15 @@ class Decoding:
     message: NDArray[np.int64]
     refused: tuple[Refused, ...] = ()
 
+    def of(self, first: int, last: int) -> Samples:
+        """The samples of the messages `[first, last)`; none was left out of them that is counted here."""
+        low, high = np.searchsorted(self.message, (first, last)).tolist()
+        used, index = np.unique(self.samples.index[low:high], return_inverse=True)
+        return Samples(
+            tuple(self.samples.series[at] for at in used.tolist()), index.astype(np.int32),
+            self.samples.time_unix_nano[low:high], self.samples.value[low:high], self.samples.event_id[low:high], {},
+        )  # fmt: skip
+
 
 class CloudEvent(msgspec.Struct):
     """A CloudEvent in structured mode; other attributes are not looked at."""

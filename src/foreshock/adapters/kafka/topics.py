@@ -116,10 +116,22 @@ def prepare(options: KafkaOptions) -> Layout:
     return layout
 
 
-def _partitions(admin: Any) -> dict[str, int]:
+def ensure(options: KafkaOptions, topics: Iterable[Topic], wait_seconds: float = WAIT_SECONDS) -> None:
+    """Find or make these topics, whatever partitions those have that are there; `options` filled.
+
+    Raises as `prepare` does.
+    """
+    admin = make("AdminClient", settings(options))
+    found = _partitions(admin, wait_seconds)
+    missing = [topic for topic in topics if topic.name not in found]
+    if missing:
+        _make(admin, missing, options)
+
+
+def _partitions(admin: Any, wait_seconds: float = WAIT_SECONDS) -> dict[str, int]:
     kafka = library()
     try:
-        return {name: len(one.partitions) for name, one in admin.list_topics(timeout=WAIT_SECONDS).topics.items()}
+        return {name: len(one.partitions) for name, one in admin.list_topics(timeout=wait_seconds).topics.items()}
     except kafka.KafkaException as error:
         raise translate(error, "the brokers cannot be asked for their topics") from error
 
