@@ -22,9 +22,9 @@ from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
 from foreshock.errors import PermanentError, RetryableError
 from foreshock.ports import Clock
-from foreshock.runtime.copier import Copier
 from foreshock.runtime.distributed_clients import AbortedError, Reader, Transactions, find_protocol
-from foreshock.runtime.distributed_format import Meta, Part, decode_meta, encode_meta
+from foreshock.runtime.distributed_copies import Copies
+from foreshock.runtime.distributed_format import Meta, decode_meta, encode_meta
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
@@ -38,7 +38,6 @@ from foreshock.telemetry import (
     KAFKA_REBALANCES,
     KAFKA_RESTORE_SECONDS,
     KAFKA_TASKS,
-    SNAPSHOT_SECONDS,
 )
 
 logger = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class Worker:
                 "lost": self._lost,
             },
         )
-        self._copiers: dict[tuple[str, int], Copier] = {}
+        self._copies = Copies(self.config.snapshot, self._keeper)
         self._paused: set[tuple[str, int]] = set()
         self._last_commit = self._next_figures = 0.0
         self._trouble: BaseException | None = None
@@ -287,7 +286,7 @@ class Worker:
 
     def _drop(self, at: tuple[str, int]) -> None:
         task = self.tasks.pop(at, None)
-        self._copiers.pop(at, None)
+        self._copies.drop(at)
         self._astray.discard(at)
         if task is None:
             return
@@ -319,7 +318,7 @@ class Worker:
                 self._stop.wait(RETRY_SECONDS)
                 continue
             self.tasks[at] = task
-            self._copiers[at] = Copier(self.config.snapshot)
+            self._copies.add(at)
             KAFKA_RESTORE_SECONDS.observe(time.perf_counter() - started)
             return task
         return None
@@ -346,47 +345,23 @@ class Worker:
     # -- snapshots -----------------------------------------------------------------------------------------------
 
     def _snapshot(self, now: float) -> None:
-        """Copy a slice of one task's state, or begin; a copy that is whole is written."""
-        for at, copier in self._copiers.items():
-            task = self.tasks[at]
-            if copier.busy:
-                write = copier.advance()
-                if write is not None:
-                    self._write(task, write)
-                return
-            if task.sequence and copier.due(now) and not task.steps and not task.outbox:
-                # Between two transactions, so that it stands between two runs.
-                self._keeper.begun(task)
-                copier.begin(task, task.sequence)
-                return
+        found = self._copies.advance(self.tasks, now)
+        if found is not None:
+            self._write(*found)
 
     def _write(self, task: KafkaTask, write: SnapshotWrite) -> None:
         """A snapshot in a transaction of its own, behind one of all that was consumed."""
-        started = time.perf_counter()
         self._commit()
         if self._astray:
             write.job.release()
             return
         try:
-            self._transactions.begin()
-            written: list[tuple[str, bytes, list[int]]] = []
-            for name, digest, out in self._keeper.blocks(task, write):
-                written.append((name, digest, []))
-                self._transactions.send(out, written[-1][2].append)
-            self._transactions.flush()
-            manifest, out = self._keeper.manifest(task, write, _parts(written))
-            place: list[int] = []
-            self._transactions.send(out, place.append)
-            self._transactions.flush()
-            offsets = self._offsets(task, Meta(task.sequence, place[0]))
-            self._transactions.commit(offsets, self._reader.group.consumer_group_metadata())
+            self._copies.write(task, write, self._transactions, self._commit_of)
         except AbortedError as error:
             self._given_up([task.lead], error)
-            return
-        except IndexError:
-            raise RetryableError("the brokers do not take a snapshot") from None
-        self._keeper.written(task.name, manifest, place[0])
-        SNAPSHOT_SECONDS.observe(write.seconds + time.perf_counter() - started)
+
+    def _commit_of(self, task: KafkaTask, meta: Meta) -> None:
+        self._transactions.commit(self._offsets(task, meta), self._reader.group.consumer_group_metadata())
 
     def _drain(self) -> None:
         """Commit, and leave a snapshot of each task, so that whoever takes it has nothing to repeat."""
@@ -394,17 +369,11 @@ class Worker:
             return
         self._commit()
         deadline = time.monotonic() + DRAIN_SECONDS
-        for at, task in list(self.tasks.items()):
-            if self._astray or time.monotonic() > deadline or not task.sequence:
-                continue
-            copier = Copier(self.config.snapshot)
-            self._keeper.begun(task)
-            copier.begin(task, task.sequence)
-            write = None
-            while write is None:
-                write = copier.advance()
-            self._write(task, write)
-            self._copiers.pop(at, None)
+        for task in list(self.tasks.values()):
+            if self._astray or time.monotonic() > deadline:
+                return
+            if task.sequence:
+                self._write(task, self._copies.whole(task))
 
     # -- between -------------------------------------------------------------------------------------------------
 
@@ -432,11 +401,3 @@ class Worker:
                 lag = self._reader.lag(consumer, at, position)
                 if lag is not None:
                     KAFKA_LAG.labels(at[0], str(at[1])).set(lag)
-
-
-def _parts(written: list[tuple[str, bytes, list[int]]]) -> list[Part]:
-    """The parts of a manifest; IndexError where a block was not written."""
-    return [
-        Part(name, [(place[0], digest) for _, digest, place in group])
-        for name, group in groupby(written, lambda entry: entry[0])
-    ]

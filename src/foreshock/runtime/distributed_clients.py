@@ -91,6 +91,12 @@ class Transactions:
         KAFKA_TRANSACTIONS.labels("committed").inc()
         KAFKA_TRANSACTION_SECONDS.observe(time.perf_counter() - self._started)
 
+    def give_up(self, why: str) -> None:
+        """Abort, and raise AbortedError."""
+        self._try(lambda: self._producer.abort_transaction(CALL_SECONDS))
+        KAFKA_TRANSACTIONS.labels("aborted").inc()
+        raise AbortedError(f"the transaction was given up: {why}")
+
     def close(self) -> None:
         """Let go of what is not committed."""
         self._producer.purge()

@@ -69,6 +69,12 @@ class KafkaTask:
     def take(self, messages: Sequence[Message], *, emit: bool = True) -> None:
         """Take messages of one partition, in order; `emit` = False where what they bring about has been said."""
         at = messages[0].topic(), messages[0].partition()
+        known = self.positions.get(at, 0)
+        if messages[0].offset() < known:
+            # Fetched before a change of tasks, and read since.
+            messages = [message for message in messages if message.offset() >= known]
+            if not messages:
+                return
         end = messages[-1].offset() + 1
         if self.steps and (self.steps[-1].input, self.steps[-1].partition) == at:
             self.steps[-1].end = end
