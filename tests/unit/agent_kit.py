@@ -31,6 +31,10 @@ class Error:
         return f"{self._name} happened"
 
 
+class KafkaException(Exception):
+    """What the client raises, by its name."""
+
+
 @dataclass
 class Message:
     """A message as delivery reports show it."""
@@ -49,6 +53,8 @@ class Broker:
     up: bool = True
     errors: deque[str] = field(default_factory=deque)
     """Names of errors that the next messages get in place of being taken."""
+    refused: dict[bytes, str] = field(default_factory=dict)
+    """Values that the client refuses once, and with which error."""
     room: int = 1_000_000
     clients: int = 0
 
@@ -71,6 +77,8 @@ class Client:
     def produce(self, topic: str, value: bytes | None = None, key: bytes | None = None, **more: Any) -> None:
         if len(self.queue) >= self.broker.room:
             raise BufferError("queue full")
+        if self.broker.refused.get(value or b""):
+            raise KafkaException(Error(self.broker.refused.pop(value or b"")))
         self.queue.append((topic, key, value, more["headers"], more["timestamp"], more["on_delivery"]))
 
     def poll(self, timeout: float) -> int:

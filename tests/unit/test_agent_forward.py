@@ -105,6 +105,21 @@ def test_a_message_that_kafka_will_never_take_is_dropped_and_counted(spool: Spoo
     assert (lost(), broker.values, spool.waiting) == (1, [b"0", b"2"], 0)
 
 
+def test_a_client_may_refuse_at_once(spool: Spool) -> None:
+    broker = Broker(refused={b"1": "MSG_SIZE_TOO_LARGE", b"3": "_FATAL"})
+    forwarder = Forwarder(spool, broker.connect)
+    spool.add([message(number) for number in range(5)])
+    with counted("foreshock_dropped_total", reason="kafka_refused") as lost:
+        with pytest.raises(RetryableError, match="_FATAL happened"):
+            forwarder.step()
+        forwarder._let_go()
+        forwarder.step()
+    # One is too large; where the client has failed nothing is dropped.
+    assert lost() == 1
+    assert broker.values[-5:] == expected(5)
+    assert (spool.waiting, broker.clients) == (0, 2)
+
+
 def test_what_is_left_is_sent_by_the_next_process(tmp_path: Path) -> None:
     broker = Broker(up=False)
     first = Spool(tmp_path)

@@ -53,7 +53,10 @@ def test_what_kafka_has_is_forgotten_also_after_a_restart(tmp_path: Path) -> Non
     spool.close()
     again = Spool(tmp_path)
     assert (again.position, again.waiting, numbers(again, again.position)) == (3, 2, [3, 4])
+    assert again.newest_unix_nano == 4_000_000
+    again.done(5)
     again.close()
+    assert Spool(tmp_path).newest_unix_nano == 4_000_000
 
 
 def test_a_full_buffer_loses_its_oldest_messages_and_counts_them(tmp_path: Path) -> None:

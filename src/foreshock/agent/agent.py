@@ -80,6 +80,9 @@ class Agent:
 
     def _run(self) -> None:
         try:
+            resume = getattr(self.source, "resume", None)
+            if resume is not None and self.spool.newest_unix_nano:
+                resume(self.spool.newest_unix_nano)
             self.source.run(self._submit, self.clock)
         except Exception as error:
             # A source is somebody's code: what it raises ends it, and the command says so.

@@ -127,8 +127,7 @@ class Forwarder:
                 logger.warning("Kafka takes messages again")
                 self.problem, self._failures = "", 0
         elif error.name() in _TOO_LARGE:
-            DROPPED.labels("kafka_refused").inc()
-            logger.warning("a message to %s is dropped: %s", topic, error.str())
+            self._drop(topic, error)
         else:
             self._failed = self._failed or f"a message to {topic} was not taken: {error.str()}"
 
@@ -158,14 +157,22 @@ class Forwarder:
                     raise RetryableError(self._failed or "ending, and Kafka takes nothing") from None
                 client.poll(_IDLE_SECONDS)
             except Exception as error:
-                # The client refuses the message itself: too large, a topic that cannot be.
                 if type(error).__name__ != "KafkaException":
                     raise
-                self._in_flight -= 1
-                sent.left -= 1
-                DROPPED.labels("kafka_refused").inc()
-                logger.warning("a message to %s is dropped: %s", message.topic, error)
+                self._refused(message, sent, error.args[0])
                 return
+
+    def _refused(self, message: Outgoing, sent: _Sent, error: Any) -> None:
+        """The client does not even queue a message: by itself, or because it has failed."""
+        if error.name() not in _TOO_LARGE:
+            raise RetryableError(f"a message to {message.topic} was not taken: {error.str()}")
+        self._in_flight -= 1
+        sent.left -= 1
+        self._drop(message.topic, error)
+
+    def _drop(self, topic: str, error: Any) -> None:
+        DROPPED.labels("kafka_refused").inc()
+        logger.warning("a message to %s is dropped: %s", topic, error.str())
 
     def _settle(self) -> None:
         """Tell the buffer how far Kafka has everything."""

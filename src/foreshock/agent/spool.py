@@ -50,6 +50,7 @@ class _Kept(NamedTuple):
     position: int
     messages: int
     bytes: int
+    time_unix_nano: int
 
 
 class Spool:
@@ -69,6 +70,8 @@ class Spool:
         self._written_at = -_WRITE_SECONDS
         self.waiting = 0
         """Messages that Kafka does not have yet."""
+        self.newest_unix_nano = 0
+        """The newest time of a message that was ever added, as far as that is known; 0 = not."""
         with ExitStack() as stack:
             stack.enter_context(lock_folder(self.folder))
             self.position = self._read_position()
@@ -91,7 +94,7 @@ class Spool:
                 DROPPED.labels("agent_disk").inc(len(messages))
                 logger.warning("the agent's buffer: %s", error)
                 return False
-            self._keep(_Kept(position, len(messages), len(payload) + _ENTRY_BYTES))
+            self._keep(_Kept(position, len(messages), len(payload) + _ENTRY_BYTES, messages[-1].time_unix_nano))
             if self._log.bytes > self.max_bytes:
                 self._shed()
             AGENT_BUFFERED.set(self.waiting)
@@ -157,11 +160,12 @@ class Spool:
         for behind, record in self._log.read(self.position):
             if record.content_type == OUTGOING:
                 size = len(record.payload) + _ENTRY_BYTES
-                self._keep(_Kept(behind - 1, len(_COUNT(record.payload)), size))
+                self._keep(_Kept(behind - 1, len(_COUNT(record.payload)), size, record.received_unix_nano))
 
     def _keep(self, one: _Kept) -> None:
         self._kept.append(one)
         self.waiting += one.messages
+        self.newest_unix_nano = max(self.newest_unix_nano, one.time_unix_nano)
 
     def _forget(self, position: int) -> int:
         """Forget what lies below a position; how many messages that were."""
@@ -199,7 +203,8 @@ class Spool:
 
     def _read_position(self) -> int:
         try:
-            return int(self._file.read_text())
+            position, self.newest_unix_nano = map(int, self._file.read_text().split())
+            return position
         except FileNotFoundError:
             return 0
         except ValueError:
@@ -210,7 +215,7 @@ class Spool:
         fresh = self._file.with_suffix(".new")
         try:
             with refusing(fresh):
-                fresh.write_text(str(self.position))
+                fresh.write_text(f"{self.position} {self.newest_unix_nano}")
                 os.replace(fresh, self._file)
         except RetryableError as error:
             # Without it more is sent again after a restart, and nothing is lost.

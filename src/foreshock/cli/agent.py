@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from foreshock.agent.agent import Agent, Carrier
     from foreshock.config import Config
     from foreshock.ports import Source
+    from foreshock.types import Record
 
 app = typer.Typer(help="Read this host or a Prometheus, and bring it to Kafka.", no_args_is_help=True)
 
-SPOOL = Path(".foreshock/agent")
 Files = Annotated[
     list[Path] | None, typer.Argument(help="Config files, folders or the name of a preset; `kafka:` counts.")
 ]
@@ -53,7 +53,7 @@ def host(
     ] = "127.0.0.1:9464",
     brokers: Brokers = None,
     topic: Topic = None,
-    spool: SpoolFolder = SPOOL,
+    spool: SpoolFolder = Path(".foreshock/agent-host"),
     spool_mb: SpoolMegabytes = 256,
     seconds: ForSeconds = None,
     as_json: AsJson = False,
@@ -72,8 +72,9 @@ def host(
     server = serve(last, *_address(listen)) if listen else None
     where = f", /metrics on http://127.0.0.1:{server.server_port}" if server else ""
     try:
-        _run(config, source, lambda name: Readings(name, "foreshock/agent/host", batch), brokers, topic, spool, spool_mb,
-             seconds, as_json, f"this host{where}", last.take)  # fmt: skip
+        way = _Way(config, brokers, topic, spool, spool_mb << 20)
+        agent = way.agent(source, Readings(way.topic, "foreshock/agent/host", batch), last.take)
+        run(agent, seconds, as_json, f"this host{where} → {way}")
     finally:
         if server is not None:
             server.shutdown()
@@ -92,7 +93,7 @@ def prometheus(
     every: Annotated[float | None, typer.Option("--every", min=1, help="Seconds between two readings.")] = None,
     brokers: Brokers = None,
     topic: Topic = None,
-    spool: SpoolFolder = SPOOL,
+    spool: SpoolFolder = Path(".foreshock/agent-prometheus"),
     spool_mb: SpoolMegabytes = 256,
     seconds: ForSeconds = None,
     as_json: AsJson = False,
@@ -109,8 +110,9 @@ def prometheus(
     given: dict[str, Any] = {"url": url, "queries": query or None, "every": every}
     changed = base.model_dump() | {key: value for key, value in given.items() if value is not None}
     source = PrometheusSource(options=PrometheusOptions.model_validate(changed), environment=config.environment)
-    _run(config, source, lambda name: Readings(name, "foreshock/agent/prometheus"), brokers, topic, spool, spool_mb,
-         seconds, as_json, "a Prometheus")  # fmt: skip
+    way = _Way(config, brokers, topic, spool, spool_mb << 20)
+    agent = way.agent(source, Readings(way.topic, "foreshock/agent/prometheus"))
+    run(agent, seconds, as_json, f"a Prometheus → {way}")
 
 
 _GAP_SECONDS = 900.0
@@ -130,34 +132,34 @@ def kafka_options(config: Config, brokers: str | None) -> KafkaOptions:
     return config.kafka.model_copy(update=given).filled(os.environ)
 
 
-def _run(
-    config: Config,
-    source: Source,
-    carrier: Any,
-    brokers: str | None,
-    topic: str | None,
-    folder: Path,
-    megabytes: int,
-    seconds: float | None,
-    as_json: bool,
-    what: str,
-    on_record: Any = lambda record: None,
-) -> None:
-    import os
+class _Way:
+    """The way from an agent to Kafka: topic, brokers, and the buffer before them."""
 
-    from foreshock.adapters.kafka.options import METRICS
-    from foreshock.agent.agent import Agent
-    from foreshock.agent.connect import connector, inputs
-    from foreshock.agent.forward import Forwarder
-    from foreshock.agent.spool import Spool
-    from foreshock.runtime.clock import SystemClock
+    def __init__(self, config: Config, brokers: str | None, topic: str | None, folder: Path, most_bytes: int) -> None:
+        import os
 
-    options = kafka_options(config, brokers)
-    name = topic or os.environ.get("KAFKA_TOPIC_METRICS") or METRICS
-    spool = Spool(folder, megabytes << 20)
-    forwarder = Forwarder(spool, connector(options, inputs(name)))
-    agent = Agent(source, carrier(name), spool, forwarder, SystemClock(), on_record)
-    run(agent, seconds, as_json, f"{what} → {name} at {options.brokers}")
+        from foreshock.adapters.kafka.options import METRICS
+
+        self.topic = topic or os.environ.get("KAFKA_TOPIC_METRICS") or METRICS
+        self._options = kafka_options(config, brokers)
+        self._folder, self._most_bytes = folder, most_bytes
+
+    def __str__(self) -> str:
+        return f"{self.topic} at {self._options.brokers}"
+
+    def agent(
+        self, source: Source, carrier: Carrier, on_record: Callable[[Record], None] = lambda record: None
+    ) -> Agent:
+        """An agent that goes this way."""
+        from foreshock.agent.agent import Agent
+        from foreshock.agent.connect import connector, inputs
+        from foreshock.agent.forward import Forwarder
+        from foreshock.agent.spool import Spool
+        from foreshock.runtime.clock import SystemClock
+
+        spool = Spool(self._folder, self._most_bytes)
+        forwarder = Forwarder(spool, connector(self._options, inputs(self.topic)))
+        return Agent(source, carrier, spool, forwarder, SystemClock(), on_record)
 
 
 def run(agent: Agent, seconds: float | None, as_json: bool, what: str) -> None:

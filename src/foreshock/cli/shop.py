@@ -59,7 +59,6 @@ def kafka(
         float, typer.Option("--anomalies", min=0, max=0.5, help="Share of the rows of services that is made abnormal.")
     ] = 0.01,
     tour: Annotated[bool, typer.Option("--tour", help="Things break in the shop as well, one after the other.")] = False,
-    speed: Annotated[float, typer.Option("--speed", min=0.1, max=100, help="How fast time goes.")] = 1.0,
     brokers: Annotated[
         str | None, typer.Option("--brokers", help="host:port, several with commas (default: kafka.brokers).")
     ] = None,
@@ -80,7 +79,7 @@ def kafka(
     from foreshock.agent.spool import Spool
     from foreshock.cli.agent import kafka_options, run
     from foreshock.config import load
-    from foreshock.runtime.clock import FastClock, SystemClock
+    from foreshock.runtime.clock import SystemClock
     from foreshock.shop.source import ShopOptions, ShopSource
 
     config = load(files or [])
@@ -90,8 +89,7 @@ def kafka(
     carrier = ShopMessages(topics, config.environment, anomalies, seed)
     buffer = Spool(spool)
     forwarder = Forwarder(buffer, connector(options, inputs(topics.metrics, topics.services, topics.control)))
-    clock = SystemClock() if speed == 1.0 else FastClock(speed)
-    agent = Agent(source, carrier, buffer, forwarder, clock)
+    agent = Agent(source, carrier, buffer, forwarder, SystemClock())
     run(agent, seconds, as_json, f"the shop → {topics.metrics}, {topics.services} at {options.brokers}")
 
 
