@@ -1,5 +1,6 @@
 """Write the page of Kafka's topics and their schemas: `docs/reference/kafka.md`."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import json
@@ -38,7 +39,7 @@ HEADERS = (
     (envelope.EVENT_ID, "makes repeated events count once, where an event has no id of its own"),
     (envelope.EVENT_SOURCE, "the entity of events that name none (else the topic)"),
     (envelope.EVENT_TIME, "the time of an event that has none (else that of its message)"),
-    (envelope.TRACE_PARENT, "W3C trace context; carried on with `tracestate`, where it is valid, to what is made of the message"),
+    (envelope.TRACE_PARENT, "W3C trace context; kept, with `tracestate`, on what is passed on under another key and on dead letters"),
 )  # fmt: skip
 
 LETTER = (

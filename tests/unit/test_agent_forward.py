@@ -140,7 +140,9 @@ def test_what_is_left_is_sent_by_the_next_process(tmp_path: Path) -> None:
     assert broker.values == expected(2)
 
 
-def test_while_there_is_no_client_everything_waits_and_it_is_said(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_there_is_no_client_everything_waits_and_it_is_said(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(forward, "_LONGEST_BACKOFF", 0.01)
     broker, tries = Broker(), []
 

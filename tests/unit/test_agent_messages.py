@@ -232,7 +232,9 @@ def test_about_one_row_in_a_hundred_is_abnormal_and_labelled() -> None:
 def test_labels_cover_what_is_abnormal_and_all_is_well_else() -> None:
     _, messages = played(1200, anomalies=0.1)
     controls = [msgspec.json.decode(one.value, type=Control) for one in messages if one.topic == "foreshock.control"]
-    assert all(one.headers == [("content-type", CONTROL.encode())] for one in messages if one.topic == "foreshock.control")
+    assert all(
+        one.headers == [("content-type", CONTROL.encode())] for one in messages if one.topic == "foreshock.control"
+    )
     well = [one for one in controls if one.label == "false"]
     wrong = [one for one in controls if one.label == "true"]
     assert len(well) == 12
@@ -240,7 +242,9 @@ def test_labels_cover_what_is_abnormal_and_all_is_well_else() -> None:
     rows = [msgspec.json.decode(one.value, type=ServiceMetrics) for one in messages if one.topic == "service-metrics"]
     assert wrong
     for row in rows:
-        covered = any(one.matchers == {"service": row.service} and one.covers(row.timestamp * 1_000_000) for one in wrong)
+        covered = any(
+            one.matchers == {"service": row.service} and one.covers(row.timestamp * 1_000_000) for one in wrong
+        )
         assert covered == bool(row.label)
 
 

@@ -45,7 +45,9 @@ def decoded(
 
 
 def event(number: int, **more: Any) -> bytes:
-    return json.dumps({"eventId": f"e-{number}", "timestamp": T + number, "userId": "u-7", "value": 1.5} | more).encode()
+    return json.dumps(
+        {"eventId": f"e-{number}", "timestamp": T + number, "userId": "u-7", "value": 1.5} | more
+    ).encode()
 
 
 def rows(found: Decoding) -> list[tuple[int, str, str, int, float]]:
@@ -79,7 +81,16 @@ def test_events_one_a_message_are_decoded_together_and_known_apart() -> None:
 
 
 def test_it_does_not_matter_what_comes_together() -> None:
-    values = [event(0), b"{", event(1, value="high"), b'{"a": 1}', event(2, extra=3), None, event(3, timestamp=-1), event(4)]
+    values = [
+        event(0),
+        b"{",
+        event(1, value="high"),
+        b'{"a": 1}',
+        event(2, extra=3),
+        None,
+        event(3, timestamp=-1),
+        event(4),
+    ]
     whole = decoded(values, EVENTS)
     alone = [decoded([value], EVENTS) for value in values]
     assert rows(whole) == [(at, *row[1:]) for at, one in enumerate(alone) for row in rows(one)]
@@ -335,7 +346,9 @@ def test_an_event_without_a_time_has_that_of_its_message() -> None:
     found = decoded([b'{"host": "a1", "cpu": 1.0}', b'{"host": "a1", "cpu": 2.0}'], times=[T * NANO, 0])
     assert rows(found) == [(0, '{host="a1"}', "cpu", T, 1.0)]
     assert reasons(found) == {1: "no_time"}
-    assert reasons(decoded([b'{"eventId": "e", "userId": "u", "value": 1}'], EVENTS, times=[T * NANO])) == {0: "no_column"}
+    assert reasons(decoded([b'{"eventId": "e", "userId": "u", "value": 1}'], EVENTS, times=[T * NANO])) == {
+        0: "no_column"
+    }
 
 
 def test_headers_are_read_as_they_come() -> None:
@@ -380,7 +393,8 @@ def test_what_is_written_is_read() -> None:
 def test_nothing_that_is_sent_raises() -> None:
     random = np.random.default_rng(3)
     values: list[bytes | None] = [
-        b"[" * 50_000, b'{"a":' * 50_000, b'{"time": 1e999, "host": "a", "v": 1}', b'{"time": NaN}', b"null", b"[]", b"{}",
+        b"[" * 50_000, b'{"a":' * 50_000, b'{"time": 1e999, "host": "a", "v": 1}', b'{"time": NaN}', b"null", b"[]",
+        b"{}",
         b'{"events": {}}', b'{"time": {}, "entity": {}, "metrics": {}}', b'{"time": 1, "entity": {}, "metrics": [[]]}',
         b'{"timestamp": 1640000000, "host": "\\ud800", "v": 1}', b'{"time": "2021-13-45", "v": 1}', b"\xef\xbb\xbf{",
         b"28b52ffd", bytes.fromhex("28b52ffd"), bytes.fromhex("ffffffff"), b"\xff\xff\xff\xff\x00\x00\x00\x00",

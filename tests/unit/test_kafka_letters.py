@@ -82,7 +82,10 @@ def test_what_has_been_redriven_is_left_out_and_what_died_again_is_not() -> None
     # A marker may come before the letter when partitions are read: it counts all the same.
     assert [one.place for one in _open("events.dlq", messages[::-1])] == ["0:3", "0:1"]
     # A letter that had no value of its own is no marker.
-    assert [one.place for one in _open("events.dlq", [died(Message(None), 0), died(Message(None, None, [(REDRIVEN, b"1:1")]), 1)])] == ["0:0", "0:1"]
+    assert [
+        one.place
+        for one in _open("events.dlq", [died(Message(None), 0), died(Message(None, None, [(REDRIVEN, b"1:1")]), 1)])
+    ] == ["0:0", "0:1"]
 
 
 def test_a_cut_letter_says_so() -> None:

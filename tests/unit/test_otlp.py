@@ -30,7 +30,8 @@ def taken(message: Any, options: MappingOptions | None = None) -> Samples:
 def values(samples: Samples) -> dict[str, float]:
     """Feature → its value, of samples of one time each."""
     return {
-        samples.series[at].feature: value for at, value in zip(samples.index.tolist(), samples.value.tolist(), strict=True)
+        samples.series[at].feature: value
+        for at, value in zip(samples.index.tolist(), samples.value.tolist(), strict=True)
     }
 
 
@@ -79,7 +80,9 @@ def test_a_cumulative_histogram_gives_counters_alone() -> None:
     assert {one.kind for one in samples.series} == {Kind.COUNTER}
 
 
-def exponential(scale: int, offset: int, counts: list[int], zero: int = 0, negative: list[int] | None = None) -> pb.Metric:
+def exponential(
+    scale: int, offset: int, counts: list[int], zero: int = 0, negative: list[int] | None = None
+) -> pb.Metric:
     point = pb.ExponentialHistogramDataPoint(
         time_unix_nano=T, start_time_unix_nano=T - SECOND, scale=scale, zero_count=zero,
         count=zero + sum(counts) + sum(negative or []), sum=1.0,
@@ -276,13 +279,27 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
         assert caught.value.reason == "bad_otlp"
 
 
-def test_nested_attributes_do_not_overflow_the_stack() -> None:
-    value: Any = "x"
-    for _ in range(300):
-        value = [value]
-    with pytest.raises((BadInputError, ValueError)):
-        payload = request(gauge("cpu", number(0.5, deep=value))).SerializeToString()
-        otlp.decode_otlp(payload, OTLP, MappingOptions(), NOBODY)
+@pytest.mark.parametrize("depth", [40, 5000])
+def test_nested_attributes_do_not_overflow_the_stack(depth: int) -> None:
+    def within(field: int, value: bytes) -> bytes:
+        return bytes((field << 3 | 2,)) + answers._varint(len(value)) + value
+
+    value = within(1, b"x")
+    for _ in range(depth):
+        value = within(5, within(1, value))
+    point = within(7, within(1, b"deep") + within(2, value)) + number(0.5).SerializeToString()
+    metric = within(1, b"cpu") + within(5, within(1, point))
+    payload = within(1, within(2, within(2, metric)))
+    if depth == 40:
+        (series,) = otlp.decode_otlp(payload, OTLP, MappingOptions(), NOBODY).series
+        assert series.attributes == (("deep", "[" * 40 + "x" + "]" * 40),)
+        return
+    text = b'{"arrayValue": {"values": [' * depth + b'{"stringValue": "x"}' + b"]}}" * depth
+    as_json = b'{"resourceMetrics": [{"resource": {"attributes": [{"key": "a", "value": ' + text + b"}]}}]}"
+    for body, kind in ((payload, OTLP), (as_json, OTLP_JSON)):
+        with pytest.raises(BadInputError) as caught:
+            otlp.decode_otlp(body, kind, MappingOptions(), NOBODY)
+        assert caught.value.reason == "bad_otlp"
 
 
 def test_too_many_points_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

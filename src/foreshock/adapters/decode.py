@@ -115,7 +115,7 @@ def _table(pa: Any, payload: bytes) -> Any:
 
     if payload.startswith(_ZSTD):
         payload = pa.CompressedInputStream(pa.BufferReader(payload), "zstd").read(MAX_UNPACKED_BYTES + 1)
-    if max(len(payload), unpacked_bytes(payload)) > MAX_UNPACKED_BYTES:
+    if len(payload) > MAX_UNPACKED_BYTES or unpacked_bytes(payload) > MAX_UNPACKED_BYTES:
         raise BadInputError("too_large", f"an Arrow stream may unpack to {MAX_UNPACKED_BYTES} bytes: send several")
     table = pa.ipc.open_stream(payload).read_all()
     table.validate(full=True)
@@ -131,8 +131,8 @@ def _samples(table: Any, series: Sequence[Series]) -> Samples:
     wrong = [name for name, kind in wanted.items() if columns[name].dtype != kind]
     index = columns["index"]
     if not wrong and len(index):
-        wrong += ["index"] * (not 0 <= index.min() <= index.max() < len(series))
-        wrong += ["time"] * (columns["time"].min() < 0)
+        good = {"index": 0 <= index.min() <= index.max() < len(series), "time": columns["time"].min() >= 0}
+        wrong = [name for name, fine in good.items() if not fine]
     if wrong:
         raise BadInputError("bad_arrow", f"samples with a wrong column {wrong[0]!r}")
     ids = columns.get("id")

@@ -43,7 +43,7 @@ def decode_json(
     """
     lines = content_type == NDJSON
     drops = Drops("line" if lines else "row")
-    rows, numbers = _lines(body.removeprefix(_BOM), drops) if lines else _document(body.removeprefix(_BOM))
+    rows, numbers = _lines(body.removeprefix(_BOM), drops) if lines else _document(body.removeprefix(_BOM), drops)
     if not all_dicts(rows):
         where = [at for at, row in enumerate(rows) if type(row) is not dict]
         drops.add_rows("not_an_object", numbers[where])
@@ -63,12 +63,12 @@ def all_dicts(rows: Sequence[Any]) -> bool:
     return set(map(type, rows)) <= {dict}
 
 
-def _document(body: bytes) -> tuple[list[Any], NDArray[np.int64]]:
+def _document(body: bytes, drops: Drops) -> tuple[list[Any], NDArray[np.int64]]:
     try:
         document = _ANY.decode(body)
     except BROKEN as error:
         if _is_ndjson(body):
-            return _lines(body, Drops())
+            return _lines(body, drops)
         raise trouble_of(body, error) from error
     if type(document) is dict:
         wrapped = next((document[key] for key in WRAPPERS if type(document.get(key)) is list), None)

@@ -118,15 +118,16 @@ class Forwarder:
 
     def delivered(self, sent: _Sent, error: Any, topic: str) -> None:
         """The client has come to an end with a message."""
-        sent.left -= 1
         self._in_flight -= 1
         if error is None:
+            sent.left -= 1
             self.sent += 1
             AGENT_SENT.labels(topic).inc()
             if self.problem:
                 logger.warning("Kafka takes messages again")
                 self.problem, self._failures = "", 0
         elif error.name() in _TOO_LARGE:
+            sent.left -= 1
             self._drop(topic, error)
         else:
             self._failed = self._failed or f"a message to {topic} was not taken: {error.str()}"

@@ -1,7 +1,7 @@
 """Events of many users at a rate that does not ask whether anybody keeps up, with some made abnormal and written down.
 
-Open loop: event n is due at the start + n ÷ rate, and carries that time (to the ms), whenever it is sent. So what comes late is
-seen as late, and a slow receiver is not spared.
+Open loop: event n is due at the start + n ÷ rate, and carries that time (to the ms), whenever it is sent. So what comes
+late is seen as late, and a slow receiver is not spared.
 """
 
 from __future__ import annotations

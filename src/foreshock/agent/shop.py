@@ -91,7 +91,7 @@ class ShopMessages:
             if name not in self._disturbed or values.get(_CPU) is None or values.get(_MEMORY) is None:
                 continue
             at = self._names.index(name)
-            latency = self._spent[at] / self._answered[at] if self._answered[at] else None
+            latency = float(self._spent[at] / self._answered[at]) if self._answered[at] else None
             usual = ServiceMetrics(
                 timestamp=one.time // 1_000_000, service=name, latency=latency, cpu=values[_CPU] or 0.0,
                 memory=values[_MEMORY] or 0.0,

@@ -103,18 +103,22 @@ class Spool:
 
     def read(self, position: int) -> Iterator[Batch]:
         """Batches from a position on to the present end; what has been shed, or cannot be read, is left out."""
-        position = max(position, self._log.start)
+        for behind, record in self._records(position):
+            yield Batch(behind, decode(record.payload))
+
+    def _records(self, position: int) -> Iterator[tuple[int, Record]]:
+        start = max(position, self._log.start)
         while True:
             try:
-                for position, record in self._log.read(position):
+                for start, record in self._log.read(start):  # noqa: B020, where damage is met it goes on behind it
                     if record.content_type == OUTGOING:
-                        yield Batch(position, decode(record.payload))
+                        yield start, record
                 return
             except DamagedLogError as error:
                 if error.problem.resume > self._log.start:  # else it was shed meanwhile, and counted then
-                    DROPPED.labels("agent_buffer_damaged").inc(max(1, error.problem.resume - position))
+                    DROPPED.labels("agent_buffer_damaged").inc(max(1, error.problem.resume - start))
                     logger.warning("the agent's buffer is damaged: %s", error.problem)
-                position = max(error.problem.resume, self._log.start)
+                start = max(error.problem.resume, self._log.start)
             except PermanentError:
                 return  # shed between two looks: the next reading begins behind it
 
@@ -157,10 +161,9 @@ class Spool:
     def _recover(self) -> None:
         """Find out what waits since the last time."""
         self.position = max(self.position, self._log.start)
-        for behind, record in self._log.read(self.position):
-            if record.content_type == OUTGOING:
-                size = len(record.payload) + _ENTRY_BYTES
-                self._keep(_Kept(behind - 1, len(_COUNT(record.payload)), size, record.received_unix_nano))
+        for behind, record in self._records(self.position):
+            size = len(record.payload) + _ENTRY_BYTES
+            self._keep(_Kept(behind - 1, len(_COUNT(record.payload)), size, record.received_unix_nano))
 
     def _keep(self, one: _Kept) -> None:
         self._kept.append(one)

@@ -45,9 +45,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="End with a report in JSON.
 def host(
     files: Files = None,
     every: Annotated[float | None, typer.Option("--every", min=0.1, help="Seconds between two readings.")] = None,
-    batch: Annotated[
-        float, typer.Option("--batch", min=0, help="Seconds of readings that go into one message.")
-    ] = 1.0,
+    batch: Annotated[float, typer.Option("--batch", min=0, help="Seconds of readings that go into one message.")] = 1.0,
     listen: Annotated[
         str, typer.Option("--listen", help="Address of the Prometheus endpoint, host:port; '' = none.")
     ] = "127.0.0.1:9464",

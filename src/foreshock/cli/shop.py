@@ -58,13 +58,15 @@ def kafka(
     anomalies: Annotated[
         float, typer.Option("--anomalies", min=0, max=0.5, help="Share of the rows of services that is made abnormal.")
     ] = 0.01,
-    tour: Annotated[bool, typer.Option("--tour", help="Things break in the shop as well, one after the other.")] = False,
+    tour: Annotated[
+        bool, typer.Option("--tour", help="Things break in the shop as well, one after the other.")
+    ] = False,
     brokers: Annotated[
         str | None, typer.Option("--brokers", help="host:port, several with commas (default: kafka.brokers).")
     ] = None,
-    spool: Annotated[
-        Path, typer.Option("--spool", help="Folder of what waits while Kafka is away.")
-    ] = Path(".foreshock/shop"),
+    spool: Annotated[Path, typer.Option("--spool", help="Folder of what waits while Kafka is away.")] = Path(
+        ".foreshock/shop"
+    ),
     seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="End after so many seconds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with a report in JSON.")] = False,
 ) -> None:

@@ -216,6 +216,6 @@ def _open(dlq: str, messages: Iterable[Any]) -> list[Letter]:
 def _abort(producer: Any) -> None:
     try:
         producer.abort_transaction(WAIT_SECONDS)
-    except Exception as error:
+    except library().KafkaException as error:
         # Whatever it was that failed is told; an open transaction ends by its timeout.
         logger.warning("the transaction could not be aborted: %s", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +36,7 @@ def explicit(point: Any) -> Counted | None:
     bounds, counts = tuple(point.explicit_bounds), list(point.bucket_counts)
     if not counts and not bounds:
         return None
-    rising = all(low < high for low, high in zip(bounds, bounds[1:], strict=False))
+    rising = all(low < high for low, high in pairwise(bounds))
     if len(counts) != len(bounds) + 1 or not rising or not all(map(math.isfinite, bounds)):
         raise ValueError("bounds and counts do not fit together")
     below = list(accumulate(counts))
