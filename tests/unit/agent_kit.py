@@ -87,7 +87,7 @@ class Client:
             *message, report = self.queue.popleft()
             error = self.broker.errors.popleft() if self.broker.errors else ""
             if not error:
-                self.broker.arrived.append(tuple(message))  # type: ignore[arg-type]
+                self.broker.arrived.append(tuple(message))
             report(Error(error) if error else None, Message(message[0]))
             count += 1
         return count

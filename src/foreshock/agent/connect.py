@@ -16,12 +16,11 @@ _ASK_SECONDS = 3.0
 def connector(options: KafkaOptions, topics: Sequence[Topic]) -> Callable[[], Client]:
     """Makes an idempotent producer; before it, topics that are missing, where that is allowed.
 
-    What it makes waits for Kafka for as long as it takes: the buffer on disk is what is bounded. Raises ConfigError,
-    PermanentError or RetryableError.
+    What it makes waits for Kafka for as long as it takes: the buffer on disk is what is bounded. Raises ConfigError at
+    once where a property is wrong; what `connect` raises later is a reason to wait.
     """
 
-    def connect() -> Client:
-        ensure(options, topics, _ASK_SECONDS)
+    def producer() -> Client:
         client: Client = make(
             "Producer",
             producer_settings(
@@ -33,6 +32,11 @@ def connector(options: KafkaOptions, topics: Sequence[Topic]) -> Callable[[], Cl
         )
         return client
 
+    def connect() -> Client:
+        ensure(options, topics, _ASK_SECONDS)
+        return producer()
+
+    producer()
     return connect
 
 

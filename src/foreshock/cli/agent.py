@@ -171,12 +171,12 @@ def run(agent: Agent, seconds: float | None, as_json: bool, what: str) -> None:
         errors().print(f"foreshock agent: {what}; what waits is in {agent.spool.folder}", markup=False)
         _wait(agent, stop, seconds)
         agent.stop()
-    report = {"sent": agent.forwarder.sent, "waiting": agent.spool.waiting, "problem": agent.problem}
+    sent, waiting = agent.forwarder.sent, agent.spool.waiting
     if as_json:
-        emit_json(report)
+        emit_json({"sent": sent, "waiting": waiting, "problem": agent.problem})
     else:
-        waiting = f", {report['waiting']} wait on disk" if report["waiting"] else ""
-        errors().print(f"foreshock agent: {counted(report['sent'], 'message')} sent{waiting}", markup=False)
+        more = f", {waiting} wait on disk" if waiting else ""
+        errors().print(f"foreshock agent: {counted(sent, 'message')} sent{more}", markup=False)
     if agent.failed:
         raise typer.Exit(3)
 

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from foreshock.adapters.kafka.client import library, make, producer_settings, settings, translate
 from foreshock.adapters.kafka.dead import CUT, ERROR, OFFSET, OWN, PARTITION, REASON, SUFFIX, TIME, TOPIC, header
-from foreshock.adapters.kafka.envelope import Headers
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 
@@ -57,7 +56,7 @@ class Letter:
         return f"{self.partition}:{self.offset}"
 
 
-def letter_of(dlq: str, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Headers | None,
+def letter_of(dlq: str, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] | None,
               ) -> Letter | None:  # fmt: skip
     """The letter that a message is; None if it is a marker, or was written by something else and cannot be read."""
     if header(headers, REDRIVEN) and value is None and not header(headers, REASON):
