@@ -100,10 +100,12 @@ def kafka(folder: Path, nodes: int = 1, session_ms: int = 2000) -> Iterator[Kafk
 
 def make_topic(brokers: str, name: str, partitions: int, copies: int = 1, **config: str) -> None:
     """A topic, ready to be written to."""
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka import admin as kafka_admin
 
-    admin = AdminClient({"bootstrap.servers": brokers})
-    new = NewTopic(name, partitions, copies, config={key.replace("_", "."): value for key, value in config.items()})
+    admin = kafka_admin.AdminClient({"bootstrap.servers": brokers})
+    new = kafka_admin.NewTopic(  # type: ignore[attr-defined]
+        name, partitions, copies, config={key.replace("_", "."): value for key, value in config.items()}
+    )
     admin.create_topics([new])[name].result()
     wait_until(lambda: name in admin.list_topics(timeout=10).topics, f"topic {name} does not come")
 
@@ -114,7 +116,7 @@ def produce(brokers: str, topic: str, messages: Sequence[tuple[bytes | None, byt
 
     producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 20})
     for number, (key, value) in enumerate(messages):
-        where = {"partition": number % partitions} if key is None and partitions else {}
+        where: dict[str, Any] = {"partition": number % partitions} if key is None and partitions else {}
         while True:
             try:
                 producer.produce(topic, value, key, **where)

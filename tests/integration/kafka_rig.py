@@ -26,7 +26,11 @@ LATENESS = 5
 
 def own(**more: Any) -> dict[str, Any]:
     """What both ways are set to."""
-    return {"stream": {"step": f"{STEP}s"}, "detectors": ["robust_z"], "budget": {"environment": 200, "entity": 20}} | more
+    return {
+        "stream": {"step": f"{STEP}s"},
+        "detectors": ["robust_z"],
+        "budget": {"environment": 200, "entity": 20},
+    } | more
 
 
 def events(step: int) -> list[dict[str, Any]]:
@@ -61,9 +65,7 @@ def messages(steps: range, keyed: bool) -> list[tuple[bytes | None, bytes]]:
 def reference(steps: int, lateness: int = LATENESS) -> dict[str, dict[str, Any]]:
     """The alerts that the embedded engine gives, by what identifies them."""
     with TemporaryDirectory() as folder:
-        config = settings(
-            Path(folder), **own(sources=[{"type": "http", "name": TOPIC, "lateness": f"{lateness}s"}])
-        )
+        config = settings(Path(folder), **own(sources=[{"type": "http", "name": TOPIC, "lateness": f"{lateness}s"}]))
         rig = Rig(config, FakeClock(START)).start()
         for step in range(steps):
             rig.clock.set(START + STEP * step)
@@ -79,9 +81,7 @@ def reference(steps: int, lateness: int = LATENESS) -> dict[str, dict[str, Any]]
     return by_identity(alerts, steps, lateness)
 
 
-def by_identity(
-    alerts: list[dict[str, Any]], steps: int, lateness: int = LATENESS
-) -> dict[str, dict[str, Any]]:
+def by_identity(alerts: list[dict[str, Any]], steps: int, lateness: int = LATENESS) -> dict[str, dict[str, Any]]:
     """Alerts decided before the end of the stream, by episode, status and time of decision; none may be there twice."""
     cut = _rfc(START + STEP * (steps - 10) - lateness)
     out: dict[str, dict[str, Any]] = {}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
-from tests.kafka import Kafka, Reader, Worker, kafka, make_topic, produce, workers
 from tests.integration.rig import STEP
+from tests.kafka import Kafka, Reader, Worker, kafka, make_topic, produce, workers
 from tests.services import wait_until
 
 pytestmark = pytest.mark.services

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> str:
-    return request.node.name.replace("test_", "").replace("[", "-").replace("]", "")[:60] + "."
+    name: str = request.node.name
+    return name.replace("test_", "").replace("[", "-").replace("]", "")[:60] + "."
 
 
 def config_of(tmp_path: Path, broker: Kafka, prefix: str, **more: Any) -> Config:
@@ -45,24 +47,15 @@ def config_of(tmp_path: Path, broker: Kafka, prefix: str, **more: Any) -> Config
 @contextmanager
 def running(config: Config) -> Iterator[Worker]:
     """A worker in a thread of this process, told to stop at the end."""
-    stop, failed = threading.Event(), []
+    stop = threading.Event()
     worker = Worker(config, SystemClock(), stop)
-
-    def run() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(worker.run)
         try:
-            worker.run()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        stop.set()
-        thread.join(60)
-        assert not thread.is_alive()
-    assert not failed, failed
+            yield worker
+        finally:
+            stop.set()
+            ended.result(60)
 
 
 def test_poison_never_stops_a_partition(broker: Kafka, tmp_path: Path, prefix: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import to_jsonable_python
 
-from foreshock.adapters.kafka.options import KafkaOptions
+from foreshock.adapters.kafka.options import KafkaInput, KafkaOptions
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.config._parts import DEFAULT_LATENESS_SECONDS, Detector, Sink, Source, named_apart
 from foreshock.config._secrets import masked
@@ -93,6 +93,11 @@ class Config(Options):
     def default_lateness_seconds(self) -> float:
         """The lateness of sources that the settings do not name."""
         return DEFAULT_LATENESS_SECONDS
+
+    @property
+    def inputs(self) -> tuple[Source | KafkaInput, ...]:
+        """All that names a source of telemetry: the sources, and the topics that a worker reads."""
+        return (*self.sources, *self.kafka.inputs)
 
     @property
     def database_url(self) -> str:

@@ -1,8 +1,8 @@
 """The distributed runtime: Kafka's consume–transform–produce loop around keyed tasks and the environment task.
 
-Kafka assigns the partitions of the keyed and the environment topic, and with them the tasks; partitions of inputs follow
-the keyed task of their number. What tasks say, their runs and their offsets are one transaction. Contains no detection
-logic (CONTRACTS §5), no membership and no replication: those are Kafka's (ADR 3, ADR 15).
+Kafka assigns the partitions of the keyed and the environment topic, and with them the tasks; partitions of inputs
+follow the keyed task of their number. What tasks say, their runs and their offsets are one transaction. Contains no
+detection logic (CONTRACTS §5), no membership and no replication: those are Kafka's (ADR 3, ADR 15).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -81,7 +82,6 @@ class Worker:
         self._copies = Copies(self.config.snapshot, self._keeper)
         self._paused: set[tuple[str, int]] = set()
         self._last_commit = self._next_figures = 0.0
-        self._trouble: BaseException | None = None
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
         self._astray: set[tuple[str, int]] = set()
 
@@ -97,7 +97,7 @@ class Worker:
             self._reader.close()
 
     def _cycle(self) -> None:
-        messages = self._read()
+        messages = self._reader.read(WAIT_SECONDS)
         if self._astray:
             # What was read with them is read again.
             self._bring_back()
@@ -111,13 +111,6 @@ class Worker:
         if now >= self._next_figures:
             self._next_figures = now + FIGURES_SECONDS
             self._publish()
-
-    def _read(self) -> list[Any]:
-        messages = self._reader.read(WAIT_SECONDS)
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            raise trouble
-        return messages
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -177,8 +170,8 @@ class Worker:
         lost = max(0, start - committed)
         KAFKA_LOST.labels(at[0]).inc(lost)
         logger.error(
-            "%s/%d has offsets %d to %d, and was read up to %d: %d messages are lost, reading goes on at %d (kafka.start)",
-            *at, low, high, committed, lost, start,
+            "%s/%d has offsets %d to %d, and was read up to %d: %d messages are lost, "
+            "reading goes on at %d (kafka.start)", *at, low, high, committed, lost, start,
         )  # fmt: skip
         return start
 
@@ -209,7 +202,7 @@ class Worker:
             for task in said:
                 if task.steps:
                     run = self._keeper.run_message(task, task.run())
-                    self._transactions.send(run, lambda at, name=task.name: self._keeper.run_written(name, at))
+                    self._transactions.send(run, partial(self._keeper.run_written, task.name))
                 outbox, task.outbox = task.outbox, []
                 self._transactions.send_all(outbox)
                 offsets += self._offsets(task, self._keeper.meta(task))
@@ -244,41 +237,31 @@ class Worker:
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
         KAFKA_REBALANCES.labels("assigned").inc()
-        try:
-            self._commit_before()
-            begin = []
-            for one in partitions:
-                task = self._bring((one.topic, one.partition))
-                if task is not None:
-                    begin.append(self._kafka.TopicPartition(*task.lead, task.positions[task.lead]))
-                    self._assign_inputs(task)
-            consumer.incremental_assign(begin)
-        except Exception as error:
-            # The edge of a callback: it is raised where the loop can see it.
-            self._trouble = error
+        self._commit_before()
+        begin = []
+        for one in partitions:
+            task = self._bring((one.topic, one.partition))
+            if task is not None:
+                begin.append(self._kafka.TopicPartition(*task.lead, task.positions[task.lead]))
+                self._assign_inputs(task)
+        consumer.incremental_assign(begin)
         logger.info("%s has the tasks %s", self.name, ", ".join(sorted(t.name for t in self.tasks.values())) or "none")
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         """Commit what was consumed of partitions that go to somebody else, then let go of them."""
         KAFKA_REBALANCES.labels("revoked").inc()
-        try:
-            self._commit_before()
-            for one in partitions:
-                self._drop((one.topic, one.partition))
-            consumer.incremental_unassign(partitions)
-        except Exception as error:
-            self._trouble = error
+        self._commit_before()
+        for one in partitions:
+            self._drop((one.topic, one.partition))
+        consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: Any, partitions: list[Any]) -> None:
         """The group went on without us: what is not committed is somebody else's to do."""
         KAFKA_REBALANCES.labels("lost").inc()
         logger.warning("%s was taken for dead and has lost %d tasks", self.name, len(partitions))
-        try:
-            for one in partitions:
-                self._drop((one.topic, one.partition))
-            consumer.incremental_unassign(partitions)
-        except Exception as error:
-            self._trouble = error
+        for one in partitions:
+            self._drop((one.topic, one.partition))
+        consumer.incremental_unassign(partitions)
 
     def _commit_before(self) -> None:
         if not self._astray:

@@ -154,7 +154,7 @@ class Reader:
     """A group member, whose partitions Kafka assigns, and a plain consumer of the inputs that follow them."""
 
     def __init__(self, options: KafkaOptions, protocol: str, read: dict[str, Any]) -> None:
-        common = {
+        common: dict[str, Any] = {
             "enable_auto_commit": False,
             "isolation_level": "read_committed",
             "enable_partition_eof": True,

@@ -58,7 +58,11 @@ class Copies:
                 return write
 
     def write(
-        self, task: KafkaTask, write: SnapshotWrite, transactions: Transactions, commit: Callable[[KafkaTask, Meta], None]
+        self,
+        task: KafkaTask,
+        write: SnapshotWrite,
+        transactions: Transactions,
+        commit: Callable[[KafkaTask, Meta], None],
     ) -> None:
         """Blocks and manifest in one transaction, which `commit` ends together with the task's offsets.
 

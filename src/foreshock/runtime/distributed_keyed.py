@@ -1,8 +1,8 @@
 """A keyed task over Kafka: a partition of the keyed topic, and the partitions of inputs that follow it.
 
-A message that stands where its entity belongs (its key is the entity, its partition that of the key) is judged where it
-is. Any other is passed on to the keyed topic, and judged there in the order of event time. Time itself comes by marks in
-the keyed topic, which say how far each partition of each input has come.
+A message that stands where its entity belongs (its key is the entity, its partition that of the key) is judged where
+it is. Any other is passed on to the keyed topic, and judged there in the order of event time. Time itself comes by
+marks in the keyed topic, which say how far each partition of each input has come.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Re-keyed messages in the order of event time: each is held until no older one can come of another origin.
 
-An origin is a partition of an input. Its messages, and its marks, which say how far it has come, stand in each partition
-of the keyed topic in its own order; those of different origins lie beside one another as chance will have it. What is
-released is a function of that one log, however it was cut when it was read.
+An origin is a partition of an input. Its messages, and its marks, which say how far it has come, stand in each
+partition of the keyed topic in its own order; those of different origins lie beside one another as chance will have it.
+What is released is a function of that one log, however it was cut when it was read.
 """
 
 from __future__ import annotations

@@ -56,10 +56,15 @@ class Cursor:
         self._consumer = make(
             "Consumer",
             settings(
-                options, group_id=f"{options.group}-restore", enable_auto_commit=False, isolation_level="read_committed",
-                enable_partition_eof=True, auto_offset_reset="earliest", fetch_wait_max_ms=50,
+                options,
+                group_id=f"{options.group}-restore",
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+                fetch_wait_max_ms=50,
             ),
-        )  # fmt: skip
+        )
         self._at = kafka.TopicPartition(topic, partition, offset)
         self._consumer.assign([self._at])
 
@@ -179,9 +184,7 @@ class Keeper:
             numerics_id(), parts, known[1] if known else -1,
         )  # fmt: skip
         key = f"{task.name}/manifest/{generation % GENERATIONS}".encode()
-        return manifest, Out(
-            self._layout.snapshots, encode(manifest), key, (("kind", MANIFEST),), task.partition
-        )
+        return manifest, Out(self._layout.snapshots, encode(manifest), key, (("kind", MANIFEST),), task.partition)
 
     def written(self, task: str, manifest: Manifest, offset: int) -> None:
         """A snapshot is committed."""

@@ -22,7 +22,6 @@ from foreshock.state import State
 from foreshock.telemetry import ALERTS, DROPPED
 from foreshock.types import Alert, Columns
 
-
 Message = Any
 """A message of confluent-kafka."""
 
@@ -41,8 +40,8 @@ _decode_own = msgspec.msgpack.Decoder(_Own).decode
 class KafkaTask:
     """What keyed and environment tasks share: positions, steps, the outbox.
 
-    `lead` is the partition that the group assigns, `followers` those of inputs that go with it; `partition` is its own in
-    the topics of runs and snapshots. `positions` are offsets to go on from.
+    `lead` is the partition that the group assigns, `followers` those of inputs that go with it; `partition` is its own
+    in the topics of runs and snapshots. `positions` are offsets to go on from.
     """
 
     config: Config
@@ -239,7 +238,7 @@ class EnvironmentTask(KafkaTask):
 
 
 def alert_message(alert: Alert, topic: str, environment: str) -> Out:
-    """An alert as users read it: Alertmanager's JSON, keyed by the alert, with CloudEvents attributes in the headers."""
+    """An alert as users read it: Alertmanager's JSON, keyed by the alert, CloudEvents attributes in the headers."""
     headers = {
         "ce_specversion": "1.0",
         "ce_id": f"{alert.episode}-{alert.status}-{alert.decided_unix_nano}",

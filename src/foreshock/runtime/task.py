@@ -255,8 +255,7 @@ def newest(samples: Decoded, record: Record, config: Config) -> int | None:
     sample is so early), so that one sender with a bad clock does not carry all others off."""
     if not len(samples):
         return None
-    inputs = (*config.sources, *config.kafka.inputs)
-    named = (source.max_skew_seconds for source in inputs if source.name == record.source)
+    named = (source.max_skew_seconds for source in config.inputs if source.name == record.source)
     skew = next(named, SourceTime().max_skew_seconds)
     times = samples.time_unix_nano
     if skew is not None:

@@ -40,9 +40,8 @@ def settings(options: KafkaOptions, environ: Mapping[str, str] = os.environ, **o
     out: dict[str, Any] = {
         "bootstrap.servers": options.filled(environ).brokers,
         "client.id": CLIENT,
-        "log.configuration.warnings": False,
         "error_cb": Told(),
-        "logger": logging.getLogger("foreshock.kafka"),
+        "logger": _client_logger(),
     }
     out |= {name.replace("_", "."): value for name, value in own.items()}
     out |= options.client
@@ -59,6 +58,14 @@ def producer_settings(options: KafkaOptions, environ: Mapping[str, str] = os.env
         "linger_ms": 5,
     }
     return settings(options, environ, **usual | own)
+
+
+def _client_logger() -> logging.Logger:
+    """Where librdkafka's own lines go, without those on properties that are not for this kind of client."""
+    out = logging.getLogger("foreshock.kafka")
+    if not out.filters:
+        out.addFilter(lambda record: "CONFWARN" not in record.getMessage())
+    return out
 
 
 class Told:
