@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from foreshock.agent.outgoing import Outgoing
@@ -19,10 +20,12 @@ MAX_IN_FLIGHT = 20_000
 """Messages handed to the client and not acknowledged yet; the rest waits on disk."""
 
 _IDLE_SECONDS = 0.05
+_FLUSH_SECONDS = 10.0
 _LONGEST_BACKOFF = 30.0
 _DRAIN_SECONDS = 5.0
 _TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "_INVALID_ARG", "INVALID_RECORD", "RECORD_LIST_TOO_LARGE")
-"""What no second try will mend: the message is dropped and counted, the others go on."""
+"""What no second try will mend. Brokers say it of all that came in one request with it: each is tried once more by
+itself, and then dropped and counted; the others go on."""
 
 
 class Client(Protocol):
@@ -54,10 +57,10 @@ class _Sent:
         self.next_position, self.left = batch.next_position, len(batch.messages)
         self._forwarder: Forwarder | None = forwarder
 
-    def done(self, error: Any, message: Any) -> None:
-        """A message of the batch was acknowledged, or given up."""
+    def done(self, message: Outgoing, alone: bool, error: Any, _: Any) -> None:
+        """A message of the batch was acknowledged, or given up; `alone`: it was sent by itself."""
         if self._forwarder is not None:
-            self._forwarder.delivered(self, error, message.topic())
+            self._forwarder.delivered(self, message, alone, error)
 
     def forget(self) -> None:
         """What still becomes of its messages is of no interest: they are sent again."""
@@ -80,6 +83,7 @@ class Forwarder:
         self._client: Client | None = None
         self._next = spool.position
         self._flight: deque[_Sent] = deque()
+        self._alone: deque[tuple[_Sent, Outgoing]] = deque()
         self._in_flight = 0
         self._failed: str = ""
         self._failures = 0
@@ -111,26 +115,28 @@ class Forwarder:
                 if self._in_flight >= MAX_IN_FLIGHT:
                     break
         self._client.poll(0 if moved else _IDLE_SECONDS if self._in_flight else 0)
+        self._send_alone(self._client)
         if self._failed:
             raise RetryableError(self._failed)
         self._settle()
         return moved
 
-    def delivered(self, sent: _Sent, error: Any, topic: str) -> None:
+    def delivered(self, sent: _Sent, message: Outgoing, alone: bool, error: Any) -> None:
         """The client has come to an end with a message."""
         self._in_flight -= 1
         if error is None:
             sent.left -= 1
             self.sent += 1
-            AGENT_SENT.labels(topic).inc()
+            AGENT_SENT.labels(message.topic).inc()
             if self.problem:
                 logger.warning("Kafka takes messages again")
                 self.problem, self._failures = "", 0
-        elif error.name() in _TOO_LARGE:
-            sent.left -= 1
-            self._drop(topic, error)
+        elif error.name() not in _TOO_LARGE:
+            self._failed = self._failed or f"a message to {message.topic} was not taken: {error.str()}"
+        elif alone:
+            self._drop(sent, message, error)
         else:
-            self._failed = self._failed or f"a message to {topic} was not taken: {error.str()}"
+            self._alone.append((sent, message))
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -140,7 +146,7 @@ class Forwarder:
         for message in batch.messages:
             self._produce(client, message, sent)
 
-    def _produce(self, client: Client, message: Outgoing, sent: _Sent) -> None:
+    def _produce(self, client: Client, message: Outgoing, sent: _Sent, alone: bool = False) -> None:
         self._in_flight += 1
         while True:
             try:
@@ -150,7 +156,7 @@ class Forwarder:
                     message.key,
                     headers=message.headers,
                     timestamp=message.time_unix_nano // 1_000_000,
-                    on_delivery=sent.done,
+                    on_delivery=partial(sent.done, message, alone),
                 )
                 return
             except BufferError:
@@ -168,12 +174,20 @@ class Forwarder:
         if error.name() not in _TOO_LARGE:
             raise RetryableError(f"a message to {message.topic} was not taken: {error.str()}")
         self._in_flight -= 1
-        sent.left -= 1
-        self._drop(message.topic, error)
+        self._drop(sent, message, error)
 
-    def _drop(self, topic: str, error: Any) -> None:
+    def _drop(self, sent: _Sent, message: Outgoing, error: Any) -> None:
+        sent.left -= 1
         DROPPED.labels("kafka_refused").inc()
-        logger.warning("a message to %s is dropped: %s", topic, error.str())
+        logger.warning("a message to %s is dropped: %s", message.topic, error.str())
+
+    def _send_alone(self, client: Client) -> None:
+        """Send what came back with others, each by itself: their order is lost, and nothing else."""
+        while self._alone and not self._failed:
+            sent, message = self._alone.popleft()
+            client.flush(_FLUSH_SECONDS)
+            self._produce(client, message, sent, alone=True)
+            client.flush(_FLUSH_SECONDS)
 
     def _settle(self) -> None:
         """Tell the buffer how far Kafka has everything."""
@@ -208,6 +222,7 @@ class Forwarder:
         for sent in self._flight:
             sent.forget()
         self._flight.clear()
+        self._alone.clear()
         if self._client is not None:
             self._client.purge()
         self._client, self._failed, self._in_flight = None, "", 0
