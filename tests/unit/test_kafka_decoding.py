@@ -41,7 +41,8 @@ def decoded(
     times: Sequence[int] | None = None,
     mapping: MappingOptions = MAPPING,
 ) -> Decoding:
-    return decode_messages(values, headers or [None] * len(values), times or [0] * len(values), topic, mapping)
+    when = times or [0] * len(values)
+    return decode_messages(values, headers or [None] * len(values), when.__getitem__, topic, mapping)
 
 
 def event(number: int, **more: Any) -> bytes:

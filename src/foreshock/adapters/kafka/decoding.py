@@ -6,8 +6,9 @@ as much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -99,19 +100,19 @@ _CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
 def decode_messages(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None],
-    times: Sequence[int],
+    made_at: Callable[[int], int],
     topic: TopicSchema,
     mapping: MappingOptions,
 ) -> Decoding:
-    """The samples of messages of one topic; `times` are when each was made (Unix ns, 0 = not known).
+    """The samples of messages of one topic; `made_at(i)` says when one was made (Unix ns, 0 = not known).
 
     Rows that name no entity belong to the CloudEvent's source, else to `entity=<topic>`. An event without a time has
     that of its envelope, or when its message was made, unless the topic's schema names the field of the time.
     """
-    batch = _Batch(topic, topic.mapping or mapping, times, len(values))
+    batch = _Batch(topic, topic.mapping or mapping, made_at, len(values))
     rows = None if any(headers) else _events(values, topic)
     if rows is not None:
-        batch.events = list(enumerate(rows))
+        batch.rows, batch.places = rows, list(range(len(rows)))
     else:
         for at, (value, said) in enumerate(zip(values, headers, strict=True)):
             batch.take(at, value, envelope(said))
@@ -131,7 +132,9 @@ def _events(values: Sequence[bytes | None], topic: TopicSchema) -> list[Any] | N
         return None
     if len(rows) != len(values) or set(map(type, rows)) != {dict}:
         return None
-    return None if any(_special(shape, topic) for shape in set(map(tuple, rows))) else rows
+    if not topic.strict and any(_special(shape, topic) for shape in set(map(tuple, rows))):
+        return None
+    return rows
 
 
 def _special(fields: Iterable[str], topic: TopicSchema) -> bool:
@@ -145,9 +148,11 @@ def _special(fields: Iterable[str], topic: TopicSchema) -> bool:
 class _Batch:
     """Messages on their way to samples: single events are put aside, everything else is decoded as it comes."""
 
-    def __init__(self, topic: TopicSchema, mapping: MappingOptions, times: Sequence[int], count: int) -> None:
-        self.events: list[tuple[int, Any]] = []
-        self._topic, self._mapping, self._times, self._count = topic, mapping, times, count
+    def __init__(self, topic: TopicSchema, mapping: MappingOptions, made_at: Callable[[int], int], count: int) -> None:
+        self.rows: list[Any] = []
+        self.places: list[int] = []
+        """Single events, and the place of the message of each."""
+        self._topic, self._mapping, self._made_at, self._count = topic, mapping, made_at, count
         self._said: dict[int, Envelope] = {}
         self._parts: list[tuple[NDArray[np.int64], Samples]] = []
         self._notes: dict[str, None] = {}
@@ -173,21 +178,17 @@ class _Batch:
 
     def decoding(self) -> Decoding:
         """The samples of all messages."""
-        for entity, events in self._by_entity().items():
-            self._decode(events, entity)
+        for entity, (rows, places) in self._by_entity().items():
+            self._decode(rows, places, entity)
         samples = join(self._parts, self._drops, tuple(self._notes)[:_MOST_NOTES])
-        rows = [rows for rows, _ in self._parts]
-        message = np.sort(np.concatenate(rows), kind="stable") if rows else np.zeros(0, np.int64)
+        message = np.sort(np.concatenate([np.zeros(0, np.int64), *(at for at, _ in self._parts)]), kind="stable")
         return Decoding(samples, message, tuple(self._refused[at] for at in sorted(self._refused)))
 
     # -- what a message is -------------------------------------------------------------------------------------------
 
     def _kind(self, value: bytes, said: Envelope) -> str:
         """The content type: by the header, else by the topic, else by the bytes."""
-        media = said.content_type.partition(";")[0].strip().lower()
-        if media not in _UNSAID:
-            return record_type(said.content_type, _TYPES)
-        return record_type(self._topic.content_type, _TYPES) if self._topic.content_type else sniff(value)
+        return _said_type(said.content_type) or _said_type(self._topic.content_type) or sniff(value)
 
     def _opened(self, value: bytes, said: Envelope) -> tuple[bytes, Envelope, str]:
         """The data of a CloudEvent in structured mode, and what it says of itself."""
@@ -197,7 +198,7 @@ class _Batch:
             raise BadInputError("bad_cloudevent", f"not a CloudEvent: {error}") from error
         text = {"ce_id": event.id, "ce_source": event.source, "ce_time": event.time}
         inner = replace(envelope([(name, one.encode()) for name, one in text.items()]), trace_parent=said.trace_parent)
-        kind = record_type(event.datacontenttype, _TYPES)
+        kind = _said_type(event.datacontenttype) or JSON
         if kind == CLOUDEVENT:
             raise BadInputError("bad_cloudevent", "a CloudEvent inside a CloudEvent")
         return event.data_base64 or bytes(event.data), inner, kind
@@ -216,7 +217,8 @@ class _Batch:
             raise BadInputError("not_an_object", "the message is no JSON object")
         if _special(row, self._topic):
             return False
-        self.events.append((at, row))
+        self.rows.append(row)
+        self.places.append(at)
         return True
 
     def _refined(self, kind: str, value: bytes) -> str:
@@ -239,57 +241,62 @@ class _Batch:
         if len(samples):
             self._parts.append((np.full(len(samples), at, np.int64), samples))
 
-    def _by_entity(self) -> dict[Labels, list[tuple[int, Any]]]:
-        """Events by the entity of those that name none."""
+    def _by_entity(self) -> dict[Labels, tuple[list[Any], list[int]]]:
+        """Events and their places by the entity of those that name none."""
+        if not self.rows:
+            return {}
         if not self._said:
-            return {(("entity", self._topic.name),): self.events} if self.events else {}
-        out: dict[Labels, list[tuple[int, Any]]] = {}
-        for at, row in self.events:
-            out.setdefault((("entity", self._nobody(at)),), []).append((at, row))
+            return {(("entity", self._topic.name),): (self.rows, self.places)}
+        out: dict[Labels, tuple[list[Any], list[int]]] = {}
+        for row, at in zip(self.rows, self.places, strict=True):
+            rows, places = out.setdefault((("entity", self._nobody(at)),), ([], []))
+            rows.append(row)
+            places.append(at)
         return out
 
-    def _decode(self, events: Sequence[tuple[int, Any]], nobody: Labels) -> None:
+    def _decode(self, rows: list[Any], places: list[int], nobody: Labels) -> None:
         """Decode events at once; those that have no time, once more with that of their envelope."""
-        events = self._complete(events)
-        drops, trouble = self._rows(events, nobody)
-        timed = [
-            (at, {**row, _TIME: when})
-            for at, row in events
-            if drops.reasons.get(at) == "no_time" and not self._topic.strict and (when := self._time(at))
-        ]
-        if timed:
-            for at, _ in timed:
-                del drops.reasons[at]
-            again, _ = self._rows(timed, nobody)
-            drops.reasons |= again.reasons
-        for at, reason in drops.reasons.items():
+        if self._topic.needed:
+            rows, places = self._complete(rows, places)
+        reasons, trouble = self._decoded(rows, places, nobody)
+        if not self._topic.strict and "no_time" in reasons.values():
+            untimed = [(row, at) for row, at in zip(rows, places, strict=True) if reasons.get(at) == "no_time"]
+            timed = [({**row, _TIME: when}, at) for row, at in untimed if (when := self._time(at))]
+            reasons = {at: reason for at, reason in reasons.items() if at not in {at for _, at in timed}}
+            reasons |= self._decoded([row for row, _ in timed], [at for _, at in timed], nobody)[0]
+        for at, reason in reasons.items():
             self._drops.add(reason, 1, at + 1)
             detail = trouble if reason in ("no_time", "no_column") else _MEANING.get(reason, reason)
             self._refused[at] = Refused(at, reason, detail)
 
-    def _complete(self, events: Sequence[tuple[int, Any]]) -> Sequence[tuple[int, Any]]:
+    def _complete(self, rows: list[Any], places: list[int]) -> tuple[list[Any], list[int]]:
         """The events that have all the fields that the topic asks for."""
         needed = self._topic.needed
-        lacking = {shape for shape in {tuple(row) for _, row in events} if not needed.issubset(shape)} if needed else ()
+        lacking = {shape for shape in set(map(tuple, rows)) if not needed.issubset(shape)}
         if not lacking:
-            return events
-        for at, row in events:
+            return rows, places
+        whole: tuple[list[Any], list[int]] = [], []
+        for row, at in zip(rows, places, strict=True):
             if tuple(row) in lacking:
                 missing = ", ".join(sorted(needed.difference(row)))
                 self._drops.add("no_column", 1, at + 1)
                 self._refused[at] = Refused(at, "no_column", f"{self._topic.name} asks for {missing}")
-        return [(at, row) for at, row in events if tuple(row) not in lacking]
+            else:
+                whole[0].append(row)
+                whole[1].append(at)
+        return whole
 
-    def _rows(self, events: Sequence[tuple[int, Any]], nobody: Labels) -> tuple[_ByRow, str]:
+    def _decoded(self, rows: list[Any], places: list[int], nobody: Labels) -> tuple[dict[int, str], str]:
+        """Take the samples of events; why others were refused, by their places, and the first trouble in words."""
         drops = _ByRow(self._drops)
-        numbers = np.array([at for at, _ in events], np.int64)
-        parts, notes, trouble = decode_rows([row for _, row in events], numbers, self._mapping, nobody, drops, True)
+        numbers = np.array(places, np.int64)
+        parts, notes, trouble = decode_rows(rows, numbers, self._mapping, nobody, drops, True)
         self._notes |= dict.fromkeys(notes)
-        self._parts += [(rows, self._with_ids(rows, samples)) for rows, samples in parts]
-        return drops, trouble
+        self._parts += [(at, self._with_ids(at, samples)) for at, samples in parts]
+        return drops.reasons, trouble
 
     def _time(self, at: int) -> int:
-        return self._said.get(at, NOTHING_SAID).time_unix_nano or self._times[at]
+        return self._said.get(at, NOTHING_SAID).time_unix_nano or self._made_at(at)
 
     def _with_ids(self, rows: NDArray[np.int64], samples: Samples) -> Samples:
         """The samples with the ids of their envelopes where the events have none of their own."""
@@ -301,6 +308,13 @@ class _Batch:
         columns = (samples.series, samples.index, samples.time_unix_nano, samples.value)
         event_id = np.where(samples.event_id == 0, ids[rows], samples.event_id)
         return Samples(*columns, event_id, samples.dropped, samples.notes)
+
+
+@lru_cache(maxsize=256)
+def _said_type(content_type: str) -> str:
+    """The content type that a text stands for; "" where it says nothing."""
+    media = content_type.partition(";")[0].strip().lower()
+    return "" if media in _UNSAID else record_type(content_type, _TYPES)
 
 
 class _ByRow(Drops):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from foreshock.adapters.times import parse_iso
 
@@ -45,6 +46,18 @@ def envelope(headers: Headers | None) -> Envelope:
     """
     if not headers:
         return NOTHING_SAID
+    if len(headers) == 1:
+        return _single(headers[0])
+    return _of(headers)
+
+
+@lru_cache(maxsize=1024)
+def _single(header: tuple[str, bytes | None]) -> Envelope:
+    # Most messages say their content type and nothing else, all of them the same.
+    return _of((header,))
+
+
+def _of(headers: Headers) -> Envelope:
     found: dict[str, str] = {}
     for name, value in headers:
         key = name.lower()

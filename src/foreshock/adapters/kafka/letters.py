@@ -56,8 +56,14 @@ class Letter:
         return f"{self.partition}:{self.offset}"
 
 
-def letter_of(dlq: str, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] | None,
-              ) -> Letter | None:  # fmt: skip
+def letter_of(
+    dlq: str,
+    partition: int,
+    offset: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Sequence[tuple[str, bytes]] | None,
+) -> Letter | None:
     """The letter that a message is; None if it is a marker, or was written by something else and cannot be read."""
     if header(headers, REDRIVEN) and value is None and not header(headers, REASON):
         return None
