@@ -302,12 +302,22 @@ def test_nested_attributes_do_not_overflow_the_stack(depth: int) -> None:
         assert caught.value.reason == "bad_otlp"
 
 
-def test_too_many_points_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(otlp, "MAX_POINTS", 10)
+def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "MAX_POINTS", 13)
     assert len(taken(request(gauge("cpu", *[number(0.5)] * 10)))) == 10
+    many = request(gauge("cpu", *[number(0.5)] * 6), gauge("mem", *[number(0.5)] * 5))
+    attributes = request(gauge("cpu", number(0.5, **{f"a{at}": "x" for at in range(20)})))
+    resources = request()
+    for _ in range(20):
+        resources.resource_metrics.add()
+    for one in (many, attributes, resources, request(*[gauge("cpu")] * 20)):
+        with pytest.raises(BadInputError) as caught:
+            taken(one)
+        assert caught.value.reason == "too_many_points"
+    monkeypatch.setattr(otlp, "MAX_BYTES", 50)
     with pytest.raises(BadInputError) as caught:
-        taken(request(gauge("cpu", *[number(0.5)] * 6), gauge("mem", *[number(0.5)] * 5)))
-    assert caught.value.reason == "too_many_points"
+        taken(many)
+    assert caught.value.reason == "too_large"
 
 
 # -- answers -------------------------------------------------------------------------------------------------------

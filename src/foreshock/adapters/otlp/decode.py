@@ -8,7 +8,7 @@ A summary is its quantiles, `.count` and `.sum`. Exemplars are not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,8 +23,11 @@ from foreshock.errors import BadInputError
 from foreshock.types import Labels, Samples, Series
 from foreshock.types.record import OTLP_JSON
 
+MAX_BYTES = 8 << 20
+"""Largest request, unpacked: parsed, what is sent to do harm can take forty times as much memory."""
+
 MAX_POINTS = 500_000
-"""Most data points of one request."""
+"""Most data points of one request; attributes, metrics, scopes and resources count too."""
 
 DELTA, CUMULATIVE = 1, 2
 """AggregationTemporality; 0 is unspecified."""
@@ -42,11 +45,14 @@ def decode_otlp(payload: bytes, content_type: str, options: MappingOptions, nobo
     `bad_histogram`, `not_supported` (a kind of metric that this version does not know). Raises BadInputError
     (`bad_otlp`, `too_many_points`) if the request cannot be read, or if it has points and none can be used.
     """
+    if len(payload) > MAX_BYTES:
+        raise BadInputError("too_large", f"an OTLP request may have {MAX_BYTES} bytes: send several smaller ones")
     request = _parse(payload, content_type)
     taken = _Taken(options, nobody)
     for resource in request.resource_metrics:
-        taken.begin(texts_of(resource.resource.attributes))
+        taken.begin(resource.resource)
         for scope in resource.scope_metrics:
+            taken.count(1)
             for metric in scope.metrics:
                 taken.take(metric)
     samples = taken.samples()
@@ -78,7 +84,7 @@ class _Taken:
     """What has been taken of a request so far, and what was left out."""
 
     def __init__(self, options: MappingOptions, nobody: Labels) -> None:
-        self.points = 0
+        self.points = self._parts = 0
         self.drops = Drops("data point")
         self._options, self._nobody = options, nobody
         self._entity: Labels = nobody
@@ -91,13 +97,21 @@ class _Taken:
         self._buckets: list[Buckets] = []
         self._notes: dict[str, None] = {}
 
-    def begin(self, attributes: Mapping[str, str]) -> None:
-        """What follows belongs to a resource with these attributes."""
-        self._entity, self._instance = identify(attributes, self._options.entity, self._nobody)
+    def count(self, parts: int) -> None:
+        """So much more has to be looked at; BadInputError where it becomes too much."""
+        self._parts += parts
+        if self._parts > MAX_POINTS:
+            raise BadInputError("too_many_points", f"a request may have {MAX_POINTS} data points: send several")
+
+    def begin(self, resource: Any) -> None:
+        """What follows belongs to this resource."""
+        self.count(1 + len(resource.attributes))
+        self._entity, self._instance = identify(texts_of(resource.attributes), self._options.entity, self._nobody)
         self._notes[f"entity = {', '.join(name for name, _ in self._entity)}"] = None
 
     def take(self, metric: Any) -> None:
         """Take the data points of a metric."""
+        self.count(1)
         kind = metric.WhichOneof("data")
         read = _READERS.get(kind or "")
         if read is None:
@@ -105,10 +119,10 @@ class _Taken:
             self.drops.add("not_supported", 1, self.points)
             return
         data = getattr(metric, kind)
-        if self.points + len(data.data_points) > MAX_POINTS:
-            raise BadInputError("too_many_points", f"a request may have {MAX_POINTS} data points: send several")
+        self.count(len(data.data_points))
         for point in data.data_points:
             self.points += 1
+            self.count(len(point.attributes))
             pairs = tuple(texts_of(point.attributes).items()) if point.attributes else ()
             self._attributes = (*self._instance, *pairs)
             reason = self._refusal(metric, point) or read(self, metric, data, point)
