@@ -30,7 +30,7 @@ from foreshock.agent.spool import Spool
 from foreshock.errors import ConfigError, PermanentError
 from foreshock.types import Control
 from tests.kafka import Kafka, Reader, kafka, make_topic, produce
-from tests.services import free_port, wait_until
+from tests.services import free_port, prometheus, wait_until
 
 pytestmark = pytest.mark.services
 
@@ -148,6 +148,48 @@ def test_load_comes_as_it_was_due_and_says_what_was_abnormal(broker: Kafka, topi
     due = sorted(one["timestamp"] for one in events)
     assert 2990 <= due[-1] - due[0] <= 3000
     assert len((tmp_path / "truth.csv").read_text().splitlines()) == report["stretches"] + 1
+
+
+def test_what_a_prometheus_says_comes_to_kafka(broker: Kafka, topic: str, tmp_path: Path) -> None:
+    target = "static_configs: [{targets: ['127.0.0.1:%d']}]"
+    config = f"global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: self, {target}}}]"
+    port = free_port()
+    with prometheus(tmp_path / "prometheus", config % port) as server:
+        server.stop()
+        server.port = port
+        server.start()
+        wait_until(lambda: bool(server.query("up")), "it does not scrape itself", SECONDS)
+        arguments = (
+            "agent", "prometheus", "--url", server.url, "--query", "up", "--query", "prometheus_http_requests_total",
+            "--every", "1", "--brokers", broker.brokers, "--topic", topic, "--json",
+        )  # fmt: skip
+        report = ended(foreshock(*arguments, "--seconds", "6", cwd=tmp_path))
+        assert (report["waiting"], report["problem"]) == (0, "")
+        first = read(broker, topic, report["sent"])
+        again = ended(foreshock(*arguments, "--seconds", "4", cwd=tmp_path))
+        messages = read(broker, topic, report["sent"] + again["sent"])
+    found = decoded(messages, "metrics-topic")
+    assert not found.refused
+    assert {"up", "prometheus_http_requests_total"} <= {series.name for series in found.samples.series}
+    assert all(one.key() for one in messages)
+    # The second run goes on behind the first, and each time is there once for each series.
+    newest = decoded(first, "metrics-topic").samples.time_unix_nano.max()
+    pairs = Counter(zip(found.samples.index.tolist(), found.samples.time_unix_nano.tolist(), strict=True))
+    assert set(pairs.values()) == {1}
+    assert found.samples.time_unix_nano.max() > newest
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_messages_may_be_packed_in_every_way(broker: Kafka, topic: str, codec: str) -> None:
+    from confluent_kafka import Producer
+
+    make_topic(broker.brokers, topic, 1)
+    producer = Producer({"bootstrap.servers": broker.brokers, "compression.type": codec, "linger.ms": 50})
+    event = b'{"eventId": "e-%d", "timestamp": 1640000000, "userId": "u-7", "value": 1.5}'
+    for number in range(100):
+        producer.produce(topic, event % number)
+    assert producer.flush(20) == 0
+    assert len(decoded(read(broker, topic, 100), "anomaly-events").samples) == 100
 
 
 # -- while Kafka is away -------------------------------------------------------------------------------------------

@@ -155,9 +155,9 @@ class _Way:
         from foreshock.agent.spool import Spool
         from foreshock.runtime.clock import SystemClock
 
+        connect = connector(self._options, inputs(self.topic))
         spool = Spool(self._folder, self._most_bytes)
-        forwarder = Forwarder(spool, connector(self._options, inputs(self.topic)))
-        return Agent(source, carrier, spool, forwarder, SystemClock(), on_record)
+        return Agent(source, carrier, spool, Forwarder(spool, connect), SystemClock(), on_record)
 
 
 def run(agent: Agent, seconds: float | None, as_json: bool, what: str) -> None:

@@ -57,9 +57,10 @@ def load(
     config = load_config(files or [])
     kafka = kafka_options(config, brokers)
     options = LoadOptions(rate, users, seconds, anomalies, seed, topic or EVENTS, keyed)
+    connect = connector(kafka, inputs(options.topic))
     with tempfile.TemporaryDirectory(prefix="foreshock-load-") as own, interrupted() as stop:
         buffer = Spool(spool or Path(own), spool_mb << 20)
-        forwarder = Forwarder(buffer, connector(kafka, inputs(options.topic)))
+        forwarder = Forwarder(buffer, connect)
         forwarder.start()
         all_imported()
         errors().print(f"foreshock load: {rate:g} events a second → {options.topic} at {kafka.brokers}", markup=False)

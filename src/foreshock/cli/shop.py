@@ -89,9 +89,9 @@ def kafka(
     topics = Topics(os.environ.get("KAFKA_TOPIC_METRICS") or METRICS, control=f"{options.prefix}control")
     source = ShopSource("shop", ShopOptions(seed=seed, rate=rate, tour=tour, labels=tour), config.environment)
     carrier = ShopMessages(topics, config.environment, anomalies, seed)
+    connect = connector(options, inputs(topics.metrics, topics.services, topics.control))
     buffer = Spool(spool)
-    forwarder = Forwarder(buffer, connector(options, inputs(topics.metrics, topics.services, topics.control)))
-    agent = Agent(source, carrier, buffer, forwarder, SystemClock())
+    agent = Agent(source, carrier, buffer, Forwarder(buffer, connect), SystemClock())
     run(agent, seconds, as_json, f"the shop → {topics.metrics}, {topics.services} at {options.brokers}")
 
 
