@@ -18,7 +18,19 @@ from foreshock.adapters.otlp import decode as otlp
 from foreshock.errors import BadInputError
 from foreshock.types import Kind, Record, Samples
 from foreshock.types.record import OTLP, OTLP_JSON
-from tests.unit.made_otlp import CUMULATIVE, DELTA, SECOND, T, any_value, gauge, histogram, number, request, total
+from tests.unit.made_otlp import (
+    CUMULATIVE,
+    DELTA,
+    SECOND,
+    T,
+    any_value,
+    gauge,
+    histogram,
+    number,
+    pairs,
+    request,
+    total,
+)
 
 NOBODY = (("entity", "http"),)
 
@@ -306,7 +318,11 @@ def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otlp, "MAX_POINTS", 13)
     assert len(taken(request(gauge("cpu", *[number(0.5)] * 10)))) == 10
     many = request(gauge("cpu", *[number(0.5)] * 6), gauge("mem", *[number(0.5)] * 5))
-    attributes = request(gauge("cpu", number(0.5, **{f"a{at}": "x" for at in range(20)})))
+    attributes = request(
+        gauge(
+            "cpu", pb.NumberDataPoint(time_unix_nano=T, as_int=1, attributes=pairs({f"a{at}": "x" for at in range(20)}))
+        )
+    )
     resources = request()
     for _ in range(20):
         resources.resource_metrics.add()
