@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,33 @@ def kafka(folder: Path, nodes: int = 1, session_ms: int = 2000) -> Iterator[Kafk
         one.stop()
 
 
+@cache
+def admin(brokers: str) -> Any:
+    """An admin client, kept: making and dropping many of them stalls."""
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient({"bootstrap.servers": brokers})
+
+
+def shared_out(brokers: str, group: str) -> dict[str, int]:
+    """How many tasks each member of a group has."""
+    from confluent_kafka import KafkaException
+
+    try:
+        members = admin(brokers).describe_consumer_groups([group])[group].result(30).members
+    except KafkaException:
+        return {}
+    return {one.member_id: len(one.assignment.topic_partitions) for one in members if one.assignment.topic_partitions}
+
+
 def make_topic(brokers: str, name: str, partitions: int, copies: int = 1, **config: str) -> None:
     """A topic, ready to be written to."""
     from confluent_kafka import admin as kafka_admin
 
-    admin = kafka_admin.AdminClient({"bootstrap.servers": brokers})
-    new = kafka_admin.NewTopic(  # type: ignore[attr-defined]
-        name, partitions, copies, config={key.replace("_", "."): value for key, value in config.items()}
-    )
-    admin.create_topics([new])[name].result()
-    wait_until(lambda: name in admin.list_topics(timeout=10).topics, f"topic {name} does not come")
+    settings = {key.replace("_", "."): value for key, value in config.items()}
+    new = kafka_admin.NewTopic(name, partitions, copies, config=settings)  # type: ignore[attr-defined]
+    admin(brokers).create_topics([new])[name].result(30)
+    wait_until(lambda: name in admin(brokers).list_topics(timeout=10).topics, f"topic {name} does not come")
 
 
 def produce(brokers: str, topic: str, messages: Sequence[tuple[bytes | None, bytes]], partitions: int = 0) -> None:

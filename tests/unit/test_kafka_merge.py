@@ -7,81 +7,91 @@ import pytest
 
 from foreshock.adapters.kafka.keys import murmur2, partition_of
 from foreshock.adapters.kafka.messages import Forward
-from foreshock.runtime.distributed_merge import GRACE_NANO, Merge
+from foreshock.runtime.distributed_merge import Merge
 
 SECOND = 1_000_000_000
 ORIGINS = 4
 
 
-def message(origin: int, time: int) -> Forward:
-    return Forward(f"t/{origin}", ORIGINS, "t", time)
+def message(origin: int, time: int, written: int) -> Forward:
+    return Forward(f"t/{origin}", ORIGINS, "t", time, written)
 
 
-def mark(origin: int, time: int | None, ended: bool = False) -> Forward:
-    return Forward(f"t/{origin}", ORIGINS, "t", time, ended=ended)
+def mark(origin: int, time: int | None, written: int = 0, until: int = 0, source: str = "t") -> Forward:
+    return Forward(f"{source}/{origin}", ORIGINS, source, time, written, until=until)
 
 
 def merge(lateness: int = 5) -> Merge:
     return Merge(lambda source: lateness * SECOND)
 
 
+@pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_order_of_one_stream_survives_its_origins(seed: int) -> None:
-    """A stream in order is spread over origins, and these are read at speeds of their own."""
+def test_order_of_one_stream_survives_its_origins(seed: int, live: bool) -> None:
+    """A stream in order is spread over origins, and these are read at speeds of their own.
+
+    Live, it is written while it is read, a thousand times as fast as it happens.
+    """
     rng = np.random.default_rng(seed)
     times = np.cumsum(rng.integers(0, 3, 400)) * SECOND
+    written = times // 1000
     where = rng.integers(0, ORIGINS, len(times))
-    queues = [list(times[where == origin]) for origin in range(ORIGINS)]
-    one, out, clock = merge(), [], 0
-    while any(queues):
-        origin = int(rng.choice([o for o in range(ORIGINS) if queues[o]]))
-        for _ in range(int(rng.integers(1, 30))):
-            if queues[origin]:
-                one.hold(message(origin, int(queues[origin].pop(0))), b"", clock)
-        clock += SECOND // 10
-        last = one.origins[f"t/{origin}"].time
-        one.mark(mark(origin, last, ended=not queues[origin]), clock)
-        for other in range(ORIGINS):
-            if not queues[other]:
-                known = one.origins.get(f"t/{other}")
-                one.mark(mark(other, known.time if known else None, ended=True), clock)
+    queues = [list(zip(times[where == o].tolist(), written[where == o].tolist(), strict=True)) for o in range(ORIGINS)]
+    one, out, last = merge(), [], [(None, 0)] * ORIGINS
+    clock = 0 if live else int(written[-1]) + 1
+    while any(queues) or len(one):
+        clock += int(rng.integers(0, SECOND // 100))
+        origin, count = int(rng.integers(ORIGINS)), int(rng.integers(1, 30))
+        while count and queues[origin] and queues[origin][0][1] < clock:
+            last[origin] = queues[origin].pop(0)
+            one.hold(message(origin, *last[origin]), b"")
+            count -= 1
+        ended = not queues[origin] or queues[origin][0][1] >= clock
+        one.mark(mark(origin, *last[origin], until=clock - 1 if ended else 0), clock)
         out += [held.time for held in one.release()]
         if rng.random() < 0.1:
             again = merge()
             again.decode(one.encode())
             one = again
-    assert out == sorted(times.tolist())
-    assert not len(one)
+    assert out == times.tolist()
     assert one.watermark() == int(times[-1]) - 5 * SECOND
 
 
 def test_nothing_is_released_before_all_origins_have_spoken() -> None:
     one = merge()
-    one.hold(message(0, 10 * SECOND), b"", 0)
-    one.mark(mark(0, 10 * SECOND), 0)
+    one.hold(message(0, 10 * SECOND, 1), b"")
+    one.mark(mark(0, 10 * SECOND, 1), 0)
     assert list(one.release()) == []
     for origin in range(1, ORIGINS):
-        one.mark(mark(origin, 11 * SECOND), 0)
+        one.mark(mark(origin, 11 * SECOND, 1), 0)
     assert [held.time for held in one.release()] == [10 * SECOND]
 
 
-def test_an_origin_at_its_end_holds_nobody_while_it_says_so() -> None:
+def test_an_origin_that_brings_nothing_holds_nobody_one_that_is_not_read_holds_everybody() -> None:
     one = merge()
     for origin in range(ORIGINS):
-        one.mark(mark(origin, origin * SECOND, ended=origin != 3), SECOND)
-    assert one.level() == 3 * SECOND
-    # The others go on, but origin 0 has said nothing for too long: its worker may be gone.
+        one.mark(mark(origin, 10 * SECOND if origin else None, written=100, until=99), 100)
+    assert one.level() is None, "what origin 0 had when the others brought that is not known"
+    one.mark(mark(0, None, until=101), 101)
+    assert one.level() == 10 * SECOND
     for origin in range(1, ORIGINS):
-        one.mark(mark(origin, 50 * SECOND), 2 * SECOND + GRACE_NANO)
-    assert one.level() == 0
+        one.mark(mark(origin, 50 * SECOND, written=200, until=300), 300)
+    assert one.level() == 10 * SECOND, "origin 0 was last at its end before that was written"
+    one.mark(mark(0, None, until=300), 300)
+    assert one.level() == 50 * SECOND
 
 
-def test_the_clock_of_the_log_counts_not_ours() -> None:
-    one = merge()
+def test_an_input_without_messages_and_one_that_ended_long_ago_hold_nobody() -> None:
+    one, now = merge(), 10_000 * SECOND
     for origin in range(ORIGINS):
-        one.mark(mark(origin, SECOND), 100 * SECOND)
-    one.mark(mark(0, 2 * SECOND, ended=True), 90 * SECOND)
-    assert one.level() == SECOND
+        one.mark(mark(origin, now, written=now, until=now), now)
+        one.mark(mark(origin, None, until=now, source="never"), now)
+        one.mark(mark(origin, 10 * SECOND, written=11 * SECOND, until=now, source="old"), now)
+    assert one.level() == now
+    # Nobody reads it any more: what came in meanwhile is not known.
+    for origin in range(ORIGINS):
+        one.mark(mark(origin, now + 9 * SECOND, written=now, until=now + 9 * SECOND), now + 9 * SECOND)
+    assert one.level() == 10 * SECOND
 
 
 @pytest.mark.parametrize(

@@ -97,12 +97,16 @@ class Worker:
             self._reader.close()
 
     def _cycle(self) -> None:
+        started = self.clock.now_unix_nano()
         messages = self._reader.read(WAIT_SECONDS)
         if self._astray:
             # What was read with them is read again.
             self._bring_back()
             return
         self._dispatch(messages)
+        if self._reader.drained:
+            for task in self.tasks.values():
+                task.drained = started
         now = time.perf_counter()
         if self._is_due(now, idle=not messages):
             self._commit()

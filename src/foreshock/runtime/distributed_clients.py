@@ -172,6 +172,7 @@ class Reader:
                 "heartbeat_interval_ms": max(100, timeout // 5),
             }
         self._kafka = library()
+        self.drained = False
         self.group = make("Consumer", settings(options, group_id=options.group, **common, **own))
         self.inputs = make("Consumer", settings(options, group_id=f"{options.group}-inputs", **common))
         self.group.subscribe(read["topics"], on_assign=read["assign"], on_revoke=read["revoke"], on_lost=read["lost"])
@@ -179,12 +180,13 @@ class Reader:
     def read(self, wait_seconds: float) -> list[Any]:
         """What has come, of both; waits at most so long where nothing is there. Rebalances happen in here."""
         messages = self.group.consume(MOST_READ, 0)
-        messages += self.inputs.consume(MOST_READ, 0)
-        if not messages and wait_seconds > 0:
+        inputs = self.inputs.consume(MOST_READ, 0)
+        if not messages and not inputs and wait_seconds > 0:
             first = self.inputs.poll(wait_seconds)
             if first is not None:
-                messages = [first, *self.inputs.consume(MOST_READ, 0)]
-        return list(messages)
+                inputs = [first, *self.inputs.consume(MOST_READ - 1, 0)]
+        self.drained = len(inputs) < MOST_READ
+        return [*messages, *inputs]
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Any]:
         """Committed offsets with their metadata; waits for open transactions that hold some."""

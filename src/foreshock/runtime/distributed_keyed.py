@@ -42,9 +42,10 @@ from foreshock.types.columns import Presence
 from foreshock.types.record import ARROW, JSON, NDJSON, WATERMARK
 
 SECOND = 1_000_000_000
-SAY_NANO = SECOND
-"""Longest time between two words to the environment task, and between two marks of an origin."""
-MARK_NANO = SECOND // 5
+SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
+"""Longest time between two words to the environment task or two marks of an origin; shortest between two marks."""
+MARGIN_NANO = SECOND
+"""Longest that a message may be on its way from the broker, or clocks be apart."""
 MOST_AHEAD, AHEAD_NANO = 5000, 10 * SECOND
 """With so many messages held, an input that is so far ahead of the slowest waits."""
 
@@ -58,10 +59,12 @@ class Keyed(KafkaTask):
         self.task = KeyedTask(config, bands=True)
         self.merge = Merge(self._lateness)
         self._idle, self._largest_bytes = int(idle_seconds * 1e9), largest_bytes
-        # Event time that each partition of an input has come to, and when (clock) it last brought something.
+        # Event time that each partition of an input has come to, when that was written, and when it was brought.
         self._newest: dict[tuple[str, int], int] = {}
+        self._written: dict[tuple[str, int], int] = {}
         self._brought: dict[tuple[str, int], int] = {}
-        self._told: dict[str, tuple[int | None, bool, int]] = {}
+        self._until: dict[tuple[str, int], int] = {}
+        self._told: dict[str, tuple[int | None, int]] = {}
         self._next_mark = self._next_word = 0
         self._last_word = -1
         self._verdicts = CommitBuilder(self.name)
@@ -105,7 +108,7 @@ class Keyed(KafkaTask):
             except BadInputError:
                 samples = None
             if samples is not None and not samples.dropped and _keyed_by_entity(group, samples):
-                self._judge(record, samples, (source.topic, partition), emit)
+                self._judge(group[-1], record, samples, emit)
                 return
         for message in group:
             self._take_one(message, source, partition, emit)
@@ -125,9 +128,9 @@ class Keyed(KafkaTask):
             for reason, count in samples.dropped.items():
                 DROPPED.labels(reason).inc(count)
         if self._may_be_in_place([message], source.topic, partition) and _keyed_by_entity([message], samples):
-            self._judge(record, samples, (source.topic, partition), emit)
+            self._judge(message, record, samples, emit)
         else:
-            self._forward(message, record, samples, (source.topic, partition), emit)
+            self._forward(message, record, samples, emit)
 
     def _may_be_in_place(self, group: Sequence[Message], topic: str, partition: int) -> bool:
         """Whether these messages stand in the partition of their keys."""
@@ -136,15 +139,18 @@ class Keyed(KafkaTask):
         keys = {message.key() for message in group}
         return None not in keys and all(partition_of(key, self.layout.tasks) == partition for key in keys)
 
-    def _judge(self, record: Record, samples: Decoded, at: tuple[str, int], emit: bool) -> None:
-        largest = newest(samples, record, self.config)
-        if largest is not None:
-            self._came(at, largest)
+    def _judge(self, last: Message, record: Record, samples: Decoded, emit: bool) -> None:
+        self._came(last, newest(samples, record, self.config))
         self._gather(self.task.process(record, samples), emit)
 
-    def _came(self, at: tuple[str, int], largest: int) -> None:
-        self._newest[at] = max(largest, self._newest.get(at, largest))
+    def _came(self, message: Message, largest: int | None) -> None:
+        """A message, or several of which it is the last, have brought event time `largest`."""
+        at = message.topic(), message.partition()
         self._brought[at] = self.now
+        if largest is not None:
+            self._newest[at] = max(largest, self._newest.get(at, largest))
+            # Who writes ahead of our clock must not make others wait for it.
+            self._written[at] = max(min(message.timestamp()[1] * 1_000_000, self.now), self._written.get(at, 0))
 
     def ahead(self, at: tuple[str, int]) -> bool | None:
         """Whether an input has come so far that it should wait for slower ones; None = let it be as it is."""
@@ -159,18 +165,20 @@ class Keyed(KafkaTask):
 
     # -- passing on ----------------------------------------------------------------------------------------------
 
-    def _forward(self, message: Any, record: Record, samples: Decoded, at: tuple[str, int], emit: bool) -> None:
+    def _forward(self, message: Message, record: Record, samples: Decoded, emit: bool) -> None:
         """Pass a message on to the tasks of its entities."""
-        largest = newest(samples, record, self.config)
-        if largest is not None:
-            self._came(at, largest)
+        at, largest = (message.topic(), message.partition()), newest(samples, record, self.config)
+        self._came(message, largest)
         if not emit:
             return
         if len(record.payload) > LARGEST:
             self.outbox.append(dead_letter(message, "too_large", f"messages over {LARGEST} bytes cannot be passed on"))
             return
         KAFKA_REKEYED.labels(record.source).inc()
-        told = Forward(_origin(at), self.layout.inputs[at[0]], record.source, largest, record.received_unix_nano)
+        told = Forward(
+            _origin(at), self.layout.inputs[at[0]], record.source, largest, self._written.get(at, self.now),
+            record.received_unix_nano,
+        )  # fmt: skip
         entities = _entities(samples)
         if len(entities) == 1 or isinstance(samples, Calls):
             key = entity_key(next(iter(entities))) if entities else record.source.encode()
@@ -191,12 +199,16 @@ class Keyed(KafkaTask):
             return
         self._next_mark = self.now + MARK_NANO
         for at in self.followers:
-            ended, origin, time = at in self.ended, _origin(at), self._time_of(at)
+            origin, time = _origin(at), self._time_of(at)
             before = self._told.get(origin)
-            if before is not None and before[:2] == (time, ended) and self.now < before[2] + SAY_NANO:
+            if before is not None and before[0] == time and self.now < before[1] + SAY_NANO:
                 continue
-            self._told[origin] = time, ended, self.now
-            mark = Forward(origin, self.layout.inputs[at[0]], at[0], time, ended=ended)
+            self._told[origin] = time, self.now
+            if at in self.ended:
+                self._until[at] = max(self._until.get(at, 0), self.drained - MARGIN_NANO)
+            mark = Forward(
+                origin, self.layout.inputs[at[0]], at[0], time, self._written.get(at, 0), until=self._until.get(at, 0)
+            )
             for partition in range(self.layout.tasks):
                 self.outbox.append(Out(self.layout.keyed, None, None, ((FORWARD, encode(mark)),), partition))
 
@@ -214,12 +226,11 @@ class Keyed(KafkaTask):
         if forward is None:
             DROPPED.labels("not_forwarded").inc()
             return
-        clock = message.timestamp()[1] * 1_000_000
         payload = message.value()
         if payload is not None:
-            self.merge.hold(forward, payload, clock)
+            self.merge.hold(forward, payload)
             return
-        self.merge.mark(forward, clock)
+        self.merge.mark(forward, message.timestamp()[1] * 1_000_000)
         self._judge_held(list(self.merge.release()), emit)
         self._advance(emit)
 
@@ -294,8 +305,10 @@ class Keyed(KafkaTask):
         """All that was committed has been repeated: the clock counts from here on."""
         for at in self.followers:
             origin = self.merge.origins.get(_origin(at))
-            if origin is not None and origin.time is not None:
-                self._came(at, origin.time)
+            if origin is not None:
+                self._until[at] = origin.until
+                if origin.time is not None:
+                    self._newest[at] = max(origin.time, self._newest.get(at, origin.time))
         self._brought = dict.fromkeys(self._newest, self.now)
 
     def _lateness(self, source: str) -> int:

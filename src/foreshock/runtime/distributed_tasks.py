@@ -55,8 +55,8 @@ class KafkaTask:
         self.steps: list[Step] = []
         self.outbox: list[Out] = []
         self.rows = 0
-        # The clock (Unix ns), as the worker last told it.
-        self.now = 0
+        # The clock (Unix ns), as the worker last told it; and when nothing more was waiting to be taken.
+        self.now = self.drained = 0
         # Inputs whose end has been seen since their last message.
         self.ended: set[tuple[str, int]] = set()
 

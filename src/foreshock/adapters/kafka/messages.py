@@ -31,19 +31,20 @@ class Out:
 
 
 class Forward(msgspec.Struct, array_like=True):
-    """Where a message of the keyed topic comes from.
+    """Where a message of the keyed topic comes from; a mark, which has no value, says how far its origin has come.
 
-    `origin` `topic/partition`, one of `of`; `time` its newest event time, or, in a mark (no value), how far the origin
-    has come; None = not known yet. `ended`: the origin had nothing more to read when that was written.
+    `origin` `topic/partition`, one of `of`; `time` the newest event time (None = not known, or nothing yet), of what
+    was `written` up to then (Unix ns); `until`: all that the origin had when that was the time has been read.
     """
 
     origin: str
     of: int
     source: str
     time: int | None = None
+    written: int = 0
     received: int = 0
     content_type: str = JSON
-    ended: bool = False
+    until: int = 0
 
 
 encode = msgspec.msgpack.Encoder().encode
