@@ -38,7 +38,7 @@ HEADERS = (
     (envelope.CONTENT_TYPE, "the encoding; goes before `kafka.inputs[].content_type`"),
     (envelope.EVENT_ID, "makes repeated events count once, where an event has no id of its own"),
     (envelope.EVENT_SOURCE, "the entity of events that name none (else the topic)"),
-    (envelope.EVENT_TIME, "the time of an event that has none (else that of its message)"),
+    (envelope.EVENT_TIME, "the time of an event that has none"),
     (envelope.TRACE_PARENT, "W3C trace context; kept, with `tracestate`, on what is passed on under another key and on dead letters"),
 )  # fmt: skip
 

@@ -79,7 +79,7 @@ def read(broker: Kafka, topic: str, count: int) -> list[Any]:
 def decoded(messages: list[Any], name: str) -> Any:
     return decode_messages(
         [one.value() for one in messages], [one.headers() for one in messages],
-        lambda at: messages[at].timestamp()[1] * 1_000_000, TOPICS[name], MappingOptions(),
+        TOPICS[name], MappingOptions(),
     )  # fmt: skip
 
 

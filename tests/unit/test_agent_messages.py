@@ -67,7 +67,7 @@ def test_samples_become_readings_and_back() -> None:
         (T, {"host.name": "a1"}, 1), (T, {"host.name": "b2"}, 2), (T + NANO, {"host.name": "a1"}, 1),
     ]  # fmt: skip
     values = [encode_metrics(readings)]
-    back = decode_messages(values, [None], lambda at: 0, schema_of("x"), MappingOptions()).samples
+    back = decode_messages(values, [None], schema_of("x"), MappingOptions()).samples
     assert {(series.text, series.unit, series.kind) for series in back.series} == {
         (one.text, one.unit, one.kind) for one in series
     }
@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_events_in_whatever_portions() -> None:
 def test_events_fit_the_topic_and_some_are_abnormal_as_the_truth_says() -> None:
     one = events(rate=1000.0, users=50, anomalies=0.02, seed=1)
     messages = all_of(one, T + 60 * NANO)
-    found = decode_messages([m.value for m in messages], [None] * len(messages), lambda at: 0,
+    found = decode_messages([m.value for m in messages], [None] * len(messages),
                             TOPICS["anomaly-events"], MappingOptions())  # fmt: skip
     assert len(found.samples) == 60_000
     assert not found.refused
@@ -207,7 +207,7 @@ def test_the_shop_says_how_each_service_does() -> None:
     assert [one.timestamp for one in gateway] == [T // 1_000_000 + 5000 * n for n in range(1, 13)]
     assert carrier.rows == 144
     values = [one.value for one in messages if one.topic == "service-metrics"]
-    found = decode_messages(values, [None] * 144, lambda at: 0,
+    found = decode_messages(values, [None] * 144,
                             TOPICS["service-metrics"], MappingOptions())  # fmt: skip
     assert {series.name for series in found.samples.series} == {"latency", "cpu", "memory"}
     assert {series.entity[0][0] for series in found.samples.series} == {"service"}

@@ -15,7 +15,6 @@ import pytest
 
 from foreshock.adapters.decode import encode_samples
 from foreshock.adapters.decode_json import event_ids
-from foreshock.adapters.kafka import decoding
 from foreshock.adapters.kafka.decoding import Decoding, decode_messages
 from foreshock.adapters.kafka.envelope import Envelope, Headers, envelope, is_trace_parent, trace_headers, written
 from foreshock.adapters.kafka.schemas import TOPICS, TopicSchema, schema_of
@@ -38,11 +37,10 @@ def decoded(
     values: Sequence[bytes | None],
     topic: TopicSchema = ANY,
     headers: Sequence[Headers | None] | None = None,
-    times: Sequence[int] | None = None,
     mapping: MappingOptions = MAPPING,
+    **more: int,
 ) -> Decoding:
-    when = times or [0] * len(values)
-    return decode_messages(values, headers or [None] * len(values), when.__getitem__, topic, mapping)
+    return decode_messages(values, headers or [None] * len(values), topic, mapping, **more)
 
 
 def event(number: int, **more: Any) -> bytes:
@@ -233,9 +231,8 @@ def test_an_unknown_content_type_is_refused() -> None:
     assert reasons(found) == {0: "unknown_content_type"}
 
 
-def test_an_oversized_message_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_MESSAGE_BYTES", 200)
-    found = decoded([event(0), event(1, text="x" * 300)])
+def test_an_oversized_message_is_refused() -> None:
+    found = decoded([event(0), event(1, text="x" * 300)], most_bytes=200)
     assert reasons(found) == {1: "too_large"}
     assert [row[0] for row in rows(found)] == [0]
 
@@ -343,13 +340,10 @@ def test_a_structured_cloud_event_is_opened() -> None:
     assert reasons(opened()) == {0: "bad_json"}
 
 
-def test_an_event_without_a_time_has_that_of_its_message() -> None:
-    found = decoded([b'{"host": "a1", "cpu": 1.0}', b'{"host": "a1", "cpu": 2.0}'], times=[T * NANO, 0])
-    assert rows(found) == [(0, '{host="a1"}', "cpu", T, 1.0)]
-    assert reasons(found) == {1: "no_time"}
-    assert reasons(decoded([b'{"eventId": "e", "userId": "u", "value": 1}'], EVENTS, times=[T * NANO])) == {
-        0: "no_column"
-    }
+def test_a_strict_topic_takes_no_time_from_the_envelope() -> None:
+    value = b'{"eventId": "e", "userId": "u", "value": 1}'
+    assert reasons(decoded([value], EVENTS, [cloud(0, ce_time="2021-12-20T11:33:20Z")])) == {0: "no_column"}
+    assert reasons(decoded([value], headers=[cloud(0, ce_time="yesterday")])) == {0: "no_time"}
 
 
 def test_headers_are_read_as_they_come() -> None:

@@ -6,7 +6,7 @@ as much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -100,17 +100,17 @@ _CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
 def decode_messages(
     values: Sequence[bytes | None],
     headers: Sequence[Headers | None],
-    made_at: Callable[[int], int],
     topic: TopicSchema,
     mapping: MappingOptions,
+    most_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Decoding:
-    """The samples of messages of one topic; `made_at(i)` says when one was made (Unix ns, 0 = not known).
+    """The samples of messages of one topic; none may be larger than `most_bytes`.
 
     Rows that name no entity belong to the CloudEvent's source, else to `entity=<topic>`. An event without a time has
-    that of its envelope, or when its message was made, unless the topic's schema names the field of the time.
+    that of its CloudEvent, unless the topic's schema names the field of the time.
     """
-    batch = _Batch(topic, topic.mapping or mapping, made_at, len(values))
-    rows = None if any(headers) else _events(values, topic)
+    batch = _Batch(topic, topic.mapping or mapping, most_bytes, len(values))
+    rows = None if any(headers) else _events(values, topic, most_bytes)
     if rows is not None:
         batch.rows, batch.places = rows, list(range(len(rows)))
     else:
@@ -119,12 +119,12 @@ def decode_messages(
     return batch.decoding()
 
 
-def _events(values: Sequence[bytes | None], topic: TopicSchema) -> list[Any] | None:
+def _events(values: Sequence[bytes | None], topic: TopicSchema, most_bytes: int) -> list[Any] | None:
     """The events of messages that are one JSON object on one line each, all of them; else None."""
     if topic.content_type not in ("", JSON) or None in values:
         return None
     body = b"\n".join(values)  # type: ignore[arg-type]
-    if body.count(b"\n") != len(values) - 1 or len(body) > MAX_MESSAGE_BYTES:
+    if body.count(b"\n") != len(values) - 1 or len(body) > most_bytes:
         return None
     try:
         rows = _ANY.decode_lines(body)
@@ -148,11 +148,11 @@ def _special(fields: Iterable[str], topic: TopicSchema) -> bool:
 class _Batch:
     """Messages on their way to samples: single events are put aside, everything else is decoded as it comes."""
 
-    def __init__(self, topic: TopicSchema, mapping: MappingOptions, made_at: Callable[[int], int], count: int) -> None:
+    def __init__(self, topic: TopicSchema, mapping: MappingOptions, most_bytes: int, count: int) -> None:
         self.rows: list[Any] = []
         self.places: list[int] = []
         """Single events, and the place of the message of each."""
-        self._topic, self._mapping, self._made_at, self._count = topic, mapping, made_at, count
+        self._topic, self._mapping, self._most_bytes, self._count = topic, mapping, most_bytes, count
         self._said: dict[int, Envelope] = {}
         self._parts: list[tuple[NDArray[np.int64], Samples]] = []
         self._notes: dict[str, None] = {}
@@ -164,8 +164,8 @@ class _Batch:
         if value is None:
             return
         try:
-            if len(value) > MAX_MESSAGE_BYTES:
-                raise BadInputError("too_large", f"a message may have {MAX_MESSAGE_BYTES} bytes")
+            if len(value) > self._most_bytes:
+                raise BadInputError("too_large", f"a message of {len(value)} bytes; it may have {self._most_bytes}")
             kind = self._kind(value, said)
             if kind == CLOUDEVENT:
                 value, said, kind = self._opened(value, said)
@@ -261,7 +261,7 @@ class _Batch:
         reasons, trouble = self._decoded(rows, places, nobody)
         if not self._topic.strict and "no_time" in reasons.values():
             untimed = [(row, at) for row, at in zip(rows, places, strict=True) if reasons.get(at) == "no_time"]
-            timed = [({**row, _TIME: when}, at) for row, at in untimed if (when := self._time(at))]
+            timed = [({**row, _TIME: when}, at) for row, at in untimed if (when := self._said_time(at))]
             reasons = {at: reason for at, reason in reasons.items() if at not in {at for _, at in timed}}
             reasons |= self._decoded([row for row, _ in timed], [at for _, at in timed], nobody)[0]
         for at, reason in reasons.items():
@@ -295,8 +295,8 @@ class _Batch:
         self._parts += [(at, self._with_ids(at, samples)) for at, samples in parts]
         return drops.reasons, trouble
 
-    def _time(self, at: int) -> int:
-        return self._said.get(at, NOTHING_SAID).time_unix_nano or self._made_at(at)
+    def _said_time(self, at: int) -> int:
+        return self._said.get(at, NOTHING_SAID).time_unix_nano
 
     def _with_ids(self, rows: NDArray[np.int64], samples: Samples) -> Samples:
         """The samples with the ids of their envelopes where the events have none of their own."""
