@@ -13,7 +13,7 @@ SECOND = 1_000_000_000
 ORIGINS = 4
 
 
-def message(origin: int, time: int, written: int) -> Forward:
+def message(origin: int, time: int | None, written: int) -> Forward:
     return Forward(f"t/{origin}", ORIGINS, "t", time, written)
 
 
@@ -37,7 +37,8 @@ def test_order_of_one_stream_survives_its_origins(seed: int, live: bool) -> None
     written = times // 1000
     where = rng.integers(0, ORIGINS, len(times))
     queues = [list(zip(times[where == o].tolist(), written[where == o].tolist(), strict=True)) for o in range(ORIGINS)]
-    one, out, last = merge(), [], [(None, 0)] * ORIGINS
+    one, out = merge(), []
+    last: list[tuple[int | None, int]] = [(None, 0)] * ORIGINS
     clock = 0 if live else int(written[-1]) + 1
     while any(queues) or len(one):
         clock += int(rng.integers(0, SECOND // 100))

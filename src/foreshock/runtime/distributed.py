@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from foreshock.adapters.kafka.client import library
+from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
@@ -29,6 +30,7 @@ from foreshock.runtime.distributed_format import Meta, decode_meta, encode_meta
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
+from foreshock.runtime.figures import Complaints
 from foreshock.runtime.writer import SnapshotWrite
 from foreshock.telemetry import (
     ERRORS,
@@ -49,6 +51,16 @@ MOST_OUT = 20_000
 RETRY_SECONDS = 0.5
 FIGURES_SECONDS = 1.0
 DRAIN_SECONDS = 20.0
+MOST_TRIES = 5
+
+
+class Said(NamedTuple):
+    """What a task consumed and said, as one transaction is to hold it."""
+
+    task: KafkaTask
+    run: Out | None
+    outbox: list[Out]
+    offsets: list[Any]
 
 
 class Worker:
@@ -82,6 +94,9 @@ class Worker:
         self._copies = Copies(self.config.snapshot, self._keeper)
         self._paused: set[tuple[str, int]] = set()
         self._last_commit = self._next_figures = 0.0
+        self._complaints = Complaints()
+        self._said: list[Said] = []
+        self._tries = 0
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
         self._astray: set[tuple[str, int]] = set()
 
@@ -114,7 +129,7 @@ class Worker:
         self._snapshot(now)
         if now >= self._next_figures:
             self._next_figures = now + FIGURES_SECONDS
-            self._publish()
+            self._publish(now)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -190,29 +205,57 @@ class Worker:
 
     def _commit(self) -> None:
         """One transaction of all that tasks consumed and said since the last."""
+        if self._astray:
+            return
         self._last_commit = time.perf_counter()
         now = self.clock.now_unix_nano()
-        said: list[KafkaTask] = []
+        # What is left of a transaction that was given up is sent again, unless its task has gone.
+        self._said = [said for said in self._said if self.tasks.get(said.task.lead) is said.task]
         for task in self.tasks.values():
             task.now = now
             task.words()
             if task.steps or task.outbox:
-                said.append(task)
-        if not said:
+                self._said.append(self._gather(task))
+        if not self._said:
             return
         try:
-            self._transactions.begin()
-            offsets = []
-            for task in said:
-                if task.steps:
-                    run = self._keeper.run_message(task, task.run())
-                    self._transactions.send(run, partial(self._keeper.run_written, task.name))
-                outbox, task.outbox = task.outbox, []
-                self._transactions.send_all(outbox)
-                offsets += self._offsets(task, self._keeper.meta(task))
-            self._transactions.commit(offsets, self._reader.group.consumer_group_metadata())
+            self._send()
         except AbortedError as error:
-            self._given_up((task.lead for task in said), error)
+            self._given_up(error)
+        else:
+            self._said, self._tries = [], 0
+
+    def _settle(self) -> None:
+        """Commit, again where that was given up for sure."""
+        self._commit()
+        while self._said and not self._astray:
+            self._commit()
+
+    def _gather(self, task: KafkaTask) -> Said:
+        """What a task has to say, which is none of its own any more."""
+        run = self._keeper.run_message(task, task.run()) if task.steps else None
+        outbox, task.outbox = task.outbox, []
+        return Said(task, run, outbox, self._offsets(task, self._keeper.meta(task)))
+
+    def _send(self) -> None:
+        self._transactions.begin()
+        offsets: dict[tuple[str, int], Any] = {}
+        for said in self._said:
+            if said.run is not None:
+                self._transactions.send(said.run, partial(self._keeper.run_written, said.task.name))
+            self._transactions.send_all(said.outbox)
+            offsets |= {(one.topic, one.partition): one for one in said.offsets}
+        self._transactions.commit(list(offsets.values()), self._reader.group.consumer_group_metadata())
+
+    def _given_up(self, error: AbortedError) -> None:
+        """Send it again, if it is sure that it has not happened; else its tasks go back to what is committed."""
+        self._tries += 1
+        if error.sure and self._tries <= MOST_TRIES:
+            logger.info("%s; it is sent again", error)
+            return
+        logger.warning("%s; its tasks go back to what is committed", error)
+        self._astray.update(said.task.lead for said in self._said)
+        self._said, self._tries = [], 0
 
     def _offsets(self, task: KafkaTask, meta: Meta) -> list[Any]:
         """All offsets of a task, with `meta` at that of its lead."""
@@ -221,10 +264,6 @@ class Worker:
             one = self._kafka.TopicPartition(*at, offset, encode_meta(meta) if at == task.lead else "")
             out.append(one)
         return out
-
-    def _given_up(self, tasks: Iterable[tuple[str, int]], error: AbortedError) -> None:
-        logger.warning("%s; its tasks go back to what is committed", error)
-        self._astray.update(tasks)
 
     def _bring_back(self) -> None:
         """Tasks whose transaction was given up begin again from what is committed, if they are still ours."""
@@ -241,7 +280,7 @@ class Worker:
 
     def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
         KAFKA_REBALANCES.labels("assigned").inc()
-        self._commit_before()
+        self._settle()
         begin = []
         for one in partitions:
             task = self._bring((one.topic, one.partition))
@@ -254,7 +293,7 @@ class Worker:
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         """Commit what was consumed of partitions that go to somebody else, then let go of them."""
         KAFKA_REBALANCES.labels("revoked").inc()
-        self._commit_before()
+        self._settle()
         for one in partitions:
             self._drop((one.topic, one.partition))
         consumer.incremental_unassign(partitions)
@@ -266,10 +305,6 @@ class Worker:
         for one in partitions:
             self._drop((one.topic, one.partition))
         consumer.incremental_unassign(partitions)
-
-    def _commit_before(self) -> None:
-        if not self._astray:
-            self._commit()
 
     def _drop(self, at: tuple[str, int]) -> None:
         task = self.tasks.pop(at, None)
@@ -332,29 +367,31 @@ class Worker:
     # -- snapshots -----------------------------------------------------------------------------------------------
 
     def _snapshot(self, now: float) -> None:
+        if self._said or self._astray:
+            return
         found = self._copies.advance(self.tasks, now)
         if found is not None:
             self._write(*found)
 
     def _write(self, task: KafkaTask, write: SnapshotWrite) -> None:
         """A snapshot in a transaction of its own, behind one of all that was consumed."""
-        self._commit()
+        self._settle()
         if self._astray:
             write.job.release()
             return
         try:
             self._copies.write(task, write, self._transactions, self._commit_of)
         except AbortedError as error:
-            self._given_up([task.lead], error)
+            logger.warning("a snapshot is let go: %s", error)
+            if not error.sure:
+                self._astray.add(task.lead)
 
     def _commit_of(self, task: KafkaTask, meta: Meta) -> None:
         self._transactions.commit(self._offsets(task, meta), self._reader.group.consumer_group_metadata())
 
     def _drain(self) -> None:
         """Commit, and leave a snapshot of each task, so that whoever takes it has nothing to repeat."""
-        if self._astray:
-            return
-        self._commit()
+        self._settle()
         deadline = time.monotonic() + DRAIN_SECONDS
         for task in list(self.tasks.values()):
             if self._astray or time.monotonic() > deadline:
@@ -380,8 +417,15 @@ class Worker:
                     self._paused.discard(at)
         KAFKA_PAUSED.set(len(self._paused))
 
-    def _publish(self) -> None:
+    def _publish(self, now: float) -> None:
         KAFKA_TASKS.set(len(self.tasks))
+        counts: dict[str, int] = {}
+        for task in self.tasks.values():
+            if isinstance(task, Keyed):
+                for reason, count in task.task.pipeline.counts().items():
+                    counts[reason] = counts.get(reason, 0) + count
+        for sentence in self._complaints.of(counts, now):
+            logger.warning("%s", sentence)
         for task in self.tasks.values():
             for at, position in task.positions.items():
                 consumer = self._reader.group if at == task.lead else self._reader.inputs

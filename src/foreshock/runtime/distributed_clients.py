@@ -21,7 +21,11 @@ MOST_READ = 4096
 
 
 class AbortedError(RetryableError):
-    """A transaction was given up: what it held has not happened, and its tasks are ahead of what is committed."""
+    """A transaction was given up. If that is `sure`, what it held has not happened and may be sent again."""
+
+    def __init__(self, message: str, *, sure: bool) -> None:
+        self.sure = sure
+        super().__init__(message)
 
 
 class Transactions:
@@ -93,9 +97,7 @@ class Transactions:
 
     def give_up(self, why: str) -> None:
         """Abort, and raise AbortedError."""
-        self._try(lambda: self._producer.abort_transaction(CALL_SECONDS))
-        KAFKA_TRANSACTIONS.labels("aborted").inc()
-        raise AbortedError(f"the transaction was given up: {why}")
+        raise AbortedError(f"the transaction was given up: {why}", sure=self._abort())
 
     def close(self) -> None:
         """Let go of what is not committed."""
@@ -121,20 +123,20 @@ class Transactions:
             self._try(call)
         except kafka.KafkaException as error:
             inner = error.args[0]
-            if not inner.fatal() and inner.txn_requires_abort():
-                self._abort(inner)
-            else:
+            sure = not inner.fatal() and inner.txn_requires_abort() and self._abort()
+            if not sure:
                 self._renew(inner)
-            raise AbortedError(f"the transaction was given up: {inner.str()}") from error
+            raise AbortedError(f"the transaction was given up: {inner.str()}", sure=sure) from error
 
-    def _abort(self, why: Any) -> None:
+    def _abort(self) -> bool:
+        """Abort; whether that is sure."""
         kafka = library()
-        KAFKA_TRANSACTIONS.labels("aborted").inc()
-        logger.warning("a transaction is aborted: %s", why.str())
         try:
             self._try(lambda: self._producer.abort_transaction(CALL_SECONDS))
-        except kafka.KafkaException as error:
-            self._renew(error.args[0])
+        except kafka.KafkaException:
+            return False
+        KAFKA_TRANSACTIONS.labels("aborted").inc()
+        return True
 
     def _renew(self, why: Any) -> None:
         """A new producer of the same name: the old one was fenced, or cannot go on."""
@@ -172,6 +174,8 @@ class Reader:
                 "heartbeat_interval_ms": max(100, timeout // 5),
             }
         self._kafka = library()
+        self._options = options
+        self._asking: Any = None
         self.drained = False
         self.group = make("Consumer", settings(options, group_id=options.group, **common, **own))
         self.inputs = make("Consumer", settings(options, group_id=f"{options.group}-inputs", **common))
@@ -202,9 +206,14 @@ class Reader:
 
     def bounds(self, at: tuple[str, int]) -> tuple[int, int]:
         """The first offset of a partition and the one behind its last."""
+        if self._asking is None:
+            # Of its own, and made anew after trouble: one that has met a dead leader may not see the next.
+            self._asking = make("Consumer", settings(self._options, group_id=f"{self._options.group}-inputs"))
         try:
-            low, high = self.inputs.get_watermark_offsets(self._kafka.TopicPartition(*at), timeout=CALL_SECONDS)
+            low, high = self._asking.get_watermark_offsets(self._kafka.TopicPartition(*at), timeout=5.0)
         except self._kafka.KafkaException as error:
+            self._asking.close()
+            self._asking = None
             raise translate(error, f"{at[0]}/{at[1]} cannot be asked for its offsets") from error
         return low, high
 
@@ -220,6 +229,8 @@ class Reader:
         """Leave the group."""
         self.group.close()
         self.inputs.close()
+        if self._asking is not None:
+            self._asking.close()
 
 
 def find_protocol(options: KafkaOptions) -> tuple[str, float]:

@@ -61,10 +61,10 @@ def producer_settings(options: KafkaOptions, environ: Mapping[str, str] = os.env
 
 
 def _client_logger() -> logging.Logger:
-    """Where librdkafka's own lines go, without those on properties that are not for this kind of client."""
+    """Where librdkafka's own lines go, without those on foreign properties and on what is told by an exception."""
     out = logging.getLogger("foreshock.kafka")
     if not out.filters:
-        out.addFilter(lambda record: "CONFWARN" not in record.getMessage())
+        out.addFilter(lambda record: not record.getMessage().startswith(("CONFWARN", "TXNERR", "GETPID")))
     return out
 
 
