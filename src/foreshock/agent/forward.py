@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -84,6 +84,7 @@ class Forwarder:
         self._next = spool.position
         self._flight: deque[_Sent] = deque()
         self._alone: deque[tuple[_Sent, Outgoing]] = deque()
+        self._acknowledged: Counter[str] = Counter()
         self._in_flight = 0
         self._failed: str = ""
         self._failures = 0
@@ -126,8 +127,7 @@ class Forwarder:
         self._in_flight -= 1
         if error is None:
             sent.left -= 1
-            self.sent += 1
-            AGENT_SENT.labels(message.topic).inc()
+            self._acknowledged[message.topic] += 1
             if self.problem:
                 logger.warning("Kafka takes messages again")
                 self.problem, self._failures = "", 0
@@ -190,7 +190,11 @@ class Forwarder:
             client.flush(_FLUSH_SECONDS)
 
     def _settle(self) -> None:
-        """Tell the buffer how far Kafka has everything."""
+        """Count what was acknowledged, and tell the buffer how far Kafka has everything."""
+        for topic, count in self._acknowledged.items():
+            self.sent += count
+            AGENT_SENT.labels(topic).inc(count)
+        self._acknowledged.clear()
         position = 0
         while self._flight and self._flight[0].left == 0:
             position = self._flight.popleft().next_position

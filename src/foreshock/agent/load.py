@@ -18,7 +18,7 @@ from foreshock.adapters.truth import Interval
 from foreshock.agent.outgoing import Outgoing
 from foreshock.ports import Clock
 
-MOST_AT_ONCE = 10_000
+MOST_AT_ONCE = 1_000
 """Events of one batch."""
 
 _BLOCK = 1024
