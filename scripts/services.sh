@@ -67,15 +67,21 @@ install_kafka() {
 
 # Settings of node $1 of $2. Timeouts are short, so that tests need not wait long; do not take them for production.
 properties() {
-  local node=$1 nodes=$2 voters="" copies=$(($2 < 3 ? $2 : 3)) i
+  local node=$1 nodes=$2 voters="" copies=$(($2 < 3 ? $2 : 3)) i own=$((port + $1 - 1))
+  # With KAFKA_PROXY a second way in, said to be 20 ports on: there a test puts a proxy that it can cut.
+  local proxied="" proxy="" through=""
+  if [ -n "${KAFKA_PROXY:-}" ]; then
+    proxied=,PROXIED://127.0.0.1:$((port + 40 + node)) proxy=,PROXIED://127.0.0.1:$((port + 60 + node))
+    through=,PROXIED:PLAINTEXT
+  fi
   for ((i = 1; i <= nodes; i++)); do voters+="${voters:+,}$i@127.0.0.1:$((port + 10 + i))"; done
   cat <<END
 process.roles=broker,controller
 node.id=$node
 controller.quorum.voters=$voters
-listeners=PLAINTEXT://127.0.0.1:$((port + node - 1)),CONTROLLER://127.0.0.1:$((port + 10 + node))
-advertised.listeners=PLAINTEXT://127.0.0.1:$((port + node - 1))
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$own,CONTROLLER://127.0.0.1:$((port + 10 + node))$proxied
+advertised.listeners=PLAINTEXT://127.0.0.1:$own$proxy
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$through
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$folder/node-$node/data

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.proxy import Proxy
 from tests.services import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -28,11 +30,11 @@ START_SECONDS = 120.0
 
 
 def free_base() -> int:
-    """A port such that it and the twenty behind it are free."""
+    """A port such that it and the seventy behind it are free."""
     while True:
         base = random.randrange(20_000, 50_000, 100)
         with suppress(OSError):
-            for port in range(base, base + 20):
+            for port in range(base, base + 70):
                 with socket.socket() as one:
                     one.bind(("127.0.0.1", port))
             return base
@@ -45,7 +47,14 @@ class Kafka:
     folder: Path
     nodes: int = 1
     session_ms: int = 2000
+    proxied: bool = False
     port: int = field(default_factory=free_base)
+    proxies: list[Proxy] = field(default_factory=list)
+
+    @property
+    def through(self) -> str:
+        """The brokers as seen through proxies that can be cut."""
+        return ",".join(f"127.0.0.1:{self.port + 61 + i}" for i in range(self.nodes))
 
     @property
     def brokers(self) -> str:
@@ -55,8 +64,13 @@ class Kafka:
         if not JARS.exists():
             pytest.fail("Kafka is not installed: run scripts/services.sh install", pytrace=False)
         self._script("up", "kafka", "--nodes", str(self.nodes))
+        if self.proxied:
+            ports = range(self.port + 41, self.port + 41 + self.nodes)
+            self.proxies = [Proxy(port + 20, port) for port in ports]
 
     def stop(self) -> None:
+        for proxy in self.proxies:
+            proxy.close()
         self._script("down")
 
     def kill(self, node: int) -> None:
@@ -73,6 +87,8 @@ class Kafka:
 
     def _script(self, *arguments: str) -> None:
         own = {"KAFKA_DIR": str(self.folder), "KAFKA_PORT": str(self.port), "KAFKA_SESSION_MS": str(self.session_ms)}
+        if self.proxied:
+            own["KAFKA_PROXY"] = "yes"
         done = subprocess.run(
             ["bash", str(SCRIPT), *arguments], env=os.environ | own, capture_output=True, text=True,
             timeout=START_SECONDS,
@@ -89,9 +105,9 @@ def _alive(pid: int) -> bool:
 
 
 @contextmanager
-def kafka(folder: Path, nodes: int = 1, session_ms: int = 2000) -> Iterator[Kafka]:
+def kafka(folder: Path, nodes: int = 1, session_ms: int = 2000, proxied: bool = False) -> Iterator[Kafka]:
     """Running brokers."""
-    one = Kafka(folder, nodes, session_ms)
+    one = Kafka(folder, nodes, session_ms, proxied)
     try:
         one.start()
         yield one
@@ -120,10 +136,9 @@ def shared_out(brokers: str, group: str) -> dict[str, int]:
 
 def make_topic(brokers: str, name: str, partitions: int, copies: int = 1, **config: str) -> None:
     """A topic, ready to be written to."""
-    from confluent_kafka import admin as kafka_admin
-
+    kafka_admin: Any = import_module("confluent_kafka.admin")
     settings = {key.replace("_", "."): value for key, value in config.items()}
-    new = kafka_admin.NewTopic(name, partitions, copies, config=settings)  # type: ignore[attr-defined]
+    new = kafka_admin.NewTopic(name, partitions, copies, config=settings)
     admin(brokers).create_topics([new])[name].result(30)
     wait_until(lambda: name in admin(brokers).list_topics(timeout=10).topics, f"topic {name} does not come")
 

@@ -8,18 +8,20 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from foreshock.adapters.kafka.client import library
 from foreshock.adapters.kafka.dead import OFFSET, PARTITION, REASON, header
 from foreshock.config import Config, load
 from foreshock.errors import ConfigError, RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.distributed import Worker
 from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
-from tests.kafka import Kafka, Reader, kafka, make_topic, produce
+from tests.kafka import Kafka, Reader, admin, kafka, make_topic, produce
 from tests.services import wait_until
 
 pytestmark = pytest.mark.services
@@ -41,7 +43,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 
 def config_of(tmp_path: Path, broker: Kafka, prefix: str, **more: Any) -> Config:
     own = {"prefix": prefix, "group": prefix, "inputs": [{"topic": prefix + TOPIC, "lateness": "5s"}], "worker": "w"}
-    return load([write_config(tmp_path, broker.brokers, **own | more)], environ={})
+    return load([write_config(tmp_path, **{"brokers": broker.brokers} | own | more)], environ={})
 
 
 @contextmanager
@@ -121,9 +123,6 @@ def _ends(worker: Worker, topic: str) -> int:
 def test_without_snapshots_the_runs_are_repeated(
     broker: Kafka, tmp_path: Path, prefix: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from confluent_kafka import TopicPartition
-    from confluent_kafka.admin import AdminClient
-
     topic = prefix + TOPIC
     make_topic(broker.brokers, topic, 6)
     config, wanted = config_of(tmp_path, broker, prefix), reference(STEPS)
@@ -131,13 +130,10 @@ def test_without_snapshots_the_runs_are_repeated(
     with running(config) as worker:
         wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
     # Deleting the blocks of the newest snapshot deletes all before them, too.
-    admin = AdminClient({"bootstrap.servers": broker.brokers})
-    gone = []
-    for partition in range(7):
-        _, end = worker_bounds(broker, prefix + "snapshots", partition)
-        gone.append(TopicPartition(prefix + "snapshots", partition, end if what == "all" else end - 2))
-    for done in admin.delete_records(gone).values():
-        done.result()
+    ends = {partition: bounds(broker, prefix + "snapshots", partition)[1] for partition in range(7)}
+    delete(
+        broker, prefix + "snapshots", ends if what == "all" else {one: end - 2 for one, end in ends.items() if end > 2}
+    )
     produce(broker.brokers, topic, messages(range(200, STEPS), keyed=False), 6)
     with caplog.at_level(logging.WARNING), running(config):
         reader = Reader(broker.brokers, prefix + "alerts")
@@ -147,7 +143,7 @@ def test_without_snapshots_the_runs_are_repeated(
     reader.close()
 
 
-def worker_bounds(broker: Kafka, topic: str, partition: int) -> tuple[int, int]:
+def bounds(broker: Kafka, topic: str, partition: int) -> tuple[int, int]:
     from confluent_kafka import Consumer, TopicPartition
 
     one = Consumer({"bootstrap.servers": broker.brokers, "group.id": "bounds"})
@@ -156,12 +152,23 @@ def worker_bounds(broker: Kafka, topic: str, partition: int) -> tuple[int, int]:
     return found
 
 
+def delete(broker: Kafka, topic: str, before: dict[int, int]) -> None:
+    """Delete what stands before these offsets, of a compacted topic too."""
+    kafka_admin: Any = import_module("confluent_kafka.admin")
+    policy = kafka_admin.ConfigEntry(
+        "cleanup.policy", "compact,delete", incremental_operation=kafka_admin.AlterConfigOpType.SET
+    )
+    resource = kafka_admin.ConfigResource(kafka_admin.ConfigResource.Type.TOPIC, topic, incremental_configs=[policy])
+    for done in admin(broker.brokers).incremental_alter_configs([resource]).values():
+        done.result(30)
+    wanted = [library().TopicPartition(topic, partition, offset) for partition, offset in before.items()]
+    for done in admin(broker.brokers).delete_records(wanted).values():
+        done.result(30)
+
+
 def test_lost_messages_are_said_and_counted(
     broker: Kafka, tmp_path: Path, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from confluent_kafka import TopicPartition
-    from confluent_kafka.admin import AdminClient
-
     from foreshock.telemetry import KAFKA_LOST
 
     topic = prefix + TOPIC
@@ -172,9 +179,7 @@ def test_lost_messages_are_said_and_counted(
         wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
         read = max(task.positions[topic, 0] for task in worker.tasks.values() if (topic, 0) in task.positions)
     produce(broker.brokers, topic, messages(range(60, 120), keyed=False), 6)
-    admin = AdminClient({"bootstrap.servers": broker.brokers})
-    for done in admin.delete_records([TopicPartition(topic, 0, read + 40)]).values():
-        done.result()
+    delete(broker, topic, {0: read + 40})
     with caplog.at_level(logging.ERROR), running(config) as worker:
         wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
     assert "40 messages are lost" in caplog.text
@@ -202,9 +207,9 @@ def test_alerts_and_anomalies_are_as_documented(broker: Kafka, tmp_path: Path, p
 def test_topics_that_do_not_fit_are_refused_with_the_fix(broker: Kafka, tmp_path: Path, prefix: str) -> None:
     make_topic(broker.brokers, prefix + TOPIC, 6)
     make_topic(broker.brokers, prefix + "runs", 2)
-    with pytest.raises(ConfigError, match=r"has 2 partitions where 7 are needed.*kafka-topics.sh --create"):
+    with pytest.raises(ConfigError, match=r"(?s)has 2 partitions where 7 are needed.*kafka-topics.sh --create"):
         Worker(config_of(tmp_path, broker, prefix), SystemClock(), threading.Event())
-    with pytest.raises(ConfigError, match=r"create_topics is off.*--topic other\.keyed --partitions 6"):
+    with pytest.raises(ConfigError, match=r"(?s)create_topics is off.*--topic other\.keyed --partitions 6"):
         Worker(config_of(tmp_path, broker, "other.", create_topics=False), SystemClock(), threading.Event())
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from foreshock.adapters.kafka.client import library
+from foreshock.adapters.kafka.client import library, translate
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.adapters.kafka.topics import Layout, prepare
@@ -106,6 +106,8 @@ class Worker:
             while not self._stop.is_set():
                 self._cycle()
             self._drain()
+        except self._kafka.KafkaException as error:
+            raise translate(error, "Kafka") from error
         finally:
             self.tasks.clear()
             self._transactions.close()
@@ -334,7 +336,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 task = self._restore(at)
-            except RetryableError as error:
+            except (RetryableError, self._kafka.KafkaException) as error:
                 ERRORS.labels("restore").inc()
                 logger.warning("%s/%d cannot be brought back yet, trying again: %s", *at, error)
                 self._stop.wait(RETRY_SECONDS)

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 CALL_SECONDS = 30.0
 MOST_FENCED, FENCED_SECONDS = 3, 60.0
+MOST_OPENED = 10
 MOST_READ = 4096
 
 
@@ -149,7 +150,14 @@ class Transactions:
                 f"another worker is called {self._name!r} too: give each its own kafka.worker ({why.str()})"
             )
         self._producer.purge()
-        self._open()
+        for _ in range(MOST_OPENED):
+            try:
+                self._open()
+            except RetryableError as error:
+                logger.warning("trying again: %s", error)
+            else:
+                return
+        raise RetryableError("transactions cannot be begun any more: the brokers do not answer")
 
 
 class Reader:

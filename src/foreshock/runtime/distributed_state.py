@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from foreshock.adapters.kafka.client import library, make, settings
+from foreshock.adapters.kafka.client import library, make, settings, translate
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.adapters.kafka.topics import Layout
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 512 << 10
 GENERATIONS = 3
-STALL_SECONDS = 60.0
+STALL_SECONDS, ASK_SECONDS = 60.0, 5.0
 MANIFEST = b"manifest"
 
 
@@ -74,7 +74,11 @@ class Cursor:
 
     def say_lost(self) -> None:
         """Count what is gone already of what is to be read."""
-        low, _ = self._consumer.get_watermark_offsets(self._at, timeout=STALL_SECONDS)
+        kafka = library()
+        try:
+            low, _ = self._consumer.get_watermark_offsets(self._at, timeout=ASK_SECONDS)
+        except kafka.KafkaException as error:
+            raise translate(error, f"{self._topic} cannot be asked for its offsets") from error
         if low > self.next:
             KAFKA_LOST.labels(self._topic).inc(low - self.next)
             logger.error("%s: offsets %d to %d are gone: what they held is left out", self._topic, self.next, low)
