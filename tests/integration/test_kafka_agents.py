@@ -10,11 +10,16 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pyarrow as pa
 import pytest
+import yaml
 
 from foreshock.adapters.kafka.dead import dead_letter
 from foreshock.adapters.kafka.decoding import decode_messages
@@ -23,14 +28,16 @@ from foreshock.adapters.kafka.letters import REDRIVEN, Letters
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.adapters.kafka.schemas import TOPICS
 from foreshock.adapters.mapping import MappingOptions
+from foreshock.adapters.metrics import Metric, Reading
 from foreshock.agent.connect import connector, inputs
 from foreshock.agent.forward import Forwarder
-from foreshock.agent.outgoing import Outgoing
+from foreshock.agent.outgoing import Outgoing, of_readings
 from foreshock.agent.spool import Spool
 from foreshock.errors import ConfigError, PermanentError
 from foreshock.types import Control
-from tests.kafka import Kafka, Reader, kafka, make_topic, produce
+from tests.kafka import Kafka, Reader, kafka, make_topic, produce, workers
 from tests.services import free_port, prometheus, wait_until
+from tests.unit import made_otlp
 
 pytestmark = pytest.mark.services
 
@@ -407,3 +414,91 @@ def test_a_topic_without_letters_is_said(broker: Kafka, topic: str) -> None:
     assert Letters(options(broker), topic).read() == []
     produce(broker.brokers, f"{topic}.dlq", [(None, b"by hand")], 2)
     assert [one.reason for one in Letters(options(broker), topic).read()] == ["unknown"]
+
+
+# -- with a worker -------------------------------------------------------------------------------------------------
+
+
+def settings(folder: Path, broker: Kafka, topic: str) -> Path:
+    """A worker's config that reads one topic, and names its own after it."""
+    path = folder / "worker.yaml"
+    kafka = {
+        "brokers": broker.brokers, "prefix": f"{topic}.", "group": topic, "idle": "2s",
+        "inputs": [{"topic": topic, "lateness": "1s"}],
+    }  # fmt: skip
+    more = {"stream": {"step": "5s"}, "detectors": ["robust_z"], "budget": {"environment": 200, "entity": 20}}
+    path.write_text(yaml.safe_dump({"kafka": kafka} | more))
+    return path
+
+
+def readings(count: int, burns: range, start: int) -> list[Reading]:
+    """A quiet host, each five seconds, that burns for a while."""
+    random = np.random.default_rng(5)
+    return [
+        Reading(
+            (start + 5 * row) * 1_000_000_000,
+            {"host.name": "a1"},
+            [Metric("system.cpu.utilization", {}, "1", (0.95 if row in burns else 0.1) + 0.01 * random.random()),
+             Metric("system.memory.utilization", {}, "1", 0.4 + 0.01 * random.random())],
+        )
+        for row in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["readings", "otlp", "arrow", "ndjson"])
+def test_a_worker_raises_the_alert_whatever_the_encoding(
+    broker: Kafka, topic: str, tmp_path: Path, encoding: str
+) -> None:
+    make_topic(broker.brokers, topic, 3)
+    rows = readings(600, range(560, 570), 1_700_000_000)
+    with workers(settings(tmp_path, broker, topic), tmp_path, "w1") as running:
+        messages = [one for row in rows for one in encoded(topic, row, encoding)]
+        with closing_spool(tmp_path / "spool", broker, topic) as spool:
+            spool.add(messages)
+            wait_until(lambda: spool.waiting == 0, "nothing was sent", SECONDS)
+        wait_until(lambda: f"{topic}.alerts" in running["w1"].text(), "the worker does not start", 90.0)
+        reader = Reader(broker.brokers, f"{topic}.alerts")
+
+        def found() -> list[dict[str, Any]]:
+            assert running["w1"].process is not None
+            assert running["w1"].process.poll() is None, running["w1"].text()
+            return [one for one in reader.json() if one["status"] == "firing"]
+
+        wait_until(lambda: bool(found()), "no alert", 60.0)
+        (alert,) = {one["foreshock"]["episode"]: one for one in found()}.values()
+        reader.close()
+    assert alert["labels"]["host_name"] == "a1"
+    assert alert["startsAt"].startswith(datetime.fromtimestamp(1_700_000_000 + 5 * 560, UTC).strftime("%Y-%m-%dT%H:%M"))
+
+
+@contextmanager
+def closing_spool(folder: Path, broker: Kafka, topic: str) -> Iterator[Spool]:
+    """A buffer that is forwarded."""
+    spool = Spool(folder)
+    forwarder = Forwarder(spool, connector(options(broker), inputs(topic)))
+    forwarder.start()
+    yield spool
+    forwarder.stop()
+    spool.close()
+
+
+def encoded(topic: str, row: Reading, encoding: str) -> list[Outgoing]:
+    """A reading as messages; without headers all but Foreshock's own form."""
+    if encoding == "readings":
+        return of_readings(topic, "test", [row])
+    values = {metric.name: metric.value for metric in row.metrics}
+    columns = {"time": row.time // 1_000_000_000, "host.name": "a1"} | values
+    if encoding == "otlp":
+        points = [
+            made_otlp.gauge(name, made_otlp.number(value or 0.0, time=row.time)) for name, value in values.items()
+        ]
+        body = bytes(made_otlp.request(*points, host_name="a1").SerializeToString())
+    elif encoding == "arrow":
+        sink = pa.BufferOutputStream()
+        table = pa.table({name: [value] for name, value in columns.items()})
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        body = sink.getvalue().to_pybytes()
+    else:
+        body = json.dumps(columns).encode() + b"\n"
+    return [Outgoing(topic, b"a1", body, [], row.time)]
