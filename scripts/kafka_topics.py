@@ -76,7 +76,7 @@ def page() -> str:
         "with `isolation.level=read_committed`.\n",
         fields(AlertState),
         "## `foreshock.control`\n",
-        f"[Control records](http.md#control-records), `{CONTROL}`, keyed by environment. `foreshock shop kafka` writes labels here.\n",
+        f"[Control records](http.md#control-records), `{CONTROL}`, one a message. All tasks take them; one that cannot be read goes to\n`foreshock.control.dlq`. `foreshock shop kafka` writes labels here.\n",
         fields(Control),
         "## `<topic>.dlq`\n",
         "[Dead letters](../how-to/feed-kafka.md#dead-letters): key, value and headers as they came, and:\n",

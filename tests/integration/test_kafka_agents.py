@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -34,7 +35,7 @@ from foreshock.agent.forward import Forwarder
 from foreshock.agent.outgoing import Outgoing, of_readings
 from foreshock.agent.spool import Spool
 from foreshock.errors import ConfigError, PermanentError
-from foreshock.types import Control
+from foreshock.types import Control, ControlKind
 from tests.kafka import Kafka, Reader, kafka, make_topic, produce, workers
 from tests.services import free_port, prometheus, wait_until
 from tests.unit import made_otlp
@@ -469,6 +470,42 @@ def test_a_worker_raises_the_alert_whatever_the_encoding(
         reader.close()
     assert alert["labels"]["host_name"] == "a1"
     assert alert["startsAt"].startswith(datetime.fromtimestamp(1_700_000_000 + 5 * 560, UTC).strftime("%Y-%m-%dT%H:%M"))
+
+
+def test_labels_count_what_was_found_right_while_it_runs(broker: Kafka, topic: str, tmp_path: Path) -> None:
+    """What `foreshock shop kafka` says in control records reaches the detectors of every task."""
+    make_topic(broker.brokers, topic, 3)
+    for name in (f"{topic}.control", f"{topic}.control.dlq"):
+        make_topic(broker.brokers, name, 1)
+    second = 1_000_000_000
+    since, until = (1_700_000_000 + 5 * 555) * second, (1_700_000_000 + 5 * 580) * second
+    labels = [
+        Control(ControlKind.LABEL, "well", 1_700_000_000 * second, label="false"),
+        Control(ControlKind.LABEL, "burn", since, until, {"host.name": "a1"}, label="true"),
+    ]
+    produce(broker.brokers, f"{topic}.control", [(b"default", b"not a control record"),
+            *((b"default", msgspec.json.encode(one)) for one in labels)])  # fmt: skip
+    port = free_port()
+    config = settings(tmp_path, broker, topic)
+    worker = foreshock("worker", str(config), "--name", "w1", "--metrics", f"127.0.0.1:{port}", cwd=tmp_path)
+    try:
+        rows = readings(600, range(560, 570), 1_700_000_000)
+        with closing_spool(tmp_path / "spool", broker, topic) as spool:
+            wait_until(lambda: len(read(broker, f"{topic}.control.dlq", 1)) == 1, "no dead letter", 90.0)
+            spool.add([one for row in rows for one in encoded(topic, row, "readings")])
+            right = re.compile(r'detector_true_positives_total{model="robust_z"} [1-9]')
+
+            def counted() -> bool:
+                assert worker.poll() is None
+                text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+                return right.search(text) is not None
+
+            wait_until(counted, "nothing was found right", 60.0)
+    finally:
+        worker.kill()
+        worker.communicate()
+    letter = read(broker, f"{topic}.control.dlq", 1)[0]
+    assert dict(letter.headers())["foreshock-reason"] == b"bad_control"
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from foreshock.state import State
 from foreshock.telemetry import DROPPED, ERRORS, KAFKA_REKEYED
 from foreshock.types import Alert, Calls, Decoded, Labels, Record, Samples
 from foreshock.types.columns import Presence
-from foreshock.types.record import ARROW, CALLS, JSON, WATERMARK
+from foreshock.types.record import ARROW, CALLS, CONTROL, JSON, WATERMARK
 
 SECOND = 1_000_000_000
 SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
@@ -250,6 +250,12 @@ class Keyed(KafkaTask):
             DROPPED.labels("not_forwarded").inc()
             return
         payload = message.value()
+        if payload is not None and forward.content_type == CONTROL:
+            record = Record(
+                self.config.environment, forward.source, CONTROL, message.timestamp()[1] * 1_000_000, payload
+            )
+            self._gather(self.task.process(record), emit)
+            return
         if payload is not None:
             self.merge.hold(forward, payload)
             return
