@@ -127,9 +127,12 @@ def test_this_host_comes_to_kafka_and_to_prometheus_at_once(broker: Kafka, topic
 
 
 def test_the_shop_comes_to_kafka_with_its_labels(broker: Kafka, tmp_path: Path) -> None:
-    report = ended(foreshock("shop", "kafka", "--seconds", "16", "--brokers", broker.brokers, "--json", cwd=tmp_path))
-    assert report["waiting"] == 0
+    for name in ("metrics-topic", "service-metrics", "foreshock.control"):
+        make_topic(broker.brokers, name, 3)
+    process = foreshock("shop", "kafka", "--brokers", broker.brokers, "--json", cwd=tmp_path)
     rows = read(broker, "service-metrics", 24)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)["waiting"] == 0
     found = decoded(rows, "service-metrics")
     assert not found.refused
     assert {series.name for series in found.samples.series} == {"latency", "cpu", "memory"}
