@@ -75,7 +75,7 @@ def test_samples_become_readings_and_back() -> None:
 
 
 def test_readings_are_gathered_by_their_own_time() -> None:
-    carrier = Readings("t", "agent", batch_seconds=2.0)
+    carrier = Readings("t", "agent", batch_seconds=2.0, every_seconds=1.0)
     taken = [carrier.take(record(METRICS, encode_metrics(reading(second)))) for second in range(5)]
     assert [len(messages) for messages in taken] == [0, 1, 0, 1, 0]
     assert [len(decode_readings(one.value)) for messages in taken for one in messages] == [2, 2]
@@ -85,8 +85,9 @@ def test_readings_are_gathered_by_their_own_time() -> None:
     assert carrier.newest == T + 4 * NANO
 
 
-def test_without_a_batch_each_reading_goes_at_once() -> None:
-    carrier = Readings("t", "agent")
+@pytest.mark.parametrize("batch", [0.0, 0.5, 1.0])
+def test_a_batch_no_longer_than_a_reading_goes_at_once(batch: float) -> None:
+    carrier = Readings("t", "agent", batch, 1.0)
     assert len(carrier.take(record(METRICS, encode_metrics(reading(0))))) == 1
     samples = Samples([Series("cpu", (("host", "a"),))], np.zeros(1, np.int32), np.array([T]), np.ones(1),
                       np.zeros(1, np.uint64), {})  # fmt: skip

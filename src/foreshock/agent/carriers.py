@@ -15,14 +15,15 @@ _NO_MAPPING = MappingOptions.model_validate({})
 
 
 class Readings:
-    """Readings as they come, gathered for `batch_seconds` of their own time and then sent, one message an entity.
+    """Readings, each of `every_seconds`, gathered for `batch_seconds` of their own time and then sent, one message an
+    entity.
 
     Records that hold no samples (watermarks of the past) are left out: behind Kafka, time follows from the messages.
     """
 
-    def __init__(self, topic: str, source: str, batch_seconds: float = 0.0) -> None:
+    def __init__(self, topic: str, source: str, batch_seconds: float = 0.0, every_seconds: float = 0.0) -> None:
         self.topic, self.source = topic, source
-        self._batch = round(batch_seconds * 1e9)
+        self._batch, self._every = round(batch_seconds * 1e9), round(every_seconds * 1e9)
         self._held: list[Reading] = []
         self.newest = 0
         """The newest time of a reading (Unix ns)."""
@@ -39,9 +40,7 @@ class Readings:
         if not self._held:
             return ()
         self.newest = max(self.newest, self._held[-1].time)
-        # One that would come with the next reading comes too late: it goes now.
-        step = self._held[-1].time - self._held[-2].time if len(self._held) > 1 else 0
-        if self._held[-1].time + step - self._held[0].time < self._batch:
+        if self._held[-1].time + self._every - self._held[0].time < self._batch:
             return ()
         return self.rest()
 

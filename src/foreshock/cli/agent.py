@@ -71,7 +71,7 @@ def host(
     where = f", /metrics on http://127.0.0.1:{server.server_port}" if server else ""
     try:
         way = _Way(config, brokers, topic, spool, spool_mb << 20)
-        agent = way.agent(source, Readings(way.topic, "foreshock/agent/host", batch), last.take)
+        agent = way.agent(source, Readings(way.topic, "foreshock/agent/host", batch, options.every), last.take)
         run(agent, seconds, as_json, f"this host{where} → {way}")
     finally:
         if server is not None:
