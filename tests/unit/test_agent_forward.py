@@ -56,6 +56,20 @@ def test_a_batch_that_is_not_acknowledged_whole_is_not_forgotten(spool: Spool) -
     assert (broker.values, spool.waiting, broker.clients) == (expected(3), 0, 1)
 
 
+def test_a_broker_that_does_not_answer_is_said(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = Broker(up=False)
+    forwarder = Forwarder(spool, broker.connect)
+    spool.add([message(0)])
+    forwarder.step()
+    assert forwarder.problem == ""
+    now = forward.monotonic()
+    monkeypatch.setattr(forward, "monotonic", lambda: now + 30.0)
+    assert forwarder.problem == "Kafka has acknowledged nothing for 30 s"
+    broker.up = True
+    forwarder.step()
+    assert forwarder.problem == ""
+
+
 def test_little_is_in_flight_at_a_time(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "MAX_IN_FLIGHT", 4)
     broker = Broker(up=False)

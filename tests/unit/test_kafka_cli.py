@@ -42,6 +42,13 @@ def test_the_brokers_are_those_of_the_command_line_the_settings_or_the_environme
     assert kafka_options(bare, None).brokers == "127.0.0.1:9092"
 
 
+@pytest.mark.parametrize(("option", "value", "says"), [("--url", "ftp://a", "http"), ("--query", "", "at least 1")])
+def test_a_wrong_prometheus_is_said(option: str, value: str, says: str) -> None:
+    done = CliRunner().invoke(app, ["agent", "prometheus", option, value])
+    assert isinstance(done.exception, ConfigError), done.output
+    assert says in str(done.exception)
+
+
 def test_two_agents_cannot_share_a_buffer(tmp_path: Path) -> None:
     with lock_folder(tmp_path):
         done = CliRunner().invoke(app, ["agent", "host", "--listen", "", "--spool", str(tmp_path), "--seconds", "1"])

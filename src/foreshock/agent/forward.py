@@ -7,6 +7,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 from foreshock.agent.outgoing import Outgoing
@@ -21,6 +22,7 @@ MAX_IN_FLIGHT = 20_000
 
 _IDLE_SECONDS = 0.05
 _FLUSH_SECONDS = 10.0
+_SILENT_SECONDS = 10.0
 _LONGEST_BACKOFF = 30.0
 _DRAIN_SECONDS = 5.0
 _TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "_INVALID_ARG", "INVALID_RECORD", "RECORD_LIST_TOO_LARGE")
@@ -76,8 +78,9 @@ class Forwarder:
 
     def __init__(self, spool: Spool, connect: Callable[[], Client]) -> None:
         self.spool = spool
-        self.problem = ""
         self.sent = 0
+        self._trouble = ""
+        self._heard = monotonic()
         self._connect = connect
         self._drain_seconds = _DRAIN_SECONDS
         self._client: Client | None = None
@@ -101,6 +104,14 @@ class Forwarder:
         self._stopping.set()
         self._thread.join(drain_seconds + 10.0)
 
+    @property
+    def problem(self) -> str:
+        """Why nothing is sent, in words; empty while all is well."""
+        silent = monotonic() - self._heard
+        if self._trouble or not self._in_flight or silent < _SILENT_SECONDS:
+            return self._trouble
+        return f"Kafka has acknowledged nothing for {silent:.0f} s"
+
     def step(self) -> bool:
         """Hand the next batches over and take acknowledgements; False where there was nothing to hand over.
 
@@ -111,6 +122,7 @@ class Forwarder:
         moved = False
         if self._in_flight < MAX_IN_FLIGHT:
             for batch in self.spool.read(self._next):
+                self._heard = self._heard if self._in_flight else monotonic()
                 self._hand_over(self._client, batch)
                 self._next, moved = batch.next_position, True
                 if self._in_flight >= MAX_IN_FLIGHT:
@@ -128,9 +140,10 @@ class Forwarder:
         if error is None:
             sent.left -= 1
             self._acknowledged[message.topic] += 1
-            if self.problem:
+            self._heard = monotonic()
+            if self._trouble:
                 logger.warning("Kafka takes messages again")
-                self.problem, self._failures = "", 0
+                self._trouble, self._failures = "", 0
         elif error.name() not in _TOO_LARGE:
             self._failed = self._failed or f"a message to {message.topic} was not taken: {error.str()}"
         elif alone:
@@ -213,9 +226,9 @@ class Forwarder:
     def _begin_again(self, error: ForeshockError) -> None:
         """Say what is wrong, once, and begin where Kafka has everything; after a while."""
         ERRORS.labels("agent").inc()
-        if str(error) != self.problem:
+        if str(error) != self._trouble:
             logger.warning("%s; what is read waits on disk", error)
-        self.problem = str(error)
+        self._trouble = str(error)
         self._let_go()
         self._failures += 1
         seconds = min(_LONGEST_BACKOFF, 0.5 * 2.0 ** min(self._failures, 10))

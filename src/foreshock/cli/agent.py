@@ -97,9 +97,12 @@ def prometheus(
     as_json: AsJson = False,
 ) -> None:
     """Ask a Prometheus, and bring what it answers to Kafka."""
+    from pydantic import ValidationError
+
     from foreshock.adapters.prometheus.options import PrometheusOptions
     from foreshock.adapters.prometheus.source import PrometheusSource
     from foreshock.agent.carriers import Readings
+    from foreshock.errors import ConfigError
 
     config = _config(files)
     found = next((one.options for one in config.sources if one.type == "prometheus"), None)
@@ -107,7 +110,12 @@ def prometheus(
     base = found or PrometheusOptions(backfill=_GAP_SECONDS)
     given: dict[str, Any] = {"url": url, "queries": query or None, "every": every}
     changed = base.model_dump() | {key: value for key, value in given.items() if value is not None}
-    source = PrometheusSource(options=PrometheusOptions.model_validate(changed), environment=config.environment)
+    try:
+        options = PrometheusOptions.model_validate(changed)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"--{first['loc'][0] if first['loc'] else 'url'}: {first['msg']}") from None
+    source = PrometheusSource(options=options, environment=config.environment)
     way = _Way(config, brokers, topic, spool, spool_mb << 20)
     agent = way.agent(source, Readings(way.topic, "foreshock/agent/prometheus"))
     run(agent, seconds, as_json, f"a Prometheus → {way}")
