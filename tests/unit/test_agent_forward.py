@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_a_broker_that_does_not_answer_is_said(spool: Spool, monkeypatch: pytest
     spool.add([message(0)])
     forwarder.step()
     assert forwarder.problem == ""
-    now = forward.monotonic()
+    now = time.monotonic()
     monkeypatch.setattr(forward, "monotonic", lambda: now + 30.0)
     assert forwarder.problem == "Kafka has acknowledged nothing for 30 s"
     broker.up = True
