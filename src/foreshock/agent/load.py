@@ -24,7 +24,7 @@ MOST_AT_ONCE = 1_000
 _BLOCK = 1024
 _TICK_SECONDS = 0.01
 _EVENTS_OF_A_STRETCH = 5
-"""About how many events of a user are abnormal in a row."""
+"""About how many events of a user are abnormal behind the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Events:
 
     def _factors(self, users: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.float64]:
         """By how much each value is more than usual; notes where abnormal stretches begin."""
-        begins = self._random.random(len(users)) < self.options.anomalies / _EVENTS_OF_A_STRETCH
+        begins = self._random.random(len(users)) < self.options.anomalies / (1 + _EVENTS_OF_A_STRETCH)
         new = self._random.uniform(4.0, 10.0, len(users))
         stretch = round(_EVENTS_OF_A_STRETCH * self.options.users / self.options.rate * 1e9)
         out = np.where(times < self._until[users], self._factor[users], 1.0)
