@@ -40,6 +40,11 @@ SINK_SENT = Counter("foreshock_sink_alerts", "Alerts delivered, by sink.", ["sin
 LOG_BYTES = Gauge("foreshock_log_bytes", "Size of the log on disk.", registry=REGISTRY)
 SECONDS_SILENT = Gauge("foreshock_source_silent_seconds", "Time since a source last brought data.", ["source"],
                        registry=REGISTRY)  # fmt: skip
+AGENT_SENT = Counter("foreshock_agent_messages", "Messages that Kafka has acknowledged, by topic.", ["topic"],
+                     registry=REGISTRY)  # fmt: skip
+AGENT_BUFFERED = Gauge(
+    "foreshock_agent_buffered_messages", "Messages on disk that Kafka has not acknowledged yet.", registry=REGISTRY
+)
 LATENCY = Histogram(
     "detector_latency_seconds", "One step of one detector.", ["model"], registry=REGISTRY,
     buckets=(1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1),

@@ -9,7 +9,7 @@ import pytest
 
 from foreshock.adapters.kafka.client import library, producer_settings, settings
 from foreshock.adapters.kafka.dead import CUT, ERROR, LARGEST, OFFSET, PARTITION, REASON, TOPIC, dead_letter, header
-from foreshock.adapters.kafka.messages import content_type_of, joined
+from foreshock.adapters.kafka.messages import content_type_of, in_seconds, plain_json
 from foreshock.adapters.kafka.options import EVENTS, KafkaOptions
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import load
@@ -66,22 +66,40 @@ def test_partitions_of_inputs_follow_tasks() -> None:
     assert layout.followers(1) == [("a", 1), ("b", 1), ("b", 5)]
 
 
-def test_lines_of_the_same_second_are_decoded_as_one() -> None:
+def test_messages_of_the_same_second_are_decoded_together_and_calls_alone() -> None:
+    calls = [("content-type", b"application/vnd.foreshock.calls+json")]
     messages = [
-        Message(b'{"a": 1}', time=1000),
-        Message(b'{"a": 2}', time=1999),
-        Message(b'{"a": 3}', time=2000),
-        Message(b"[1,\n2]", time=2000),
-        Message(b'{"a": 4}', headers=[("content-type", b"application/json; charset=utf-8")], time=2000),
-        Message(b"\x00", headers=[("content-type", b"application/x-other")], time=2000),
-        Message(None, time=2000),
-        Message(b'{"a": 5}', time=2000),
+        Message(b"1", time=1000),
+        Message(None, time=1999),
+        Message(b"3", time=2000),
+        Message(b"4", headers=calls, time=2000),
+        Message(b"5", headers=calls, time=2000),
+        Message(b"6", headers=[("content-type", b"application/json; charset=utf-8")], time=2000),
+        Message(b"7", time=2000),
     ]
-    groups = [[one.value() for one in group] for group in joined(messages, "application/json")]
-    assert groups == [
-        [b'{"a": 1}', b'{"a": 2}'], [b'{"a": 3}'], [b"[1,\n2]"], [b'{"a": 4}'], [b"\x00"], [None], [b'{"a": 5}'],
+
+    def grouped(content_type: str) -> list[list[bytes | None]]:
+        return [[one.value() for one in group] for group in in_seconds(messages, content_type)]
+
+    assert grouped("") == [[b"1", None], [b"3"], [b"4"], [b"5"], [b"6", b"7"]]
+    assert grouped("application/vnd.foreshock.calls+json") == [
+        [b"1"], [None], [b"3"], [b"4"], [b"5"], [b"6"], [b"7"],
     ]  # fmt: skip
-    assert content_type_of(messages[4], "x") == "application/json"
+    assert content_type_of(messages[5], "x") == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("message", "plain"),
+    [
+        (Message(b'{"a": 1}'), True),
+        (Message(b'{"a":\n1}'), False),
+        (Message(b"[1]"), False),
+        (Message(None), False),
+        (Message(b'{"a": 1}', headers=[("ce_id", b"1")]), False),
+    ],
+)
+def test_a_line_of_json_without_headers_is_passed_on_as_it_is(message: Message, plain: bool) -> None:
+    assert plain_json(message) == plain
 
 
 def test_a_dead_letter_keeps_the_message_and_says_why() -> None:

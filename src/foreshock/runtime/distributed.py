@@ -164,6 +164,8 @@ class Worker:
     def _task_of(self, at: tuple[str, int]) -> KafkaTask | None:
         if at in self.tasks:
             return self.tasks[at]
+        if at[0] == self.layout.control:
+            return self.tasks.get((self.layout.environment, 0))
         if at[0] in self.layout.inputs:
             return self.tasks.get((self.layout.keyed, at[1] % self.layout.tasks))
         return None

@@ -8,12 +8,14 @@ marks in the keyed topic, which say how far each partition of each input has com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from foreshock.adapters.decode import decode, encode_samples
 from foreshock.adapters.kafka.dead import LARGEST, dead_letter
+from foreshock.adapters.kafka.decoding import decode_messages
 from foreshock.adapters.kafka.keys import entity_key, partition_of
 from foreshock.adapters.kafka.messages import (
     FORWARD,
@@ -22,11 +24,13 @@ from foreshock.adapters.kafka.messages import (
     content_type_of,
     encode,
     forward_of,
-    joined,
+    in_seconds,
+    plain_json,
     received_of,
     record_of,
 )
 from foreshock.adapters.kafka.options import KafkaInput
+from foreshock.adapters.kafka.schemas import TopicSchema, schema_of
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config
 from foreshock.errors import BadInputError
@@ -40,7 +44,7 @@ from foreshock.state import State
 from foreshock.telemetry import DROPPED, ERRORS, KAFKA_REKEYED
 from foreshock.types import Alert, Calls, Decoded, Labels, Record, Samples
 from foreshock.types.columns import Presence
-from foreshock.types.record import ARROW, JSON, NDJSON, WATERMARK
+from foreshock.types.record import ARROW, CALLS, CONTROL, JSON, WATERMARK
 
 SECOND = 1_000_000_000
 SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
@@ -98,42 +102,58 @@ class Keyed(KafkaTask):
                 self._take_keyed(message, emit)
             return
         source = self._input(topic)
-        for group in joined(messages, source.content_type):
-            self._take_group(group, source, partition, emit)
+        for group in in_seconds(messages, source.content_type):
+            if content_type_of(group[0], source.content_type) == CALLS:
+                self._take_calls(group[0], source, emit)
+            else:
+                self._take_group(group, source, partition, emit)
 
     def _take_group(self, group: list[Any], source: KafkaInput, partition: int, emit: bool) -> None:
-        """Messages that can be decoded as one: judged at once where all are in place, else one by one."""
-        if len(group) > 1 and self._may_be_in_place(group, source.topic, partition):
-            payload = b"\n".join(message.value() for message in group)
-            record = Record(self.config.environment, source.topic, NDJSON, received_of(group[0]), payload)
-            try:
-                samples = decode(record, self.config.mapping)
-            except BadInputError:
-                samples = None
-            if samples is not None and not samples.dropped and _keyed_by_entity(group, samples):
-                self._judge(group[-1], record, samples, emit)
-                return
-        for message in group:
-            self._take_one(message, source, partition, emit)
+        """Messages of one second: judged at once where all are in place, else one by one."""
+        found = decode_messages(
+            [message.value() for message in group],
+            [message.headers() for message in group],
+            self._schema(source),
+            self.config.mapping,
+            self._largest_bytes,
+        )
+        if emit:
+            self.outbox += [dead_letter(group[one.message], one.reason, one.detail) for one in found.refused]
+            for reason, count in found.samples.dropped.items():
+                DROPPED.labels(reason).inc(count)
+        places = np.unique(found.message).tolist()
+        if not places:
+            return
+        good = [group[at] for at in places]
+        if self._in_place(good, found.samples, source.topic, partition):
+            self._judge(good[-1], self._record(good[-1], source), found.samples, emit)
+            return
+        for at, message in zip(places, good, strict=True):
+            samples = found.of(at, at + 1)
+            if self._in_place([message], samples, source.topic, partition):
+                self._judge(message, self._record(message, source), samples, emit)
+            else:
+                self._forward(message, self._record(message, source), samples, emit)
 
-    def _take_one(self, message: Any, source: KafkaInput, partition: int, emit: bool) -> None:
-        kind = content_type_of(message, source.content_type)
-        record = record_of(message, self.config.environment, source.topic, kind)
+    def _take_calls(self, message: Message, source: KafkaInput, emit: bool) -> None:
+        record = record_of(message, self.config.environment, source.topic, CALLS)
         try:
-            if len(record.payload) > self._largest_bytes:
-                raise BadInputError("too_large", f"{len(record.payload)} bytes, limits.body_bytes is lower")
-            samples = decode(record, self.config.mapping)
+            self._forward(message, record, decode(record, self.config.mapping), emit)
         except BadInputError as error:
             if emit:
                 self.outbox.append(dead_letter(message, error.reason, str(error)))
-            return
-        if emit:
-            for reason, count in samples.dropped.items():
-                DROPPED.labels(reason).inc(count)
-        if self._may_be_in_place([message], source.topic, partition) and _keyed_by_entity([message], samples):
-            self._judge(message, record, samples, emit)
-        else:
-            self._forward(message, record, samples, emit)
+
+    def _record(self, message: Message, source: KafkaInput) -> Record:
+        """What is known of a message beside its samples."""
+        return Record(self.config.environment, source.topic, ARROW, received_of(message), b"")
+
+    def _schema(self, source: KafkaInput) -> TopicSchema:
+        schema = schema_of(source.topic)
+        return replace(schema, content_type=source.content_type) if source.content_type else schema
+
+    def _in_place(self, group: Sequence[Message], samples: Decoded, topic: str, partition: int) -> bool:
+        """Whether these messages stand where the entities that they are about belong."""
+        return self._may_be_in_place(group, topic, partition) and _keyed_by_entity(group, samples)
 
     def _may_be_in_place(self, group: Sequence[Message], topic: str, partition: int) -> bool:
         """Whether these messages stand in the partition of their keys."""
@@ -174,7 +194,7 @@ class Keyed(KafkaTask):
         self._came(message, largest)
         if not emit:
             return
-        if len(record.payload) > LARGEST:
+        if len(message.value() or b"") > LARGEST:
             self.outbox.append(dead_letter(message, "too_large", f"messages over {LARGEST} bytes cannot be passed on"))
             return
         KAFKA_REKEYED.labels(record.source).inc()
@@ -183,10 +203,13 @@ class Keyed(KafkaTask):
             record.received_unix_nano,
         )  # fmt: skip
         entities = _entities(samples)
-        if len(entities) == 1 or isinstance(samples, Calls):
-            key = entity_key(next(iter(entities))) if entities else record.source.encode()
-            told.content_type = record.content_type
+        if isinstance(samples, Calls):
+            told.content_type, key = CALLS, record.source.encode()
             self._send(told, key, record.payload, partition_of(key, self.layout.tasks), message)
+            return
+        if len(entities) == 1 and plain_json(message):
+            told.content_type, key = JSON, entity_key(next(iter(entities)))
+            self._send(told, key, message.value(), partition_of(key, self.layout.tasks), message)
             return
         told.content_type = ARROW
         for partition, part in _split(samples, self.layout.tasks).items():
@@ -230,6 +253,12 @@ class Keyed(KafkaTask):
             DROPPED.labels("not_forwarded").inc()
             return
         payload = message.value()
+        if payload is not None and forward.content_type == CONTROL:
+            record = Record(
+                self.config.environment, forward.source, CONTROL, message.timestamp()[1] * 1_000_000, payload
+            )
+            self._gather(self.task.process(record), emit)
+            return
         if payload is not None:
             self.merge.hold(forward, payload)
             return
@@ -241,15 +270,19 @@ class Keyed(KafkaTask):
         at = 0
         while at < len(released):
             first, end = released[at], at + 1
-            if first.content_type in (JSON, NDJSON):
+            if first.content_type == JSON:
                 alike = (first.source, first.content_type, first.received)
                 while end < len(released) and _like(released[end], alike):
                     end += 1
             group, at = released[at:end], end
-            kind = NDJSON if len(group) > 1 else first.content_type
-            payload = b"\n".join(one.payload for one in group)
-            record = Record(self.config.environment, first.source, kind, first.received, payload)
-            self._gather(self.task.process(record), emit)
+            record = Record(self.config.environment, first.source, first.content_type, first.received, first.payload)
+            samples: Samples | None = None
+            if first.content_type == JSON:
+                schema = self._schema(self._input(first.source))
+                payloads = [one.payload for one in group]
+                samples = decode_messages(payloads, [None] * len(payloads), schema, self.config.mapping).samples
+            if samples is None or len(samples):
+                self._gather(self.task.process(record, samples), emit)
 
     def _advance(self, emit: bool) -> None:
         """Tell the operators that nothing older will come."""

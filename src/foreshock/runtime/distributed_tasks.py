@@ -13,14 +13,16 @@ import msgspec
 import numpy as np
 
 from foreshock import pipeline as pipes
-from foreshock.adapters.kafka.messages import Out
+from foreshock.adapters.kafka.dead import dead_letter
+from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, parse_resolved
 from foreshock.runtime.distributed_format import CONFIG, Run, Step, Word, decode_word, encode
-from foreshock.runtime.task import encode_json, same
+from foreshock.runtime.task import decode_control, encode_json, same, stamped
 from foreshock.state import State
 from foreshock.telemetry import ALERTS, DROPPED
 from foreshock.types import Alert, Columns
+from foreshock.types.record import CONTROL
 
 Message = Any
 """A message of confluent-kafka."""
@@ -160,14 +162,15 @@ _decode_listened = msgspec.msgpack.Decoder(_Listened).decode
 
 
 class EnvironmentTask(KafkaTask):
-    """Takes what keyed tasks say and decides on alerts in order, behind the least of their watermarks.
+    """Takes what keyed tasks say and decides on alerts in order, behind the least of their watermarks; passes on to all
+    of them what it is told in control records, of which it is the one writer.
 
     A keyed task that has said nothing for `kafka.leave_out`, by the broker's clock in the log, is not waited for; what
     it says later is late, taken as it comes, and counted.
     """
 
     def __init__(self, config: Config, layout: Layout, leave_out_seconds: float) -> None:
-        super().__init__("environment", (layout.environment, 0), [], layout.tasks)
+        super().__init__("environment", (layout.environment, 0), [(layout.control, 0)], layout.tasks)
         self.config, self.watermark, self.sources = config, 0, {}
         self._layout = layout
         self._leave_out = int(leave_out_seconds * 1e9)
@@ -181,6 +184,10 @@ class EnvironmentTask(KafkaTask):
         return self._budget
 
     def _take(self, messages: Sequence[Message], emit: bool) -> None:
+        if messages[0].topic() == self._layout.control:
+            for message in messages:
+                self._take_control(message, emit)
+            return
         alerts: list[Alert] = []
         for message in messages:
             try:
@@ -199,6 +206,26 @@ class EnvironmentTask(KafkaTask):
                 alerts += self._budget.on_watermark(mark).alerts
         if emit:
             self._say(alerts)
+
+    def _take_control(self, message: Message, emit: bool) -> None:
+        """Take a control record and send it on, so that it takes effect where nothing is decided yet."""
+        try:
+            asked = decode_control(message.value() or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            if emit:
+                self.outbox.append(dead_letter(message, "bad_control", f"not a control record: {error}"))
+            return
+        newest = max((one.watermark for one in self._heard.values()), default=0)
+        lateness = max((one.lateness for one in self.config.kafka.inputs), default=0.0)
+        control = stamped(asked, newest + int(lateness * 1e9))
+        alerts = self._budget.process(Columns(controls=(control,))).alerts
+        if emit:
+            self._say(alerts)
+            told = encode(Forward("", 0, "control", content_type=CONTROL))
+            value = encode_json(control)
+            self.outbox += [
+                Out(self._layout.keyed, value, None, ((FORWARD, told),), one) for one in range(self._layout.tasks)
+            ]
 
     def _least(self) -> int | None:
         """The time up to which alerts are decided on: the least of those that are waited for."""

@@ -36,7 +36,9 @@ from foreshock.types.columns import Presence
 from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
 logger = logging.getLogger(__name__)
-_control = msgspec.json.Decoder(Control)
+decode_control = msgspec.json.Decoder(Control).decode
+_PAST = frozenset({ControlKind.MAINTENANCE, ControlKind.DEPLOY, ControlKind.LABEL})
+"""Control records that may speak of the past: they change refits and views only, there."""
 _alerts = msgspec.msgpack.Decoder(list[Alert])
 _encode = msgspec.msgpack.Encoder().encode
 _MOST_SAID = 100
@@ -120,7 +122,7 @@ class Task:
         elif kind == CONFIG:
             out.alerts += self.use(parse_resolved(record.payload))
         elif kind == CONTROL:
-            self._on_control(_control.decode(record.payload), out)
+            self._on_control(decode_control(record.payload), out)
         elif kind not in (GAP, UPGRADE):
             self._on_data(record, samples, out)
 
@@ -243,6 +245,14 @@ class KeyedTask(Task):
 
     def _decide(self, time_unix_nano: int, out: Outputs) -> None:
         """Nothing: the environment task does."""
+
+
+def stamped(control: Control, least_unix_nano: int) -> Control:
+    """The control record as it takes effect: not before `least_unix_nano`, up to which all may be decided, if it
+    changes what is decided."""
+    if control.kind in _PAST or control.effective_unix_nano >= least_unix_nano:
+        return control
+    return msgspec.structs.replace(control, effective_unix_nano=least_unix_nano)
 
 
 def about(alert: Alert, entity: Labels) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from foreshock.types import Record
-from foreshock.types.record import JSON, NDJSON
+from foreshock.types.record import CALLS, JSON
 
 SECOND = 1_000_000_000
 Headers = tuple[tuple[str, bytes], ...]
@@ -81,27 +81,26 @@ def record_of(message: Any, environment: str, source: str, content_type: str) ->
     return Record(environment, source, content_type, received_of(message), message.value() or b"")
 
 
-def plain_json(message: Any, content_type: str) -> bool:
-    """Whether a message is JSON on one line, so that several make up NDJSON."""
+def plain_json(message: Any) -> bool:
+    """Whether a message is one line of JSON and says no more: it is understood wherever it is passed on to."""
     value = message.value()
-    if not value or b"\n" in value:
-        return False
-    return (content_type if not message.headers() else content_type_of(message, content_type)) in (JSON, NDJSON)
+    return not message.headers() and value is not None and value[:1] == b"{" and b"\n" not in value
 
 
-def joined(messages: Sequence[Any], content_type: str) -> Iterator[list[Any]]:
-    """Messages in order, in groups that can be decoded as one: lines of JSON of the same second; others alone."""
+def in_seconds(messages: Sequence[Any], content_type: str) -> Iterator[list[Any]]:
+    """Messages in order, in groups that were written in the same second; calls, which are no samples, stand alone."""
     group: list[Any] = []
     second = -1
     for message in messages:
-        line, now = plain_json(message, content_type), message.timestamp()[1] // 1000
-        if group and (not line or now != second or len(group) >= MOST_JOINED):
+        now = message.timestamp()[1] // 1000
+        calls = content_type_of(message, content_type) == CALLS if message.headers() else content_type == CALLS
+        if group and (calls or now != second or len(group) >= MOST_JOINED):
             yield group
             group = []
-        if line:
-            group.append(message)
-            second = now
-        else:
-            yield [message]
+        second = now
+        group.append(message)
+        if calls:
+            yield group
+            group = []
     if group:
         yield group

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
-from foreshock.types.record import JSON
 from foreshock.types.units import Options, Seconds
 
 BROKERS = "127.0.0.1:9092"
@@ -19,7 +18,10 @@ class KafkaInput(Options):
     """A topic to read telemetry from."""
 
     topic: str = Field(min_length=1, description="Its name, which is also the name of the source.")
-    content_type: str = Field(default=JSON, description="What its messages are where their headers do not say.")
+    content_type: str = Field(
+        default="",
+        description="What its messages are where their headers do not say; by default told by their first bytes.",
+    )
     lateness: Annotated[Seconds, Field(ge=0)] = Field(
         default=5.0, description="How long after newer samples an older one may still come."
     )

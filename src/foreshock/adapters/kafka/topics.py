@@ -57,6 +57,11 @@ class Layout:
         return self.prefix + "environment"
 
     @property
+    def control(self) -> str:
+        """What people and other programs tell all tasks: labels, silences, maintenance, deploys."""
+        return self.prefix + "control"
+
+    @property
     def runs(self) -> str:
         """What each transaction consumed, in order; the last partition is that of the environment task."""
         return self.prefix + "runs"
@@ -86,6 +91,7 @@ class Layout:
         return [
             Topic(self.keyed, self.tasks, appended),
             Topic(self.environment, 1, appended),
+            Topic(self.control, 1, {"retention.ms": _MONTH}),
             Topic(self.runs, self.tasks + 1, {"retention.ms": _WEEK}),
             Topic(self.snapshots, self.tasks + 1, {"cleanup.policy": "compact", "segment.ms": "3600000"}),
             Topic(self.alerts, 1, {"retention.ms": _MONTH}),
@@ -114,7 +120,7 @@ def prepare(options: KafkaOptions) -> Layout:
     tasks = found.get(keyed) or options.partitions or most or INPUT_PARTITIONS
     inputs = {topic: found.get(topic) or tasks for topic in wanted}
     layout = Layout(options.prefix, tasks, inputs)
-    letters = [Topic(topic + SUFFIX, 1, {"retention.ms": _MONTH}) for topic in wanted]
+    letters = [Topic(topic + SUFFIX, 1, {"retention.ms": _MONTH}) for topic in (*wanted, layout.control)]
     all_topics = [Topic(topic, count) for topic, count in inputs.items()] + letters + layout.topics()
     _check(all_topics, found, options)
     missing = [topic for topic in all_topics if topic.name not in found]
@@ -123,10 +129,22 @@ def prepare(options: KafkaOptions) -> Layout:
     return layout
 
 
-def _partitions(admin: Any) -> dict[str, int]:
+def ensure(options: KafkaOptions, topics: Iterable[Topic], wait_seconds: float = WAIT_SECONDS) -> None:
+    """Find or make these topics, whatever partitions those have that are there; `options` filled.
+
+    Raises as `prepare` does.
+    """
+    admin = make("AdminClient", settings(options))
+    found = _partitions(admin, wait_seconds)
+    missing = [topic for topic in topics if topic.name not in found]
+    if missing:
+        _make(admin, missing, options)
+
+
+def _partitions(admin: Any, wait_seconds: float = WAIT_SECONDS) -> dict[str, int]:
     kafka = library()
     try:
-        return {name: len(one.partitions) for name, one in admin.list_topics(timeout=WAIT_SECONDS).topics.items()}
+        return {name: len(one.partitions) for name, one in admin.list_topics(timeout=wait_seconds).topics.items()}
     except kafka.KafkaException as error:
         raise translate(error, "the brokers cannot be asked for their topics") from error
 
