@@ -30,17 +30,14 @@ from foreshock.runtime.distributed_format import Meta, decode_meta, encode_meta
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
-from foreshock.runtime.figures import Complaints
+from foreshock.runtime.distributed_watch import Watch
 from foreshock.runtime.writer import SnapshotWrite
 from foreshock.telemetry import (
     ERRORS,
     EVENT_TO_VERDICT,
-    KAFKA_LAG,
     KAFKA_LOST,
-    KAFKA_PAUSED,
     KAFKA_REBALANCES,
     KAFKA_RESTORE_SECONDS,
-    KAFKA_TASKS,
 )
 
 logger = logging.getLogger(__name__)
@@ -92,9 +89,8 @@ class Worker:
             },
         )
         self._copies = Copies(self.config.snapshot, self._keeper)
-        self._paused: set[tuple[str, int]] = set()
         self._last_commit = self._next_figures = 0.0
-        self._complaints = Complaints()
+        self._watch = Watch(self._reader)
         self._said: list[Said] = []
         self._tries = 0
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
@@ -127,11 +123,11 @@ class Worker:
         now = time.perf_counter()
         if self._is_due(now, idle=not messages):
             self._commit()
-            self._balance()
+            self._watch.balance(self.tasks)
         self._snapshot(now)
         if now >= self._next_figures:
             self._next_figures = now + FIGURES_SECONDS
-            self._publish(now)
+            self._watch.publish(self.tasks, now)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -318,7 +314,7 @@ class Worker:
             return
         self._keeper.forget(task.name)
         followers = [self._kafka.TopicPartition(*one) for one in task.followers]
-        self._paused -= set(task.followers)
+        self._watch.forget(task)
         if followers:
             self._reader.inputs.incremental_unassign(followers)
 
@@ -402,37 +398,3 @@ class Worker:
                 return
             if task.sequence:
                 self._write(task, self._copies.whole(task))
-
-    # -- between -------------------------------------------------------------------------------------------------
-
-    def _balance(self) -> None:
-        """Let inputs wait that have come too far ahead of the slowest."""
-        for task in self.tasks.values():
-            if not isinstance(task, Keyed):
-                continue
-            for at in task.followers:
-                ahead = task.ahead(at)
-                one = [self._kafka.TopicPartition(*at)]
-                if ahead and at not in self._paused:
-                    self._reader.inputs.pause(one)
-                    self._paused.add(at)
-                elif ahead is False and at in self._paused:
-                    self._reader.inputs.resume(one)
-                    self._paused.discard(at)
-        KAFKA_PAUSED.set(len(self._paused))
-
-    def _publish(self, now: float) -> None:
-        KAFKA_TASKS.set(len(self.tasks))
-        counts: dict[str, int] = {}
-        for task in self.tasks.values():
-            if isinstance(task, Keyed):
-                for reason, count in task.task.pipeline.counts().items():
-                    counts[reason] = counts.get(reason, 0) + count
-        for sentence in self._complaints.of(counts, now):
-            logger.warning("%s", sentence)
-        for task in self.tasks.values():
-            for at, position in task.positions.items():
-                consumer = self._reader.group if at == task.lead else self._reader.inputs
-                lag = self._reader.lag(consumer, at, position)
-                if lag is not None:
-                    KAFKA_LAG.labels(at[0], str(at[1])).set(lag)

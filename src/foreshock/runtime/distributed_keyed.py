@@ -16,7 +16,7 @@ import numpy as np
 from foreshock.adapters.decode import decode, encode_samples
 from foreshock.adapters.kafka.dead import LARGEST, dead_letter
 from foreshock.adapters.kafka.decoding import decode_messages
-from foreshock.adapters.kafka.keys import entity_key, partition_of
+from foreshock.adapters.kafka.keys import entities_of, entity_key, keyed_by_entity, partition_of, split
 from foreshock.adapters.kafka.messages import (
     FORWARD,
     Forward,
@@ -42,7 +42,7 @@ from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, n
 from foreshock.runtime.ticker import LEAP_SECONDS
 from foreshock.state import State
 from foreshock.telemetry import DROPPED, ERRORS, KAFKA_REKEYED
-from foreshock.types import Alert, Calls, Decoded, Labels, Record, Samples
+from foreshock.types import Alert, Calls, Decoded, Record, Samples
 from foreshock.types.columns import Presence
 from foreshock.types.record import ARROW, CALLS, CONTROL, JSON, WATERMARK
 
@@ -153,14 +153,14 @@ class Keyed(KafkaTask):
 
     def _in_place(self, group: Sequence[Message], samples: Decoded, topic: str, partition: int) -> bool:
         """Whether these messages stand where the entities that they are about belong."""
-        return self._may_be_in_place(group, topic, partition) and _keyed_by_entity(group, samples)
+        keys = {message.key() for message in group}
+        return self._may_be_in_place(keys, topic, partition) and keyed_by_entity(keys, samples)
 
-    def _may_be_in_place(self, group: Sequence[Message], topic: str, partition: int) -> bool:
-        """Whether these messages stand in the partition of their keys."""
+    def _may_be_in_place(self, keys: set[bytes | None], topic: str, partition: int) -> bool:
+        """Whether this is the partition of these keys."""
         if self.layout.inputs.get(topic) != self.layout.tasks:
             return False
-        keys = {message.key() for message in group}
-        return None not in keys and all(partition_of(key, self.layout.tasks) == partition for key in keys)
+        return all(key is not None and partition_of(key, self.layout.tasks) == partition for key in keys)
 
     def _judge(self, last: Message, record: Record, samples: Decoded, emit: bool) -> None:
         self._came(last, newest(samples, record, self.config))
@@ -202,7 +202,7 @@ class Keyed(KafkaTask):
             _origin(at), self.layout.inputs[at[0]], record.source, largest, self._written.get(at, self.now),
             record.received_unix_nano,
         )  # fmt: skip
-        entities = _entities(samples)
+        entities = entities_of(samples)
         if isinstance(samples, Calls):
             told.content_type, key = CALLS, record.source.encode()
             self._send(told, key, record.payload, partition_of(key, self.layout.tasks), message)
@@ -212,7 +212,7 @@ class Keyed(KafkaTask):
             self._send(told, key, message.value(), partition_of(key, self.layout.tasks), message)
             return
         told.content_type = ARROW
-        for partition, part in _split(samples, self.layout.tasks).items():
+        for partition, part in split(samples, self.layout.tasks).items():
             self._send(told, None, encode_samples(part), partition, message)
 
     def _send(self, told: Forward, key: bytes | None, payload: bytes, partition: int, message: Any) -> None:
@@ -381,36 +381,3 @@ def _origin(at: tuple[str, int]) -> str:
 
 def _like(held: Held, alike: tuple[str, str, int]) -> bool:
     return (held.source, held.content_type, held.received) == alike
-
-
-def _entities(samples: Decoded) -> set[Labels]:
-    """The entities that samples are of; none for calls, which stand for all services of an environment."""
-    if isinstance(samples, Calls):
-        return set()
-    used = np.unique(samples.index)
-    return {samples.series[slot].entity for slot in used.tolist()}
-
-
-def _keyed_by_entity(group: Sequence[Message], samples: Decoded) -> bool:
-    """Whether the keys of messages are those of the entities that they are about."""
-    return {message.key() for message in group} == {entity_key(entity) for entity in _entities(samples)}
-
-
-def _split(samples: Decoded, partitions: int) -> dict[int, Samples]:
-    """Samples by the partition of their entity."""
-    assert isinstance(samples, Samples)
-    known: dict[Labels, int] = {}
-    for one in samples.series:
-        if one.entity not in known:
-            known[one.entity] = partition_of(entity_key(one.entity), partitions)
-    of_series = np.array([known[one.entity] for one in samples.series], np.int64)
-    of_sample = of_series[samples.index]
-    out = {}
-    for partition in np.unique(of_sample).tolist():
-        at = of_sample == partition
-        series, index = np.unique(samples.index[at], return_inverse=True)
-        out[partition] = Samples(
-            tuple(samples.series[slot] for slot in series.tolist()), index.astype(np.int32),
-            samples.time_unix_nano[at], samples.value[at], samples.event_id[at], {},
-        )  # fmt: skip
-    return out

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from foreshock.types.series import Labels, label_text
+import numpy as np
 
+from foreshock.types import Calls, Decoded, Labels, Samples, label_text
+
+_FEW = 64
 _SEED, _M, _MASK = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 
@@ -41,3 +44,37 @@ def murmur2(data: bytes) -> int:
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key among so many."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def entities_of(samples: Decoded) -> set[Labels]:
+    """The entities that samples are of; none for calls, which stand for all services of an environment."""
+    if isinstance(samples, Calls):
+        return set()
+    # Most messages hold few samples: a set is quicker made than an array sorted.
+    used = set(samples.index.tolist()) if len(samples) < _FEW else np.unique(samples.index).tolist()
+    return {samples.series[slot].entity for slot in used}
+
+
+def keyed_by_entity(keys: set[bytes | None], samples: Decoded) -> bool:
+    """Whether the keys of messages are those of the entities that they are about."""
+    return keys == {entity_key(entity) for entity in entities_of(samples)}
+
+
+def split(samples: Decoded, partitions: int) -> dict[int, Samples]:
+    """Samples by the partition of their entity."""
+    assert isinstance(samples, Samples)
+    known: dict[Labels, int] = {}
+    for one in samples.series:
+        if one.entity not in known:
+            known[one.entity] = partition_of(entity_key(one.entity), partitions)
+    of_series = np.array([known[one.entity] for one in samples.series], np.int64)
+    of_sample = of_series[samples.index]
+    out = {}
+    for partition in np.unique(of_sample).tolist():
+        at = of_sample == partition
+        series, index = np.unique(samples.index[at], return_inverse=True)
+        out[partition] = Samples(
+            tuple(samples.series[slot] for slot in series.tolist()), index.astype(np.int32),
+            samples.time_unix_nano[at], samples.value[at], samples.event_id[at], {},
+        )  # fmt: skip
+    return out
