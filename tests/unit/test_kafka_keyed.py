@@ -27,7 +27,7 @@ def config() -> Config:
 
 def keyed(number: int = 0, now: int = NOW) -> Keyed:
     one = Keyed(config(), LAYOUT, number, 30.0, 1 << 20)
-    one.now = one.drained = now
+    one.now = now
     return one
 
 
@@ -67,24 +67,38 @@ def test_marks_say_how_far_an_input_has_come_and_move_on_with_the_clock_when_it_
     one.take([event(own, 0, 0, own)])
     one.words()
     assert [(mark.time, mark.until) for mark in marks(one.outbox)] == [(START * SECOND, 0)] * 4
-    one.ended.add((TOPIC, 0))
+    one.ended[TOPIC, 0] = 1
     times = []
     for second in range(1, 45):
         one.outbox.clear()
-        one.now = one.drained = NOW + second * SECOND
+        one.now = NOW + second * SECOND
         one.words()
         times += [(mark.time or 0) // SECOND - START for mark in marks(one.outbox)[:1]]
     assert times[:29] == [0] * 29
     assert times[-1] in (43 - 30, 44 - 30)
 
 
+def test_an_input_is_read_until_a_time_only_if_it_was_read_to_the_end_that_it_had_then() -> None:
+    own, one = user_of(0), keyed()
+    one.take([event(own, 0, 0, own)])
+    one.asked((TOPIC, 0), 2, NOW)
+    one.words()
+    assert {mark.until for mark in marks(one.outbox)} == {0}, "a message, or a marker, is still to be read"
+    one.outbox.clear()
+    one.ended[TOPIC, 0] = 2
+    one.asked((TOPIC, 0), 2, NOW + SECOND)
+    one.now = NOW + 2 * SECOND
+    one.words()
+    assert {mark.until for mark in marks(one.outbox)} == {NOW}
+
+
 def test_a_clock_that_jumps_moves_nothing_far_and_stops_nothing() -> None:
     own, one = user_of(0), keyed()
     one.take([event(own, 0, 0, own)])
-    one.ended.add((TOPIC, 0))
+    one.ended[TOPIC, 0] = 1
     for jump in (3600, -3600, 7200, -7200, 0):
         one.outbox.clear()
-        one.now = one.drained = NOW + jump * SECOND
+        one.now = NOW + jump * SECOND
         one.words()
         assert marks(one.outbox), jump
         assert (marks(one.outbox)[0].time or 0) <= (START + 10) * SECOND

@@ -24,7 +24,7 @@ from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
 from foreshock.errors import PermanentError, RetryableError
 from foreshock.ports import Clock
-from foreshock.runtime.distributed_clients import AbortedError, Reader, Transactions, find_protocol
+from foreshock.runtime.distributed_clients import AbortedError, Ends, Reader, Transactions, find_protocol
 from foreshock.runtime.distributed_copies import Copies
 from foreshock.runtime.distributed_format import Meta, decode_meta, encode_meta
 from foreshock.runtime.distributed_keyed import Keyed
@@ -90,7 +90,7 @@ class Worker:
         )
         self._copies = Copies(self.config.snapshot, self._keeper)
         self._last_commit = self._next_figures = 0.0
-        self._watch = Watch(self._reader)
+        self._watch, self._ends = Watch(self._reader), Ends(self.options)
         self._said: list[Said] = []
         self._tries = 0
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
@@ -110,16 +110,13 @@ class Worker:
             self._reader.close()
 
     def _cycle(self) -> None:
-        started = self.clock.now_unix_nano()
         messages = self._reader.read(WAIT_SECONDS)
         if self._astray:
             # What was read with them is read again.
             self._bring_back()
             return
         self._dispatch(messages)
-        if self._reader.drained:
-            for task in self.tasks.values():
-                task.drained = started
+        self._look_for_ends()
         now = time.perf_counter()
         if self._is_due(now, idle=not messages):
             self._commit()
@@ -150,12 +147,21 @@ class Worker:
                     if good:
                         task.take(good)
                         good = []
-                    task.ended.add(at)
+                    task.ended[at] = message.offset()
                 else:
                     self._failed(at, task, error)
             if good:
                 task.take(good)
                 EVENT_TO_VERDICT.observe(max(0.0, self.clock.now_unix_nano() / 1e9 - good[-1].timestamp()[1] / 1e3))
+
+    def _look_for_ends(self) -> None:
+        """Ask the brokers where inputs end, and tell the tasks what they answered."""
+        for at, (end, when) in self._ends.answers().items():
+            task = self._task_of(at)
+            if task is not None:
+                task.asked(at, end, when)
+        followers = [at for task in self.tasks.values() for at in task.followers]
+        self._ends.ask(followers, self.clock.now_unix_nano())
 
     def _task_of(self, at: tuple[str, int]) -> KafkaTask | None:
         if at in self.tasks:

@@ -19,6 +19,7 @@ CALL_SECONDS = 30.0
 MOST_FENCED, FENCED_SECONDS = 3, 60.0
 MOST_OPENED = 10
 MOST_READ = 4096
+ASK_NANO = 200_000_000
 
 
 class AbortedError(RetryableError):
@@ -191,7 +192,6 @@ class Reader:
         self._kafka = library()
         self._options = options
         self._asking: Any = None
-        self.drained = False
         self.group = make("Consumer", settings(options, group_id=options.group, **common, **own))
         self.inputs = make("Consumer", settings(options, group_id=f"{options.group}-inputs", **common))
         self.group.subscribe(read["topics"], on_assign=read["assign"], on_revoke=read["revoke"], on_lost=read["lost"])
@@ -204,7 +204,6 @@ class Reader:
             first = self.inputs.poll(wait_seconds)
             if first is not None:
                 inputs = [first, *self.inputs.consume(MOST_READ - 1, 0)]
-        self.drained = len(inputs) < MOST_READ
         return [*messages, *inputs]
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Any]:
@@ -246,6 +245,39 @@ class Reader:
         self.inputs.close()
         if self._asking is not None:
             self._asking.close()
+
+
+class Ends:
+    """Asks the brokers, a few times a second and without waiting, where partitions end.
+
+    That a partition has brought nothing does not say that there is nothing: its broker may be out of reach.
+    """
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._kafka = library()
+        self._admin = make("AdminClient", settings(options))
+        self._asked: dict[tuple[str, int], Any] = {}
+        self._when = 0
+
+    def ask(self, partitions: Iterable[tuple[str, int]], now: int) -> None:
+        """Ask, unless answers are outstanding or it was a moment ago (`now` Unix ns)."""
+        if self._asked or self._when <= now < self._when + ASK_NANO:
+            return
+        latest = self._kafka.admin.OffsetSpec.latest()
+        wanted = {self._kafka.TopicPartition(*at): latest for at in partitions}
+        self._when = now
+        if wanted:
+            found = self._admin.list_offsets(
+                wanted, isolation_level=self._kafka.IsolationLevel.READ_COMMITTED, request_timeout=2.0
+            )
+            self._asked = {(one.topic, one.partition): future for one, future in found.items()}
+
+    def answers(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """What has been answered: the offset behind the last committed message, and when that was asked (Unix ns)."""
+        if not self._asked or not all(future.done() for future in self._asked.values()):
+            return {}
+        asked, self._asked = self._asked, {}
+        return {at: (one.result().offset, self._when) for at, one in asked.items() if one.exception() is None}
 
 
 def find_protocol(options: KafkaOptions) -> tuple[str, float]:

@@ -50,7 +50,7 @@ SECOND = 1_000_000_000
 SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
 """Longest time between two words to the environment task or two marks of an origin; shortest between two marks."""
 MARGIN_NANO = SECOND
-"""Longest that a message may be on its way from the broker, or clocks be apart."""
+"""Longest that a message may be on its way to its broker, or clocks be apart."""
 MOST_AHEAD, AHEAD_NANO = 5000, 10 * SECOND
 """With so many messages held, an input that is so far ahead of the slowest waits."""
 
@@ -186,6 +186,11 @@ class Keyed(KafkaTask):
             return True
         return None
 
+    def asked(self, at: tuple[str, int], end: int, when: int) -> None:
+        """All that an input held then has been read, if it has been read that far."""
+        if max(self.positions.get(at, 0), self.ended.get(at, 0)) >= end:
+            self._until[at] = max(self._until.get(at, 0), when - MARGIN_NANO)
+
     # -- passing on ----------------------------------------------------------------------------------------------
 
     def _forward(self, message: Message, record: Record, samples: Decoded, emit: bool) -> None:
@@ -230,8 +235,6 @@ class Keyed(KafkaTask):
             if before is not None and before[0] == time and _within(self.now, before[1], SAY_NANO):
                 continue
             self._told[origin] = time, self.now
-            if at in self.ended:
-                self._until[at] = max(self._until.get(at, 0), self.drained - MARGIN_NANO)
             mark = Forward(
                 origin, self.layout.inputs[at[0]], at[0], time, self._written.get(at, 0), until=self._until.get(at, 0)
             )

@@ -57,10 +57,10 @@ class KafkaTask:
         self.steps: list[Step] = []
         self.outbox: list[Out] = []
         self.rows = 0
-        # The clock (Unix ns), as the worker last told it; and when nothing more was waiting to be taken.
-        self.now = self.drained = 0
-        # Inputs whose end has been seen since their last message.
-        self.ended: set[tuple[str, int]] = set()
+        # The clock (Unix ns), as the worker last told it.
+        self.now = 0
+        # The offset of the end of an input, where that has been seen since its last message.
+        self.ended: dict[tuple[str, int], int] = {}
 
     @property
     def inputs(self) -> list[tuple[str, int]]:
@@ -82,7 +82,7 @@ class KafkaTask:
         else:
             self.steps.append(Step(*at, messages[0].offset(), end))
         self.positions[at] = end
-        self.ended.discard(at)
+        self.ended.pop(at, None)
         self._take(messages, emit)
 
     def repeat(self, step: Step) -> None:
@@ -119,6 +119,9 @@ class KafkaTask:
         self.sequence = own.sequence
         self.positions = {(topic, partition): offset for topic, partition, offset in own.positions}
         self._load(saved, parse_resolved(config), watermark, sources, own.more)
+
+    def asked(self, at: tuple[str, int], end: int, when: int) -> None:
+        """An input ended at offset `end` when it was asked for that (Unix ns)."""
 
     def words(self) -> None:
         """Put what belongs at the end of a transaction into the outbox."""
