@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 
 from foreshock.config import Snapshot
 from foreshock.runtime.snapshot import SnapshotJob
 from foreshock.runtime.task import Task
 from foreshock.runtime.writer import SnapshotWrite
+from foreshock.state import State
 from foreshock.telemetry import SNAPSHOT_STALL
 
 SLICE_SECONDS = 0.002
@@ -38,10 +40,10 @@ class Copier:
         """Whether it is time for the next (`now` as of `perf_counter`)."""
         return self._job is None and now >= self._next
 
-    def begin(self, task: Task, position: int) -> None:
-        """Fix the moment: the state after all records below `position`."""
+    def begin(self, task: Task, position: int, beside: Mapping[str, State]) -> None:
+        """Fix the moment: the state after all records below `position`, and what else is made of their outputs."""
         started = perf_counter()
-        self._job = SnapshotJob(task.states())
+        self._job = SnapshotJob(task.states() | dict(beside))
         self._position, self._watermark = position, task.watermark
         self._config, self._sources = task.config.resolved(), dict(task.sources)
         self._seconds = perf_counter() - started
