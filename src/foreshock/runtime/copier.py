@@ -40,10 +40,10 @@ class Copier:
         """Whether it is time for the next (`now` as of `perf_counter`)."""
         return self._job is None and now >= self._next
 
-    def begin(self, task: Task, position: int, beside: Mapping[str, State]) -> None:
+    def begin(self, task: Task, position: int, beside: Mapping[str, State] | None = None) -> None:
         """Fix the moment: the state after all records below `position`, and what else is made of their outputs."""
         started = perf_counter()
-        self._job = SnapshotJob(task.states() | dict(beside))
+        self._job = SnapshotJob(task.states() | dict(beside or {}))
         self._position, self._watermark = position, task.watermark
         self._config, self._sources = task.config.resolved(), dict(task.sources)
         self._seconds = perf_counter() - started

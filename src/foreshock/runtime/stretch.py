@@ -193,10 +193,12 @@ def pack(stretch: Stretch) -> bytes:
     head = msgspec.msgpack.encode(_Head(FORMAT, n, int(time[0]), exact, list(strength)))
     unknown = np.isnan(stretch.value)
     # What is not known is written as what was expected, for the rest to stand beside it.
-    whole = np.where(unknown, np.nan_to_num(stretch.expected), stretch.value)
+    whole = np.where(unknown, np.where(np.isnan(stretch.expected), 0.0, stretch.expected), stretch.value)
     base = whole if exact else _short(whole, np.uint64, _MEAN_BITS)
     code = stretch.status | (stretch.anomalous * np.uint8(ANOMALOUS)) | (unknown * np.uint8(UNKNOWN))
-    parts = [len(head).to_bytes(4, "little"), head, _spread(np.diff(time, prepend=time[:1]))]
+    steps = np.zeros_like(time)
+    np.subtract(time[1:], time[:-1], out=steps[1:])
+    parts = [len(head).to_bytes(4, "little"), head, _spread(steps)]
     parts += [code.astype(np.uint8).tobytes(), _spread(base)]
     for name in _BESIDE[2:] if exact else _BESIDE:
         # Extremes never lie on the other side of the mean, however that is cut.
