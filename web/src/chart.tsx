@@ -112,6 +112,7 @@ export function BandChart(props: Props): JSX.Element {
     const c = colours();
     const made = new uPlot(options(latest, width, c), data(latest.current.points), host.current);
     plot.current = made;
+    if (latest.current.range) made.setScale('x', xRange(latest.current));
     return () => {
       made.destroy();
       plot.current = null;
@@ -127,7 +128,11 @@ export function BandChart(props: Props): JSX.Element {
       made.setData(data(points), false);
       made.setScale('x', xRange(latest.current));
     });
-  }, [points, range]);
+  }, [points]);
+
+  useEffect(() => {
+    plot.current?.setScale('x', xRange(latest.current));
+  }, [range]);
 
   const anomalous = JSON.stringify(props.anomalous ?? []);
   useEffect(() => plot.current?.redraw(false), [anomalous]);

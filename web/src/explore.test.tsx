@@ -163,7 +163,7 @@ describe('gestures', () => {
     const element = document.createElement('div');
     Object.defineProperty(element, 'clientWidth', { value: 100 });
     const ranges: Range[] = [[0, 100]];
-    const end = attach(element, { range: () => ranges.at(-1)!, set: (next) => ranges.push(next), at: (left) => left });
+    const end = attach(element, { range: () => ranges.at(-1)!, set: (next) => ranges.push(next), at: (left) => left }, (draw) => draw());
     return { element, ranges, end };
   };
   const span = ([from, to]: Range): number => to - from;
@@ -180,6 +180,20 @@ describe('gestures', () => {
     end();
     fireEvent.wheel(element, { deltaY: -100 });
     expect(ranges).toHaveLength(3);
+  });
+
+  it('what comes faster than frames is drawn once', () => {
+    const element = document.createElement('div');
+    Object.defineProperty(element, 'clientWidth', { value: 100 });
+    const ranges: Range[] = [[0, 100]];
+    const frames: (() => void)[] = [];
+    attach(element, { range: () => ranges.at(-1)!, set: (next) => ranges.push(next), at: (left) => left }, (draw) => frames.push(draw));
+    for (let i = 0; i < 4; i++) fireEvent.wheel(element, { deltaX: 10, deltaY: 0 });
+    expect([frames.length, ranges.length]).toEqual([1, 1]);
+    frames[0]!();
+    expect(ranges.at(-1)![0]).toBeCloseTo(40);
+    fireEvent.wheel(element, { deltaX: 10, deltaY: 0 });
+    expect(frames).toHaveLength(2);
   });
 
   it('a wheel that scrolls the page goes on doing so', () => {

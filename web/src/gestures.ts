@@ -17,10 +17,28 @@ const LINE = 16;
 let scrolledAt = -Infinity;
 if (typeof addEventListener !== 'undefined') addEventListener('scroll', () => (scrolledAt = performance.now()), { passive: true });
 
-/** Listen to an element until the returned function is called. */
-export function attach(element: HTMLElement, to: Gestures): () => void {
+/** Listen to an element until the returned function is called. However fast things come, each frame is drawn once. */
+export function attach(element: HTMLElement, to: Gestures, frame: (draw: () => void) => void = requestAnimationFrame): () => void {
+  let next: Range | null = null;
+  const current = (): Range => next ?? to.range();
+  const set = (range: Range): void => {
+    const waiting = next !== null;
+    next = range;
+    if (waiting) return;
+    frame(() => {
+      const last = next!;
+      next = null;
+      to.set(last);
+    });
+  };
+  /** The time under a pixel, in the range that is to come. */
+  const at = (pixel: number): number => {
+    const [shown, now] = [to.range(), current()];
+    const share = (to.at(pixel) - shown[0]) / (shown[1] - shown[0] || 1);
+    return now[0] + share * (now[1] - now[0]);
+  };
   const left = (clientX: number): number => clientX - element.getBoundingClientRect().left;
-  const move = (pixels: number): void => to.set(moved(to.range(), pixels / Math.max(1, element.clientWidth)));
+  const move = (pixels: number): void => set(moved(current(), pixels / Math.max(1, element.clientWidth)));
 
   const wheel = (event: WheelEvent): void => {
     if (!event.ctrlKey && performance.now() - scrolledAt < SCROLLING_MS) return;
@@ -28,7 +46,7 @@ export function attach(element: HTMLElement, to: Gestures): () => void {
     const unit = event.deltaMode === 1 ? LINE : 1;
     const [x, y] = event.shiftKey ? [event.deltaY || event.deltaX, 0] : [event.deltaX, event.deltaY];
     if (Math.abs(x) > Math.abs(y)) move(x * unit);
-    else to.set(zoomed(to.range(), to.at(left(event.clientX)), Math.exp(Math.max(-1, Math.min(1, y * unit * (event.ctrlKey ? 0.01 : 0.002))))));
+    else set(zoomed(current(), at(left(event.clientX)), Math.exp(Math.max(-1, Math.min(1, y * unit * (event.ctrlKey ? 0.01 : 0.002))))));
   };
 
   const fingers = new Map<number, number>();
@@ -46,7 +64,7 @@ export function attach(element: HTMLElement, to: Gestures): () => void {
     const [before, wide] = spread();
     fingers.set(event.pointerId, left(event.clientX));
     const [after, now] = spread();
-    if (fingers.size === 2 && wide > 8 && now > 8) to.set(zoomed(to.range(), to.at(before), wide / now));
+    if (fingers.size === 2 && wide > 8 && now > 8) set(zoomed(current(), at(before), wide / now));
     move(before - after);
   };
   const up = (event: PointerEvent): void => void fingers.delete(event.pointerId);
