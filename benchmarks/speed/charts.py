@@ -34,6 +34,7 @@ IDS = (
     "charts.query.7_days",
     "charts.query.points_100k",
     "charts.keep.pipeline",
+    "charts.keep.writer",
     "charts.keep.process",
     "charts.bytes.minutes",
     "charts.bytes.ten_minutes",
@@ -132,7 +133,8 @@ def asked(client: httpx.Client, name: str, since: int, until: int, most: int) ->
         assert answer.status_code == 200, answer.text
         size, count = len(answer.content), len(answer.json()["points"]["value"])
     assert count > 0.4 * most, count
-    note = f"{count:,} points, {size / 1e3:,.0f} kB through HTTP; worst of 15: {max(times) * 1e3:.0f}"
+    reach = f"of 15 the least {min(times) * 1e3:.0f}, the most {max(times) * 1e3:.0f}"
+    note = f"{count:,} points, {size / 1e3:,.0f} kB through HTTP; {reach}"
     return {"id": f"charts.query.{name}", "value": median(times) * 1e3, "unit": "ms", "note": note}
 
 
@@ -164,6 +166,40 @@ def pipeline() -> dict[str, Any]:
         rollups.full()
     return {"id": "charts.keep.pipeline", "value": sum(times[100:]) / 900 / count * 1e9, "unit": "ns/sample",
             "note": f"{count:,} series, a value each 10 s; longest step {max(times[100:]) * 1e3:.1f} ms"}  # fmt: skip
+
+
+def writer(entities: int = 32, features: int = 20, rows: int = 1440, step: int = 10) -> dict[str, Any]:
+    """CPU that keeping takes in the writer thread: packing chunks and points, and the database."""
+    registry, count = Registry(), entities * features
+    for k in range(count):
+        registry.intern(Series(f"m{k % features}", labels({"host.name": f"h{k // features}"})))
+    points = [points_of(count, 0, 0.0, seed) for seed in range(16)]
+    key, entity = np.arange(count, dtype=np.int32), np.arange(entities, dtype=np.int32)
+    nothing, spent = np.full(count, np.nan), 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(f"sqlite:///{folder}/writer.db")
+        views = Views(rollups=Rollups(NAMES), keep_points=True)
+        keeper = Keeper(views, store.stretches)
+        for k in range(rows):
+            now = points[k % len(points)]
+            when = np.full(entities, (1_700_000_000 + step * k) * SECOND)
+            one = Rows(entity, when, when, np.ones(entities, np.bool_), np.zeros(entities, np.uint8),
+                       np.arange(0, count + 1, features), key, now["value"])  # fmt: skip
+            strength = now["strength"].astype(np.float64)
+            verdict = Verdict(NAMES[0], strength, now["status"], now["p_value"].astype(np.float64), strength,
+                              strength > 0, now["expected"], now["low"], now["high"])  # fmt: skip
+            whole = Verdict(NAMES[1], strength[:entities], now["status"][:entities], nothing[:entities],
+                            strength[:entities], strength[:entities] > 0, nothing[:entities], nothing[:entities],
+                            nothing[:entities], True)  # fmt: skip
+            views.feed(one, [verdict, whole], registry)
+            full, started = keeper.full(registry), thread_time()
+            keeper.put(full)
+            if k % 60 == 0:
+                keeper.keep_points()
+            spent += thread_time() - started
+        store.close()
+    note = f"{count:,} series, a value each {step} s, over {rows * step // 3600} h; two detectors"
+    return {"id": "charts.keep.writer", "value": spent / (rows * count) * 1e9, "unit": "ns/sample", "note": note}
 
 
 def process() -> dict[str, Any]:
@@ -253,4 +289,4 @@ def keep_a_day(store: Store, key: int, points: Any, seconds: int) -> None:
 
 
 def run() -> list[dict[str, Any]]:
-    return [*queries(), pipeline(), process(), *sizes()]
+    return [*queries(), pipeline(), writer(), process(), *sizes()]
