@@ -44,7 +44,7 @@ SECOND, DAY = 1_000_000_000, 86_400
 NAMES = ("deviation", "linear")
 SERIES = 40
 """Of which a month is kept; one of them is asked for."""
-ENTITIES, FEATURES, ROWS, RUNS = 200, 20, 100, 3
+ENTITIES, FEATURES, ROWS, RUNS = 50, 20, 490, 3
 
 
 def points_of(n: int, end: int, step: float, seed: int) -> Any:

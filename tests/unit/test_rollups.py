@@ -16,7 +16,8 @@ from foreshock.runtime.rings import POINT
 from foreshock.runtime.rollups import Full, Rollups
 from foreshock.runtime.rollups_kernel import COARSE, FINE, TIERS, Tier
 from foreshock.runtime.snapshot import SnapshotJob
-from foreshock.runtime.stretch import Stretch, join, of_chunk
+from foreshock.runtime.stretch import COLUMNS, Stretch, join, of_chunk, pack_chunks
+from foreshock.runtime.stretch import unpack as unpack_stretch
 from foreshock.state import pack, unpack
 from foreshock.types import Rows, Status, Verdict
 
@@ -234,6 +235,29 @@ def test_what_comes_too_late_changes_nothing_and_is_counted() -> None:
     rollups.take(*part_of(feed, 0, 5))
     assert bytes_of(rollups, rollups.full()) == before
     assert late._value.get() - count == 2 * 5, "five cells, and the five rows of their entity"
+
+
+@pytest.mark.parametrize("tier", TIERS, ids=lambda tier: f"{tier.seconds}s")
+@pytest.mark.parametrize("step", [7.0, 3000.0])
+def test_chunks_packed_together_are_what_each_is_by_itself(tier: Tier, step: float) -> None:
+    """With a step of 7 s every bucket of the chunks in the middle has something, with 50 min few have."""
+    feed = feed_of(8, entities=1, width=3, rows=16_000 if step < 10 else 300, step=step)
+    rollups = Rollups(NAMES)
+    rollups.take(*feed)
+    full = [one for one in rollups.full() if one.tier == tier and not one.whole]
+    chunks = np.concatenate([one.chunks for one in full])
+    dense = chunks[(chunks["rows"] > 0).all(axis=1)]
+    assert (len(dense) > 3) == (step < 10)
+    for some in (chunks, dense):
+        for data, chunk in zip(pack_chunks(some, tier, NAMES), some, strict=True):
+            got, want = unpack_stretch(data, tier.seconds), of_chunk(chunk, tier, NAMES)
+            for name in COLUMNS:
+                # Numbers of 1e9: ten digits of a mean, of the rest as many of the distance.
+                near = 0.0 if getattr(want, name).dtype.kind != "f" else 1e-9
+                np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=near, err_msg=name)
+            assert got.strength.keys() == want.strength.keys() <= {"one", "two"}
+            for name, strength in want.strength.items():
+                np.testing.assert_allclose(got.strength[name], strength, atol=0.01)
 
 
 def test_many_chunks_at_once_are_all_handed_out() -> None:

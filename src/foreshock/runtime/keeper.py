@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from foreshock.adapters.sql.stretches import Packed, Stretches
 from foreshock.runtime.rollups import Full
-from foreshock.runtime.stretch import Stretch, of_chunk, pack
+from foreshock.runtime.stretch import Stretch, pack, pack_chunks
 from foreshock.runtime.views import Names, Views
 from foreshock.types import Series
 
@@ -45,13 +45,16 @@ class Keeper:
         detectors = self.views.rollups.detectors if self.views.rollups is not None else ()
         waiting: list[Packed] = []
         for one, series in full:
-            for chunk, of in zip(one.chunks, series, strict=True):
-                span = one.tier.seconds * one.tier.buckets * _SECOND
-                start = int(chunk["chunk"]) * span
-                waiting.append(packed(of, of_chunk(chunk, one.tier, detectors), (start, start + span)))
-                if len(waiting) == _TOGETHER:
-                    self.stretches.put(waiting)
-                    waiting.clear()
+            seconds, span = one.tier.seconds, one.tier.seconds * one.tier.buckets * _SECOND
+            starts, rows = (one.chunks["chunk"] * span).tolist(), one.chunks["rows"].sum(axis=1).tolist()
+            data = pack_chunks(one.chunks, one.tier, detectors)
+            waiting += [
+                Packed(of, seconds, start, start + span, count, bytes_)
+                for of, start, count, bytes_ in zip(series, starts, rows, data, strict=True)
+            ]
+            while len(waiting) >= _TOGETHER:
+                self.stretches.put(waiting[:_TOGETHER])
+                del waiting[:_TOGETHER]
         self.stretches.put(waiting)
 
     def keep_points(self) -> None:
@@ -71,8 +74,7 @@ class Keeper:
             del self._waiting[:_TOGETHER]
 
 
-def packed(series: Series, stretch: Stretch, chunk: tuple[int, int] | None = None) -> Packed:
-    """A stretch that is not empty, as the store takes it; `chunk` = [start, end) of what it could hold (Unix ns)."""
-    seconds, first, last = int(stretch.seconds[0]), int(stretch.time_unix_nano[0]), int(stretch.time_unix_nano[-1])
-    start, end = chunk or (first, last + 1)
-    return Packed(series, seconds, start, end, int(stretch.rows.sum()), pack(stretch))
+def packed(series: Series, points: Stretch) -> Packed:
+    """Points, at least one, as the store takes them."""
+    first, last = int(points.time_unix_nano[0]), int(points.time_unix_nano[-1])
+    return Packed(series, 0, first, last + 1, len(points), pack(points))

@@ -150,10 +150,19 @@ def _write(c: Any, h: Any, buckets: Any) -> None:
 
 
 @inner
-def _make_room(c: Any, chunk: Any, buckets: Any) -> None:
-    c.chunk, c.used = chunk, 0
-    for s in range(buckets):
-        c.rows[s] = 0
+def _close(h: Any, c: Any, buckets: Any, r: Any, tier: Any, full: Any, full_rows: Any, counts: Any) -> None:
+    """Write a bucket that is over into the chunk that goes on; one that it does not belong to is handed out first."""
+    chunk = h.bucket // buckets
+    if c.used > 0 and c.chunk != chunk:
+        full[counts[tier]] = c
+        full_rows[tier, counts[tier]] = r
+        counts[tier] += 1
+        c.used = 0
+    if c.used == 0:
+        c.chunk = chunk
+        for s in range(buckets):
+            c.rows[s] = 0
+    _write(c, h, buckets)
 
 
 @entry
@@ -196,27 +205,11 @@ def take(
             counts[2] += 1
             continue
         if h.rows > 0 and bucket > h.bucket:
-            c = cold_fine[r]
-            if c.used > 0 and c.chunk != h.bucket // _FINE_BUCKETS:
-                full_fine[counts[0]] = c
-                full_rows[0, counts[0]] = r
-                counts[0] += 1
-                c.used = 0
-            if c.used == 0:
-                _make_room(c, h.bucket // _FINE_BUCKETS, _FINE_BUCKETS)
-            _write(c, h, _FINE_BUCKETS)
+            _close(h, cold_fine[r], _FINE_BUCKETS, r, 0, full_fine, full_rows, counts)
             w = hot_coarse[r]
             wide = h.bucket // _FINE_A_COARSE
             if w.rows > 0 and wide != w.bucket:
-                c = cold_coarse[r]
-                if c.used > 0 and c.chunk != w.bucket // _COARSE_BUCKETS:
-                    full_coarse[counts[1]] = c
-                    full_rows[1, counts[1]] = r
-                    counts[1] += 1
-                    c.used = 0
-                if c.used == 0:
-                    _make_room(c, w.bucket // _COARSE_BUCKETS, _COARSE_BUCKETS)
-                _write(c, w, _COARSE_BUCKETS)
+                _close(w, cold_coarse[r], _COARSE_BUCKETS, r, 1, full_coarse, full_rows, counts)
                 w.rows = 0
             if w.rows == 0:
                 _begin(w, wide)
