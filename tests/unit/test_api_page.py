@@ -226,6 +226,7 @@ def test_a_month_of_a_series_in_buckets(client: Client, services: Services) -> N
     assert by_name["linear"]["ratio"][3] == pytest.approx(np.exp(0.5), rel=1e-3)
     # Two hours that end now: minutes of the past, and the last two minutes point by point.
     hours = client.get(f"{query}&since={NOW / 1e9 - 7200:.0f}&most=5000")
+    assert client.get(f"{query}&since={NOW / 1e9 - 7200:.0f}&until=8000000000&most=5000") == hours, "nothing is to come"
     kept = [one["kept_seconds"] for one in hours["parts"]]
     assert kept[-1] == 0
     assert 60 in kept

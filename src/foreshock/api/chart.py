@@ -54,14 +54,15 @@ def _found(
     Without `since` it is what is in memory, or the last day of what is kept of a series that is not.
     """
     history = History(services.views, services.store)
-    end = max(services.clock.now_unix_nano(), services.views.newest()) + 1 if until is None else until
+    # What is to come is empty, as is what lies before all that is known: neither must make the buckets longer.
+    latest = max(services.clock.now_unix_nano(), services.views.newest()) + 1
+    end = latest if until is None else min(until, latest)
     if since is None:
         recent = history.recent(entity, feature)
         if recent is not None:
             return Past(recent.series, _until(recent.stretch, end), recent.whole), None
         since = end - _DAY
     oldest = history.oldest(entity, feature)
-    # What lies before is empty: it must not make the buckets longer.
     since = max(since, oldest or 0)
     return history.between(entity, feature, since, max(end, since + 1), most), oldest
 

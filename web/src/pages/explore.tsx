@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../chart';
-import { count, duration, entityName, featureName, labelsOf, moment, num, quantity } from '../format';
+import { count, duration, entityName, featureName, labelsOf, moment, num, quantity, span } from '../format';
 import { useLive } from '../live';
 import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time, useWidth } from '../parts';
 import { Mark, type MarkName } from '../marks';
@@ -126,13 +126,13 @@ function One({ series, query }: { series: SeriesState; query: URLSearchParams })
   const live = useChart(series.entity, series.feature);
   const { standing } = useLive();
   const [view, setView] = useState<Range | null>(() => asked(query));
-  const [span, setSpan] = useState(3600);
+  const [length, setLength] = useState(3600);
   const [clipped, setClipped] = useState(true);
   const [index, setIndex] = useState<number | null>(null);
   const [body, width] = useWidth<HTMLDivElement>();
   const newest = live.data?.points.time_unix_seconds.at(-1) ?? (live.isPending ? undefined : (standing?.now_unix_seconds ?? Date.now() / 1000));
   const end = newest ?? 0;
-  const range = useMemo<Range>(() => view ?? [end - span, end], [view, end, span]);
+  const range = useMemo<Range>(() => view ?? [end - length, end], [view, end, length]);
   // A wheel turns faster than answers come: what is shown follows at once, what is asked for once it rests.
   const wanted = newest === undefined ? '' : JSON.stringify(tile(range));
   const rest = useSettled(wanted) || wanted;
@@ -161,7 +161,7 @@ function One({ series, query }: { series: SeriesState; query: URLSearchParams })
         </Panel>
       </div>
     );
-  const bounds: Range = [Math.min(chart.oldest_unix_seconds ?? end - span, end - CLOSEST), end];
+  const bounds: Range = [Math.min(chart.oldest_unix_seconds ?? end - length, end - CLOSEST), end];
   const show = (next: Range | null): void => setView(next && within(next, bounds));
   const shared = { chart, range, bounds, index, onRange: show, onCursor: setIndex };
   return (
@@ -176,7 +176,7 @@ function One({ series, query }: { series: SeriesState; query: URLSearchParams })
                 Reset zoom
               </button>
             )}
-            <Seg label="Range" value={view ? '' : String(span)} choices={PRESETS} onChoose={(next) => { setView(null); setSpan(Number(next)); }} />
+            <Seg label="Range" value={view ? '' : String(length)} choices={PRESETS} onChoose={(next) => { setView(null); setLength(Number(next)); }} />
           </div>
         </header>
         <Reading {...shared} clipped={clipped} onClipped={setClipped} loading={stretch.isPlaceholderData} />
@@ -211,6 +211,8 @@ interface Shared {
 function Reading({ chart, range, index, clipped, onClipped, loading }: Shared & { clipped: boolean; onClipped: (on: boolean) => void; loading: boolean }): JSX.Element {
   const i = index ?? lastShown(chart.points.time_unix_seconds, range);
   const [time, value, expected] = i === null ? ['–', 'nothing here', 'not known'] : reading(chart.points, i, chart.unit, chart.feature);
+  const [least, most] = i === null ? [null, null] : [chart.points.least[i] ?? null, chart.points.most[i] ?? null];
+  const reach = least !== null && most !== null && most > least ? span(least, most, chart.unit, chart.feature) : '';
   const has = new Set(stretches(chart.points).filter((one) => one.from <= range[1] && one.to >= range[0]).map((one) => one.kind));
   return (
     <>
@@ -218,6 +220,7 @@ function Reading({ chart, range, index, clipped, onClipped, loading }: Shared & 
         <span>{time}</span>
         <span>
           observed <b>{value}</b>
+          {reach && <span className="mute hide-phone">, {reach}</span>}
         </span>
         <span>
           expected <b>{expected}</b>
