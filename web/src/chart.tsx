@@ -85,7 +85,7 @@ export function yRange(points: ChartPoints, clipped: boolean, range: [number, nu
 
 function quantile(values: number[], share: number): number {
   if (!values.length) return 0;
-  return [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
+  return Float64Array.from(values).sort()[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 }
 
 /** The observed series behind which stands what is expected; the anomalous part heavier, on a soft ground. */
