@@ -214,7 +214,7 @@ def pack_chunks(chunks: NDArray[Any], tier: Tier, detectors: Sequence[str]) -> l
 
     The columns of all that have every bucket are made together; those of others are not of one length.
     """
-    whole: NDArray[np.bool_] = (chunks["rows"] > 0).all(axis=1)
+    whole: NDArray[np.bool_] = np.asarray((chunks["rows"] > 0).all(axis=1))
     quick = iter(_pack_whole(chunks[whole], tier, detectors) if whole.any() else [])
     return [
         next(quick) if all_there else pack(of_chunk(chunk, tier, detectors))
