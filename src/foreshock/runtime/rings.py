@@ -255,3 +255,42 @@ def _mark(
             cells[e, column].status = status[i]
         if alarmed[i]:
             cells[e, column].alarmed = True
+
+
+def row_strength(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
+    """The greatest strength of each row over all verdicts: float64[n], NaN where nothing was judged."""
+    out = np.full(len(rows), np.nan)
+    for one in verdicts:
+        if one.whole:
+            np.fmax(out, one.strength, out=out)
+        else:
+            _strongest(rows.start, one.strength, out)
+    return out
+
+
+@entry
+def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Raise each row's strength to the greatest of its cells; NaN counts for nothing."""
+    for row in range(len(out)):
+        for cell in range(start[row], start[row + 1]):
+            if strength[cell] > out[row] or np.isnan(out[row]):
+                out[row] = strength[cell]
+
+
+@entry
+def stand(
+    entity: NDArray[np.int32],
+    time_unix_nano: NDArray[np.int64],
+    status: NDArray[np.uint8],
+    strength: NDArray[np.float64],
+    seen: NDArray[np.int64],
+    last_status: NDArray[np.uint8],
+    last_strength: NDArray[np.float64],
+) -> None:
+    """Bring the table of entities up to their latest rows."""
+    for row in range(len(entity)):
+        e = entity[row]
+        if time_unix_nano[row] >= seen[e]:
+            seen[e] = time_unix_nano[row]
+            last_status[e] = status[row]
+            last_strength[e] = strength[row]

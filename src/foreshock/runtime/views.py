@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from foreshock import telemetry
 from foreshock.config import Config
 from foreshock.detect.combine import combine, together
-from foreshock.runtime.rings import MINUTE, POINT, Opinions, Pace, Ring, Strip
+from foreshock.runtime.points import NO_POINTS, grown, grown_points, p_of, points_of, row_points
+from foreshock.runtime.rings import MINUTE, POINT, Opinions, Pace, Ring, Strip, row_strength, stand
 from foreshock.runtime.rollups import Rollups
 from foreshock.runtime.stretch import Stretch, empty, of_points
 from foreshock.state import State
-from foreshock.state.jit import entry
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
 
 _SKIPPED = -2
@@ -162,9 +162,9 @@ class Views:
         if not len(rows):
             return
         single = [one for one in verdicts if not one.whole]
-        cells = _points(rows, leading(single))
-        apart = [(one.detector, _points(rows, [one])) for one in single] if len(single) > 1 else []
-        strength = _row_strength(rows, leading(verdicts))
+        cells = points_of(rows, leading(single))
+        apart = [(one.detector, points_of(rows, [one])) for one in single] if len(single) > 1 else []
+        strength = row_strength(rows, leading(verdicts))
         with self._lock:
             self._admit(rows, names)
             if self.rollups is not None:
@@ -173,17 +173,17 @@ class Views:
             self._ring.push(self._view_of, rows.series, cells)
             self._part(rows, verdicts, apart)
             self._strip.take(rows, strength, alarmed)
-            _stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
+            stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
 
     def _part(self, rows: Rows, verdicts: Sequence[Verdict], apart: Sequence[tuple[str, NDArray[Any]]]) -> None:
         """Keep the last point of each detector (the lock is held); a single one of series has it in the ring."""
         self._roles = {one.detector: Role(one.shadow, one.whole) for one in verdicts}
         for one in verdicts:
             if one.whole:
-                last = self._last_of.get(one.detector, _NO_POINTS)
-                last = self._last_of[one.detector] = _grown_points(last, int(rows.entity.max()) + 1)
+                last = self._last_of.get(one.detector, NO_POINTS)
+                last = self._last_of[one.detector] = grown_points(last, int(rows.entity.max()) + 1)
                 # Of several rows of an entity the last one stays.
-                last[rows.entity] = _row_points(rows, one)
+                last[rows.entity] = row_points(rows, one)
             elif not apart:
                 self._last_of.pop(one.detector, None)
         if not apart:
@@ -233,10 +233,10 @@ class Views:
                 self._strip.clear(slot)
 
     def _admit(self, rows: Rows, names: Names) -> None:
-        self._view_of = _grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
+        self._view_of = grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
         top = int(rows.entity.max(initial=-1))
-        self._seen, self._status = _grown(self._seen, top, 0), _grown(self._status, top, 0)
-        self._strength, self._widths = _grown(self._strength, top, np.nan), _grown(self._widths, top, 0)
+        self._seen, self._status = grown(self._seen, top, 0), grown(self._status, top, 0)
+        self._strength, self._widths = grown(self._strength, top, np.nan), grown(self._widths, top, 0)
         for slot in range(len(self._entities), top + 1):
             self._entities.append(names.entities[slot])
             text = label_text(names.entities[slot])
@@ -352,10 +352,10 @@ class Views:
         each: list[NDArray[np.float64]] = []
         for name, role in roles.items():
             if role.whole:
-                last = _grown_points(self._last_of[name], int(slots.max(initial=-1)) + 1)[slots]
-                each.append(_p_of(last, seen))
+                last = grown_points(self._last_of[name], int(slots.max(initial=-1)) + 1)[slots]
+                each.append(p_of(last, seen))
             else:
-                each.append(combine(_p_of(self._newest(name, view), np.repeat(seen, np.diff(start))), start))
+                each.append(combine(p_of(self._newest(name, view), np.repeat(seen, np.diff(start))), start))
         return together(each) if each else np.full(len(slots), np.nan)
 
     def _newest(self, name: str, view: NDArray[np.int64]) -> NDArray[Any]:
@@ -471,102 +471,3 @@ class Views:
         """Samples that a source brought in each minute of the last hour, oldest first."""
         with self._lock:
             return self._pace.of(source, now_unix_nano)
-
-
-def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
-    """The cells of `rows` as points (`POINT[m]`) with what the verdicts over cells say."""
-    row = rows.row_of_cell()
-    out = np.zeros(len(rows.series), POINT)
-    out["time_unix_nano"], out["value"] = rows.time_unix_nano[row], rows.value
-    out["status"] = np.where(np.isnan(rows.value), np.uint8(Status.MISSING), rows.status[row])
-    for name in ("expected", "low", "high", "score", "p_value", "strength"):
-        out[name] = np.nan
-    if not verdicts:
-        return out
-    if len(verdicts) == 1:
-        for name in ("score", "p_value", "strength", "status", "anomalous", "expected", "low", "high"):
-            out[name] = getattr(verdicts[0], name)
-        return out
-    p = np.stack([one.p_value for one in verdicts])
-    least = np.where(np.isnan(p), np.inf, p).argmin(axis=0)
-    cell = np.arange(len(out))
-    for name in ("score", "p_value", "strength", "status"):
-        out[name] = np.stack([getattr(one, name) for one in verdicts])[least, cell]
-    out["anomalous"] = np.logical_or.reduce([one.anomalous for one in verdicts])
-    for name in ("expected", "low", "high"):
-        # Always the same detector's, where it knows one: a band that changed hands would flicker.
-        band = np.stack([getattr(one, name) for one in verdicts])
-        out[name] = band[(~np.isnan(band)).argmax(axis=0), cell]
-    return out
-
-
-def _row_points(rows: Rows, verdict: Verdict) -> NDArray[Any]:
-    """What a verdict over rows says, as points without a value (`POINT[n]`)."""
-    out = np.zeros(len(rows), POINT)
-    out["time_unix_nano"], out["value"] = rows.time_unix_nano, np.nan
-    for name in ("score", "p_value", "strength", "status", "anomalous", "expected", "low", "high"):
-        out[name] = getattr(verdict, name)
-    return out
-
-
-def _p_of(points: NDArray[Any], seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """p-values of points, NaN where a point is not of the row last seen."""
-    return np.where(points["time_unix_nano"] == seen, points["p_value"].astype(np.float64), np.nan)
-
-
-_NO_POINTS: NDArray[Any] = np.zeros(0, POINT)
-
-
-def _grown_points(old: NDArray[Any], size: int) -> NDArray[Any]:
-    if size <= len(old):
-        return old
-    grown = np.zeros(max(2 * len(old), size), POINT)
-    grown[: len(old)] = old
-    return grown
-
-
-def _row_strength(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
-    """The greatest strength of each row over all verdicts: float64[n], NaN where nothing was judged."""
-    out = np.full(len(rows), np.nan)
-    for one in verdicts:
-        if one.whole:
-            np.fmax(out, one.strength, out=out)
-        else:
-            _strongest(rows.start, one.strength, out)
-    return out
-
-
-def _grown(old: NDArray[Any], highest: int, fill: float) -> NDArray[Any]:
-    if highest < len(old):
-        return old
-    grown = np.full(max(2 * len(old), highest + 1), fill, old.dtype)
-    grown[: len(old)] = old
-    return grown
-
-
-@entry
-def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Raise each row's strength to the greatest of its cells; NaN counts for nothing."""
-    for row in range(len(out)):
-        for cell in range(start[row], start[row + 1]):
-            if strength[cell] > out[row] or np.isnan(out[row]):
-                out[row] = strength[cell]
-
-
-@entry
-def _stand(
-    entity: NDArray[np.int32],
-    time_unix_nano: NDArray[np.int64],
-    status: NDArray[np.uint8],
-    strength: NDArray[np.float64],
-    seen: NDArray[np.int64],
-    last_status: NDArray[np.uint8],
-    last_strength: NDArray[np.float64],
-) -> None:
-    """Bring the table of entities up to their latest rows."""
-    for row in range(len(entity)):
-        e = entity[row]
-        if time_unix_nano[row] >= seen[e]:
-            seen[e] = time_unix_nano[row]
-            last_status[e] = status[row]
-            last_strength[e] = strength[row]
