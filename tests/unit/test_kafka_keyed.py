@@ -111,18 +111,18 @@ def test_a_task_that_is_told_its_runs_again_is_the_same() -> None:
             run = first.run()
             saved = {name: state.frozen() for name, state in first.states().items()}
             kept = first.config.resolved(), first.watermark, dict(first.sources)
-            assert [step.input for step in run.steps[:3]] == [TOPIC, "f.keyed", TOPIC]
+            assert [part.input for part in run.steps[:3]] == [TOPIC, "f.keyed", TOPIC]
     released(first, 390)
     later = first.run()
     again = keyed()
     again.load(saved, *kept)
     assert again.sequence == 1
     messages = {TOPIC: 21, "f.keyed": again.positions["f.keyed", 0]}
-    for step in later.steps:
-        assert step.start == messages[step.input]
-        for offset in range(step.start, step.end):
-            again.take([_recorded(own, step.input, offset)], emit=False)
-        messages[step.input] = step.end
+    for part in later.steps:
+        assert part.start == messages[part.input]
+        for offset in range(part.start, part.end):
+            again.take([_recorded(own, part.input, offset)], emit=False)
+        messages[part.input] = part.end
     again.begin_run()
     again.sequence = later.sequence
     assert not again.outbox
