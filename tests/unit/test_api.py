@@ -723,7 +723,7 @@ ROUTES: Sequence[tuple[str, str, Permission | None]] = (
     ("GET", "/api/v1/sources", Permission.READ), ("GET", "/api/v1/budget", Permission.READ),
     ("GET", "/api/v1/config", Permission.READ), ("GET", "/api/v1/demo/faults", Permission.READ),
     ("POST", "/api/v1/demo/faults", Permission.CONTROL), ("DELETE", "/api/v1/demo/faults", Permission.CONTROL),
-    ("POST", "/api/v1/alerts/x/label", Permission.CONTROL),
+    ("POST", "/api/v1/alerts/x/label", Permission.CONTROL), ("POST", "/v1/metrics", Permission.INGEST),
 )  # fmt: skip
 
 MAY = {

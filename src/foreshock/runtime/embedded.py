@@ -28,7 +28,7 @@ from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.recovery import Origin, Reader, find_origin, numerics_change, task_of
 from foreshock.runtime.snapshot import SnapshotStore
-from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest
+from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest, stamped
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.runtime.writer import Chore, Forget, Writer
@@ -148,15 +148,11 @@ class Embedded:
         """
         with self.reserve(0):
             with self._lock:
-                effective = control.effective_unix_nano
-                if control.kind not in _PAST:
-                    effective = max(effective, self.ticker.watermark + self.ticker.longest_lateness())
-                fields = {name: getattr(control, name) for name in control.__struct_fields__}
-                stamped = Control(**fields | {"effective_unix_nano": effective})
+                now = stamped(control, self.ticker.watermark + self.ticker.longest_lateness())
                 # Under one lock, so that no watermark gets in between and decides what this is to change.
-                end = self._append(self._own(records.CONTROL, encode_json(stamped)))
+                end = self._append(self._own(records.CONTROL, encode_json(now)))
             self._sync(end)
-        return stamped
+        return now
 
     def tick(self) -> None:
         """Say how far time has come: a watermark record where it has moved. Raises RetryableError as `submit`."""
@@ -418,5 +414,3 @@ class Embedded:
 
 
 _OWN = frozenset({records.WATERMARK, records.CONFIG, records.CONTROL, records.GAP, records.UPGRADE})
-_PAST = frozenset({"maintenance", "deploy", "label"})
-"""Control records that may speak of the past: they change refits and views only, there."""
