@@ -62,10 +62,16 @@ export function layers(map: ServiceMap): string[][] {
   return out;
 }
 
+/** A layer too wide for one row, in rows of about the same length. */
+function inRows(layer: string[], most: number): string[][] {
+  const size = Math.ceil(layer.length / Math.ceil(layer.length / most));
+  return Array.from({ length: Math.ceil(layer.length / size) }, (_, i) => layer.slice(i * size, (i + 1) * size));
+}
+
 /** Where there are too many services, the usual ones of a layer fold into one counted node. */
 export function fold(all: string[][], keep: Set<string>, most: number, total: number): string[][] {
+  if (total <= MOST_WHOLE) return all.flatMap((layer) => inRows(layer, most));
   return all.map((layer) => {
-    if (total <= MOST_WHOLE && layer.length <= most) return layer;
     const kept = layer.filter((one) => keep.has(one)).slice(0, Math.max(1, most - 1));
     const rest = layer.length - kept.length;
     return rest > 0 ? [...kept, `+${rest}`] : kept;

@@ -7,7 +7,8 @@ import { nice, stretches } from './chart';
 import { extend, LiveLink, type NewPoints } from './live';
 import { fold, layers } from './map';
 import { AlertRow } from './parts';
-import { AlertPage, contributions, scientific } from './pages/alert';
+import { AlertPage } from './pages/alert';
+import { contributions, scientific } from './pages/alert/why';
 import { scorePoints } from './pages/explore';
 import { parse } from './router';
 import { headline, inOrder, pageState } from './state';
@@ -181,6 +182,10 @@ describe('the map', () => {
     const [layer] = fold([many], new Set(['s7', 's9']), 8, 61);
     expect(layer).toEqual(['s7', 's9', '+58']);
     expect(fold([many.slice(0, 5)], new Set(), 8, 5)).toEqual([many.slice(0, 5)]);
+  });
+
+  it('puts a wide layer of a small system into rows', () => {
+    expect(fold([['web'], ['a', 'b', 'c', 'd', 'e']], new Set(), 4, 6)).toEqual([['web'], ['a', 'b', 'c'], ['d', 'e']]);
   });
 });
 

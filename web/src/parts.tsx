@@ -7,7 +7,7 @@ import { Mark, type MarkName } from './marks';
 import { useChart, useOpen } from './queries';
 import { alertPath } from './router';
 import { useTheme } from './theme';
-import type { AlertState, ChartPoints } from './types';
+import type { AlertState, Chart, ChartPoints } from './types';
 
 /** A local time, UTC on hover. */
 export function Time({ at, seconds = true }: { at: number; seconds?: boolean }): JSX.Element {
@@ -158,6 +158,15 @@ export function figures(alert: AlertState): { observed: string; expected: string
 
 export const startOf = (alert: AlertState): number => Date.parse(alert.startsAt);
 export const endOf = (alert: AlertState): number | null => (alert.status === 'resolved' ? Date.parse(alert.endsAt) : null);
+
+/** Where the alert says that it was anomalous: from its start to its end, or to now. */
+export const anomalousPart = (alert: AlertState, chart: Chart): [number, number][] => {
+  const start = startOf(alert) / 1000;
+  const end = endOf(alert);
+  const newest = chart.points.time_unix_seconds.at(-1) ?? start;
+  return [[start, end === null ? Math.max(newest, start) : end / 1000]];
+};
+
 export const announced = (alert: AlertState): boolean => alert.foreshock.notified === true;
 
 /** Whether an open alert was announced, or belongs to a group of which one was. */

@@ -1,10 +1,10 @@
 import { QueryClient, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useMemo } from 'react';
 
-import { ApiError, get } from './api';
+import { ApiError, first, get } from './api';
 import { extend, live, useWanted } from './live';
 import type {
-  AlertState, Alerts, BudgetView, Chart, ControlRecord, DetectorState, Faults, ServiceMap, Setting, SeriesState, SourceState, StripView,
+  AlertState, Alerts, BudgetView, Chart, ControlRecord, DetectorState, Dropped, Faults, Me, ServiceMap, Setting, SeriesState, SourceState, StripView,
 } from './types';
 
 export const client = new QueryClient({
@@ -21,6 +21,9 @@ export const client = new QueryClient({
 });
 
 const V = '/api/v1';
+
+/** What holds for a time, and can be ended early. */
+export type Interval = 'maintenance' | 'silence' | 'deploy';
 
 export const OPEN = ['alerts', 'open'];
 
@@ -51,7 +54,7 @@ export const useAlert = (episode: string) =>
   useQuery({ queryKey: ['alert', episode], queryFn: () => get<AlertState>(`${V}/alerts/${episode}`) });
 
 export const useStrip = () =>
-  useQuery({ queryKey: ['strip'], queryFn: () => get<StripView>(`${V}/strip`), refetchInterval: 10_000 });
+  useQuery({ queryKey: ['strip'], queryFn: () => get<StripView>(`${V}/strip`), refetchInterval: 10_000, structuralSharing: false });
 
 export const useMap = () =>
   useQuery({ queryKey: ['map'], queryFn: () => get<ServiceMap>(`${V}/map`), refetchInterval: 3000 });
@@ -69,12 +72,26 @@ export const useDetectors = () =>
 export const useSources = () =>
   useQuery({
     queryKey: ['sources'],
-    queryFn: () => get<{ sources: SourceState[]; dropped: { reason: string; count: number; says: string }[] }>(`${V}/sources`),
+    queryFn: () => get<{ sources: SourceState[]; dropped: Dropped[] }>(`${V}/sources`),
     refetchInterval: 2000,
   });
 
 export const useSettings = () =>
   useQuery({ queryKey: ['config'], queryFn: async () => (await get<{ settings: Setting[] }>(`${V}/config`)).settings });
+
+/** Who asks, and what they may do; where that is not known, nothing is forbidden beforehand: the server decides. */
+export function useMay(what: Me['may'][number]): boolean {
+  const me = useQuery({ queryKey: ['me'], queryFn: () => get<Me>(`${V}/me`), staleTime: Infinity });
+  return !me.data || me.data.may.includes(what);
+}
+
+/** Maintenance, deploys or silences that are in force or to come, the next to begin last. */
+export const useIntervals = (kind: Interval) =>
+  useQuery({
+    queryKey: ['control', 'intervals', kind],
+    queryFn: async () => (await get<{ controls: ControlRecord[] }>(`${V}/control`, { kind, since: Math.floor(Date.now() / 1000), limit: 200 })).controls,
+    refetchInterval: 15_000,
+  });
 
 export const useControls = (kind?: string) =>
   useQuery({
@@ -121,6 +138,8 @@ export function useChart(entity: string | undefined, feature: string | undefined
     queryFn: () => fetchChart(entity!, feature!),
     enabled: !!entity && !!feature,
     staleTime: 60_000,
+    // Thousands of numbers of which the last ones are new: to compare them all costs more than to draw them.
+    structuralSharing: false,
   });
 }
 
@@ -163,6 +182,7 @@ export function useLiveCache(): void {
       void cache.invalidateQueries({ queryKey: ['faults'] });
     };
     live.onHeal = () => void cache.invalidateQueries();
+    live.begin(first('/ws'));
     live.connect();
   }, [cache]);
 }

@@ -20,7 +20,8 @@ const recent = (row: StripRow): number => row.ratio.slice(-60).reduce<number>((m
 /** Those that alarm now first, then those that did, then by the highest strength. */
 export function sortRows(rows: StripRow[], hot: Set<string>): StripRow[] {
   const rank = (row: StripRow): number => (hot.has(entityName(row.labels)) ? 4 : row.alarmed.some((one) => one >= row.minutes.length - 10) ? 2 : 'client' in row.labels ? 0 : 1);
-  return [...rows].sort((a, b) => rank(b) - rank(a) || recent(b) - recent(a) || a.entity.localeCompare(b.entity));
+  const ranked = rows.map((row) => ({ row, rank: rank(row), recent: recent(row) }));
+  return ranked.sort((a, b) => b.rank - a.rank || b.recent - a.recent || a.row.entity.localeCompare(b.row.entity)).map((one) => one.row);
 }
 
 export function StripPanel({ strip, open, deploys, end }: { strip: StripView; open: AlertState[]; deploys: ControlRecord[]; end: string }): JSX.Element {

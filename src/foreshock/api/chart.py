@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from foreshock.adapters.sql.text import parse_labels
 from foreshock.api import answers
-from foreshock.api.ask import asked, needed, number, time_of
+from foreshock.api.ask import asked, entity_of, needed, number, time_of
 from foreshock.api.services import Json, problem, services_of
 from foreshock.incident import words
 from foreshock.runtime.views import SeriesDetail
-from foreshock.types import Status, label_text
+from foreshock.types import Status
 
 STATUS = [status.name.lower() for status in Status]
 
@@ -24,8 +23,8 @@ def get_chart(request: Request) -> Response:
     """`GET /api/v1/series/points`: one series with its expected band and each detector's opinion."""
     query = asked(request, ("entity", "feature", "since", "until", "most"))
     views = services_of(request).views
-    entity = label_text(parse_labels(needed(query, "entity")))
-    feature = needed(query, "feature")
+    needed(query, "entity")
+    entity, feature = entity_of(query) or "", needed(query, "feature")
     since, until = time_of(query, "since"), time_of(query, "until")
     most = number(query, "most", 2000, 10, 20_000)
     found = views.find(entity, feature, views.points)

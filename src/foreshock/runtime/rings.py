@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -190,6 +192,26 @@ class Pace:
         """The minutes of the last hour, oldest first; the last is the one that goes on now."""
         counts, last = self._counts.get(source, {}), now_unix_nano // MINUTE
         return [counts.get(minute, 0) for minute in range(last - self.minutes + 1, last + 1)]
+
+
+class Delays:
+    """How late the last 256 records of each source were: from the time of their oldest sample to their receipt."""
+
+    kept = 256
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+
+    def note(self, source: str, seconds: float) -> None:
+        """A source brought a record so late; times ahead of the clock are not late."""
+        self._seconds.setdefault(source, deque(maxlen=self.kept)).append(max(0.0, seconds))
+
+    def of(self, source: str) -> tuple[float, float]:
+        """Seconds that half of the records, and 99 of 100, were late at most; NaN before the first."""
+        known = sorted(self._seconds.get(source, ()))
+        if not known:
+            return math.nan, math.nan
+        return known[(len(known) - 1) // 2], known[-(-99 * len(known) // 100) - 1]
 
 
 @entry

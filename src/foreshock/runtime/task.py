@@ -18,7 +18,7 @@ from foreshock.errors import BadInputError, ConfigError, PermanentError
 from foreshock.incident.story import alert_labels
 from foreshock.state import State
 from foreshock.stream.align import SourceTime
-from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE
+from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE, drop
 from foreshock.types import (
     Alert,
     Calls,
@@ -148,7 +148,7 @@ class Task:
             try:
                 samples = decode(record, self.config.mapping)
             except BadInputError as error:
-                DROPPED.labels(error.reason).inc()
+                drop(record.source, error.reason)
                 return
         EVENTS.labels(record.source).inc(len(samples))
         largest = newest(samples, record, self.config)

@@ -1,14 +1,13 @@
 import { useMemo, useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../chart';
-import { count, entityName, featureName, labelsOf, num } from '../format';
+import { count, detectorName, entityName, featureName, labelsOf, num } from '../format';
 import { useLive } from '../live';
 import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time } from '../parts';
 import { Mark, type MarkName } from '../marks';
 import { useChart, useControls, useHistory, useOpen, useSeriesList } from '../queries';
 import { alertPath, explorePath, go } from '../router';
 import type { Chart, ChartPoints, SeriesState } from '../types';
-import { detectorName } from './alert';
 
 export function Explore({ query }: { query: URLSearchParams }): JSX.Element {
   const all = useSeriesList();
