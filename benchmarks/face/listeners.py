@@ -57,6 +57,7 @@ async def listen(url: str, arrivals: Arrivals, ready: asyncio.Semaphore) -> None
     """One listener, until it is cancelled."""
     async with connect(url, proxy=None, compression=None, max_queue=None) as socket:
         await socket.send('{"topics": ["alerts", "entities"]}')
+        await socket.recv()  # the greeting: from now on it is told everything
         ready.release()
         async for message in socket:
             arrivals.take(message.encode() if isinstance(message, str) else message)

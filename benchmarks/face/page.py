@@ -1,8 +1,9 @@
 """The page in a real Chromium: its size, its first view, its work while 5,000 series move, and from verdict to pixel.
 
 Needs the built page (`make web`) and chromium. The first view is taken with nothing cached, from the navigation to the
-first frame in which the sentence stands. Scripting is what Chromium counts as such, second by second, while each second
-brings a row of every series; the verdict is the moment at which a running engine shows an alert to its views.
+first frame in which the sentence stands. Scripting is the processor time that the page's scripts take for an update,
+while each second brings a row of every series; the verdict is the moment at which a running engine shows an alert to
+its views.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 import foreshock
 from benchmarks.face.stand import standing
@@ -31,7 +32,9 @@ from foreshock.types import Alert
 
 IDS = ("page.bundle", "page.first_view", "page.scripting.p95", "page.longest_task", "page.verdict_to_pixel.p95")
 VIEWS = 15
-UPDATES = 60
+SECONDS = 60
+GAP = 100_000
+"""Microseconds without scripting that part two updates."""
 ALERTS = 40
 WATCH = """
 addEventListener('DOMContentLoaded', () => {
@@ -67,7 +70,8 @@ def chromium() -> Iterator[Browser]:
 @contextmanager
 def opened(browser: Browser, url: str) -> Iterator[Page]:
     """A page with nothing cached."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # What is asked of the page from here is evaluated in it, which its own rules forbid.
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, bypass_csp=True)
     try:
         page = context.new_page()
         page.add_init_script(WATCH)
@@ -101,26 +105,40 @@ def first_views(browser: Browser, url: str) -> tuple[list[float], int]:
 
 
 def scripting(browser: Browser, url: str) -> tuple[list[float], float, int]:
-    """Milliseconds of scripting in each second of updates; the longest task, and how many were over 50 ms."""
+    """Milliseconds of scripting that each update took (processor time); the longest task, and how many over 50 ms."""
     with opened(browser, url) as page:
-        session = page.context.new_cdp_session(page)
-        session.send("Performance.enable")
         page.wait_for_timeout(5000)  # what the first view brings with it is over
         page.evaluate("window.__tasks.length = 0")
-        spent, before = [], script_seconds(session)
-        for _ in range(UPDATES):
-            page.wait_for_timeout(1000)
-            now = script_seconds(session)
-            spent.append((now - before) * 1e3)
-            before = now
+        browser.start_tracing(page=page, categories=["devtools.timeline", "v8.execute", "toplevel"])
+        page.wait_for_timeout(SECONDS * 1000)
+        events = json.loads(browser.stop_tracing())["traceEvents"]
         tasks = [float(duration) for _, duration in page.evaluate("window.__tasks")]
-    return spent, max(tasks, default=0.0), len(tasks)
+    return updates(events), max(tasks, default=0.0), len(tasks)
 
 
-def script_seconds(session: CDPSession) -> float:
-    """What Chromium has counted as scripting so far."""
-    metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
-    return float(metrics["ScriptDuration"])
+SCRIPT = frozenset({"FunctionCall", "EvaluateScript", "TimerFire", "EventDispatch", "FireAnimationFrame",
+                    "RunMicrotasks", "v8.callFunction", "FireIdleCallback"})  # fmt: skip
+
+
+def updates(events: list[dict[str, Any]]) -> list[float]:
+    """Milliseconds of scripting of each update: what runs within 100 ms of what ran before belongs together."""
+    own = sorted(
+        (one for one in events if one.get("name") in SCRIPT and "tdur" in one), key=lambda one: (one["ts"], -one["dur"])
+    )
+    threads: dict[Any, float] = {}
+    for one in own:
+        threads[one["pid"], one["tid"]] = threads.get((one["pid"], one["tid"]), 0.0) + one["tdur"]
+    main = max(threads, key=lambda thread: threads[thread])
+    out: list[float] = []
+    inside = end = -1e9
+    for one in own:
+        if (one["pid"], one["tid"]) != main or one["ts"] < inside:
+            continue  # another thread's, or part of what was counted
+        if one["ts"] - end > GAP:
+            out.append(0.0)
+        out[-1] += one["tdur"] / 1e3
+        inside = end = one["ts"] + one["dur"]
+    return out
 
 
 CONFIG: dict[str, Any] = {
@@ -199,8 +217,13 @@ def run() -> list[dict[str, Any]]:
     rows = [
         ("page.bundle", packed, "kB", f"gzip, all scripts and styles; the first view waits for {first:.0f}"),
         ("page.first_view", float(np.median(views)), "ms", f"of {VIEWS}; {spread(views)}; {requests} requests"),
-        ("page.scripting.p95", float(np.quantile(spent, 0.95)), "ms", f"a second with 5,000 series; {spread(spent)}"),
-        ("page.longest_task", longest, "ms", f"in {UPDATES} s with 5,000 series; {over} over 50 ms"),
+        (
+            "page.scripting.p95",
+            float(np.quantile(spent, 0.95)),
+            "ms",
+            f"of {len(spent)} updates, 5,000 series; {spread(spent)}",
+        ),
+        ("page.longest_task", longest, "ms", f"in {SECONDS} s with 5,000 series; {over} over 50 ms"),
         ("page.verdict_to_pixel.p95", float(np.quantile(pixels, 0.95)), "ms", f"of {len(pixels)}; {spread(pixels)}"),
     ]
     return [{"id": name, "value": value, "unit": unit, "note": said} for name, value, unit, said in rows]

@@ -106,15 +106,12 @@ export function KeySwatch({ kind }: { kind: Swatch }): JSX.Element {
   return <canvas ref={canvas} aria-hidden="true" />;
 }
 
-export function Spark({ points, since = 0, width = 120, height = 36 }: { points: ChartPoints | undefined; since?: number; width?: number; height?: number }): JSX.Element {
-  const canvas = useRef<HTMLCanvasElement>(null);
+export function Spark({ points, since = 0, height = 36 }: { points: ChartPoints | undefined; since?: number; height?: number }): JSX.Element {
+  const [canvas, width] = useWidth<HTMLCanvasElement>();
   const theme = useTheme();
   useEffect(() => {
-    if (canvas.current && points) {
-      const shown = last(points, 360);
-      spark(canvas.current, shown, since, canvas.current.clientWidth || width, height);
-    }
-  }, [points, since, width, height, theme]);
+    if (canvas.current && points && width) spark(canvas.current, last(points, 360), since, width, height);
+  }, [canvas, points, since, width, height, theme]);
   return <canvas ref={canvas} aria-hidden="true" style={{ height }} />;
 }
 

@@ -53,8 +53,47 @@ export const useHistory = (filter: { status?: string; text?: string; kind?: stri
 export const useAlert = (episode: string) =>
   useQuery({ queryKey: ['alert', episode], queryFn: () => get<AlertState>(`${V}/alerts/${episode}`) });
 
-export const useStrip = () =>
-  useQuery({ queryKey: ['strip'], queryFn: () => get<StripView>(`${V}/strip`), refetchInterval: 10_000, structuralSharing: false });
+/** The strip of all entities: once as a whole, then its last minutes, which are joined with what is known. */
+export function useStrip() {
+  const cache = useQueryClient();
+  return useQuery({
+    queryKey: STRIP,
+    queryFn: async () => {
+      const known = cache.getQueryData<StripView>(STRIP);
+      const joined = known && joinStrip(known, await get<StripView>(`${V}/strip`, { minutes: LAST_MINUTES }));
+      return joined ?? get<StripView>(`${V}/strip`);
+    },
+    refetchInterval: 10_000,
+    structuralSharing: false,
+  });
+}
+
+const STRIP = ['strip'];
+/** As few as the server gives. */
+const LAST_MINUTES = 10;
+
+/** A strip with newer minutes in their place; null where a gap would be left between them. */
+export function joinStrip(known: StripView, more: StripView): StripView | null {
+  const moved = Math.round((more.last_unix_seconds - known.last_unix_seconds) / 60);
+  const kept = known.minutes - more.minutes;
+  if (moved < 0 || moved >= more.minutes || kept < 0) return null;
+  const rows = new Map(known.rows.map((row) => [row.entity, row]));
+  const nothing = Array.from({ length: known.minutes }, () => null);
+  return {
+    ...known,
+    last_unix_seconds: more.last_unix_seconds,
+    rows: more.rows.map((row) => {
+      const old = rows.get(row.entity);
+      const before = <T>(values: T[] | undefined): (T | null)[] => (values ?? nothing).slice(moved, moved + kept);
+      return {
+        ...row,
+        ratio: [...before(old?.ratio), ...row.ratio],
+        minutes: [...before(old?.minutes), ...row.minutes],
+        alarmed: [...(old?.alarmed ?? []).map((at) => at - moved).filter((at) => at >= 0 && at < kept), ...row.alarmed.map((at) => at + kept)],
+      };
+    }),
+  };
+}
 
 export const useMap = () =>
   useQuery({ queryKey: ['map'], queryFn: () => get<ServiceMap>(`${V}/map`), refetchInterval: 3000 });

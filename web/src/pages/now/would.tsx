@@ -92,7 +92,7 @@ function Would({ series }: { series: SeriesState }): JSX.Element {
         <b>{points ? quantity(points.value[i], unit, feature) : '–'}</b>
       </td>
       <td data-l="Last hour" className="spark-cell">
-        <Spark points={points} width={96} height={24} />
+        <Spark points={points} height={24} />
       </td>
       <td data-l="Noticed when">{said}</td>
     </tr>
