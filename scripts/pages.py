@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import Browser, Page, WebSocketRoute, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 CONFIG = """
@@ -127,6 +127,11 @@ class Camera:
             path.unlink()
 
 
+WITHOUT_FIRST_ANSWERS = """
+new MutationObserver(() => document.getElementById('first')?.remove()).observe(document, { childList: true, subtree: true });
+"""
+
+
 def aged(page: Page, seconds: float) -> None:
     """Everything that is told of the process says that the last data are so old."""
 
@@ -140,25 +145,20 @@ def aged(page: Page, seconds: float) -> None:
         server = socket_.connect_to_server()
         server.on_message(lambda text: socket_.send(change(str(text))))
 
+    page.add_init_script(WITHOUT_FIRST_ANSWERS)
     page.route_web_socket("**/ws", between)
-    page.route(lambda url: url.endswith("/") or "/#" in url, _without_first_answers)
-
-
-def _without_first_answers(route: Route) -> None:
-    answer = route.fetch()
-    route.fulfill(response=answer, body=answer.text().replace('id="first"', 'id="unused"'))
 
 
 def refused(page: Page, pattern: str) -> None:
     """What asks for this is told that something broke."""
     problem = {"type": "about:blank", "title": "Not now", "status": 500, "detail": "The store did not answer in time."}
-    page.route(lambda url: url.endswith("/") or "/#" in url, _without_first_answers)
+    page.add_init_script(WITHOUT_FIRST_ANSWERS)
     page.route(pattern, lambda route: route.fulfill(status=500, json=problem, content_type="application/problem+json"))
 
 
 def unanswered(page: Page) -> None:
     """Nothing that the page asks for is answered."""
-    page.route(lambda url: url.endswith("/") or "/#" in url, _without_first_answers)
+    page.add_init_script(WITHOUT_FIRST_ANSWERS)
     page.route("**/api/**", lambda route: None)
     page.route_web_socket("**/ws", lambda socket_: None)
 
@@ -249,7 +249,7 @@ def empty(camera: Camera, folder: Path) -> None:
         with other.page(size, scheme) as page:
             other.open(page)
             other.take(page, name)
-    rows = [{"time": time.time() - 60 + n, "host": f"web-{k}", "load": n + k} for n in range(30) for k in range(3)]
+    rows = [{"time": time.time() - 60 + n, "host": f"web-{k}", "load": n + k} for n in range(12) for k in range(3)]
     httpx.post(fresh.url + "/api/v1/events", json=rows, trust_env=False)
     for scheme, size, name in (("light", DESKTOP, "learning"), ("dark", PHONE, "learning-phone-dark")):
         with other.page(size, scheme) as page:

@@ -196,10 +196,10 @@ function Node({ one, nw, nh, alert, map, loud }: { one: Placed; nw: number; nh: 
       <rect className="foc" x={x - 6} y={y - 6} width={nw + 12} height={nh + 12} rx="10" />
       <rect className="b" x={x} y={y} width={nw} height={nh} rx="6" />
       {store && <path d={`M${x + 6} ${y + nh - 4}h${nw - 12}`} className="store" />}
-      <text x={x + 10} y={y + 18}>
+      <text x={x + 8} y={y + 18} {...(name.length * 9 > nw - (mark ? 28 : 16) ? { style: { fontSize: 12 } } : {})}>
         {name.length > nw / 8 ? name.slice(0, Math.floor(nw / 8) - 1) + '…' : name}
       </text>
-      <text className="s" x={x + 10} y={y + 35}>
+      <text className="s" x={x + 8} y={y + 35}>
         {value}
       </text>
       {mark && (

@@ -126,7 +126,7 @@ describe('telling', () => {
     fireEvent.click(screen.getByRole('button', { name: 'Until …' }));
     fireEvent.change(screen.getByLabelText('Ends at'), { target: { value: '2020-01-01T00:00' } });
     expect(screen.getByText('It ends before it begins.')).toBeTruthy();
-    fireEvent.click(screen.getByRole('button', { name: 'Until I end it' }));
+    fireEvent.click(screen.getByRole('button', { name: 'No end' }));
     fireEvent.click(start);
     await waitFor(() => expect(posted()).toEqual({ kind: 'maintenance', matchers: {}, comment: '' }));
   });
@@ -161,7 +161,7 @@ describe('sources', () => {
     const [, row] = await screen.findAllByRole('row');
     const said = row!.textContent!.replace(/[\u202f\u00a0]/g, ' ');
     for (const part of ['late', 'partition 4 is behind', '41 s, 96.4 s', '1.0 k', '10 %', 'mostly too late']) expect(said).toContain(part);
-    expect(screen.getByText('kafka 900, host 5')).toBeTruthy();
+    expect(screen.getByText('of kafka 900, host 5')).toBeTruthy();
   });
 });
 

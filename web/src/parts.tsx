@@ -199,8 +199,10 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
       <Mark name={mark} label={mark === 'fire' && !announced(alert) ? 'announced with its group' : (WORDS[mark] ?? '')} {...(mark === 'missing' ? { tint: 'fire' } : {})} />
       <div>
         <div className="w">
-          <span className="e">{alertEntity(alert.labels)}</span>
-          <span className="f">{alert.foreshock.kind === 'silence' ? '' : featureName(alert.labels['feature'])}</span>
+          <span className="ef">
+            <span className="e">{alertEntity(alert.labels)}</span>
+            <span className="f">{alert.foreshock.kind === 'silence' ? '' : featureName(alert.labels['feature'])}</span>
+          </span>
           <span className="t">
             {end === null ? <span className="since">since </span> : null}
             <Time at={start} />

@@ -155,6 +155,9 @@ const WORDS: Record<string, string> = {
   unavailable: 'Refused, not ready', source_backpressure: 'No room in the queue', missed_reading: 'Reading missed',
 };
 
+/** Sources that are not in the settings, by what they are. */
+const SOURCES: Record<string, string> = { fingerprints: 'windows of calls' };
+
 function DroppedPanel({ dropped, total }: { dropped: Dropped[]; total: number }): JSX.Element {
   const all = dropped.reduce((sum, one) => sum + one.count, 0);
   return (
@@ -167,7 +170,7 @@ function DroppedPanel({ dropped, total }: { dropped: Dropped[]; total: number })
                 <span>
                   <b>{WORDS[one.reason] ?? one.reason.replace(/_/g, ' ')}</b>
                   {one.says && <small>{one.says}</small>}
-                  <small>{one.sources.map((part) => `${part.source}${one.sources.length > 1 ? ` ${num(part.count)}` : ''}`).join(', ')}</small>
+                  <small className="of">of {one.sources.map((part) => `${SOURCES[part.source] ?? part.source}${one.sources.length > 1 ? ` ${num(part.count)}` : ''}`).join(', ')}</small>
                 </span>
                 <span className="bar">
                   <i style={{ width: `${(one.count / all) * 100}%` }} />

@@ -47,7 +47,11 @@ export function OpenPanel({ alerts, failed, again }: { alerts: AlertState[]; fai
     <section className="panel live" aria-label="Open alerts">
       <header>
         <h2>Open</h2>
-        <span className="mute">{count(loud.length, 'alert')}, {loud.filter(announced).length} announced</span>
+        {!failed && (
+          <span className="mute">
+            {count(loud.length, 'alert')}, {loud.filter(announced).length} announced
+          </span>
+        )}
         <div className="r">
           <a href="#/alerts">All alerts</a>
         </div>

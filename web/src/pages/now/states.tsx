@@ -1,7 +1,9 @@
 import type { JSX } from 'react';
 
 import { Icon, Mark } from '../../marks';
-import { Loading, Sk, SkeletonRows } from '../../parts';
+import { Loading, Panel, Sk, SkeletonRows } from '../../parts';
+import { useSources } from '../../queries';
+import { Table } from '../../table';
 
 export function Skeleton(): JSX.Element {
   return (
@@ -90,6 +92,41 @@ export function Empty(): JSX.Element {
           </section>
         ))}
       </div>
+      <Listening />
     </>
+  );
+}
+
+/** Where data can be sent, and the sources of the settings that have brought none yet. */
+function Listening(): JSX.Element {
+  const sources = useSources();
+  const own = (sources.data?.sources ?? []).map((one): [string, string, string] => [one.name, one.type, one.problem || one.state]);
+  const rows: [string, string, string][] = [
+    ['Calls between services', `${here()}/collect`, 'waiting'],
+    ['Events and readings, JSON or NDJSON', `${here()}/api/v1/events`, 'waiting'],
+    ...own,
+  ];
+  return (
+    <Panel title="Listening" aside="what is sent here is judged">
+      <Table
+        label="Listening"
+        headless
+        columns={[
+          { name: 'What', cell: ([what]) => what },
+          { name: 'Where', cell: ([, where]) => <code>{where}</code> },
+          {
+            name: 'State', num: true,
+            cell: ([, , state]) => (
+              <span className="st mute">
+                <Mark name="ring" />
+                {state}
+              </span>
+            ),
+          },
+        ]}
+        rows={rows}
+        keyOf={([what]) => what}
+      />
+    </Panel>
   );
 }

@@ -31,7 +31,7 @@ export function WouldPanel({ alerts }: { alerts: AlertState[] }): JSX.Element {
     <section className="panel live">
       <header>
         <h2>What would be noticed</h2>
-        <span className="mute">How large a change, by what is usual now</span>
+        <span className="mute">how large a change</span>
         <div className="r">
           <a href="#/alerts">All alerts</a>
         </div>

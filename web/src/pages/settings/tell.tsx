@@ -13,7 +13,7 @@ const KINDS: [Interval, string, string][] = [
   ['silence', 'Silence', 'judged and shown, not announced'],
   ['deploy', 'Deploy', 'judged, kept out of what is learnt'],
 ];
-const LONG: [string, string][] = [['900', '15 min'], ['3600', '1 h'], ['14400', '4 h'], ['86400', '1 day'], ['until', 'Until …'], ['', 'Until I end it']];
+const LONG: [string, string][] = [['900', '15 min'], ['3600', '1 h'], ['14400', '4 h'], ['86400', '1 day'], ['until', 'Until …'], ['', 'No end']];
 
 /** Labels as they are written in one line: `{host.name="a1"}`, `service.name=payment, tier=front`; null = neither. */
 export function matchersOf(text: string): Record<string, string> | null {
