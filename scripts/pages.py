@@ -128,7 +128,8 @@ class Camera:
 
 
 WITHOUT_FIRST_ANSWERS = """
-new MutationObserver(() => document.getElementById('first')?.remove()).observe(document, { childList: true, subtree: true });
+new MutationObserver(() => document.getElementById('first')?.remove())
+  .observe(document, { childList: true, subtree: true });
 """
 
 
