@@ -311,8 +311,7 @@ def test_a_fault_is_found_within_15_seconds_and_resolves(
     wait_until(lambda: len(fresh.query('count_over_time(up{job="shop"}[5m]) > 32')) == 1, "it does not scrape", 60)
     config = tmp_path / "foreshock.yaml"
     config.write_text(FIVE_LINES.format(url=fresh.url))
-    # Half a minute is too short a past for the default detectors to call the first move ever of a series a fault.
-    overrides = {"data_dir": str(tmp_path / "data"), "detectors": ["robust_z"]}
+    overrides = {"data_dir": str(tmp_path / "data")}
     app = App(load([config], environ={}, overrides=overrides))
 
     def alerts(status: str) -> list[Alert]:

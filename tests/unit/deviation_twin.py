@@ -163,9 +163,7 @@ class DeviationTwin:
         score = math.sqrt(total / math.sqrt(mass))
         if m["changed"] < 8:
             away = m["away"] + 1 if score > 1.0 else 0
-            score = min(
-                score, 4.0 / 3.0 * math.sqrt(math.sqrt(min(m["count"], 360.0) / 60.0)) * math.sqrt(max(away, 1))
-            )
+            score = min(score, 4.0 / 3.0 * math.sqrt(math.sqrt(min(m["count"], 360.0) / 60.0)) * max(away, 1))
             if learn:
                 m["away"] = min(away, 360)
         return min(score, 1e9)

@@ -280,8 +280,11 @@ def change_units(m: Any, ratio: Array) -> None:
 
 def fit(m: Any, target: int, lags: tuple[int, ...], maps: dict[int, Array], ridge: Any) -> None:
     b = len(m.count)
-    x = np.concatenate([maps[lag][:, target] for lag in lags])
-    r = np.concatenate([m.covariance[lag][target] for lag in lags]) + minus_times(m, lags, ridge, x)
+    told = (m.changes > 0) & (m.count >= f4(0.5) * min(max(m.count), f4(20_000)))
+    inputs = np.tile(told, len(lags))
+    x = np.where(inputs, np.concatenate([maps[lag][:, target] for lag in lags]), f4(0))
+    wanted = np.where(inputs, np.concatenate([m.covariance[lag][target] for lag in lags]), f4(0))
+    r = wanted + minus_times(m, lags, ridge, x, told)
     if lags[0] == 0:
         r[target] = 0
     p, square = r.copy(), dot(r, r)
@@ -289,7 +292,7 @@ def fit(m: Any, target: int, lags: tuple[int, ...], maps: dict[int, Array], ridg
     for _ in range(ITERATIONS):
         if not square > enough:
             break
-        q = minus_times(m, lags, ridge, p)
+        q = minus_times(m, lags, ridge, p, told)
         if lags[0] == 0:
             q[target] = 0
         curve = -dot(p, q)
@@ -304,14 +307,14 @@ def fit(m: Any, target: int, lags: tuple[int, ...], maps: dict[int, Array], ridg
         maps[lag][: m.width, target] = x[a * b : a * b + m.width]
 
 
-def minus_times(m: Any, lags: tuple[int, ...], ridge: Any, x: Array) -> Array:
-    b, moved = len(m.count), np.flatnonzero(m.changes > 0).tolist()
+def minus_times(m: Any, lags: tuple[int, ...], ridge: Any, x: Array, told: Array) -> Array:
+    b, moved = len(m.count), np.flatnonzero(told).tolist()
     out: Array = -ridge * x
     for a, lag in enumerate(lags):
         for c, other in enumerate(lags):
             cov = m.covariance[abs(lag - other)]
             take_away(out[a * b : (a + 1) * b], cov.T if c >= a else cov, x[c * b : (c + 1) * b], moved)
-    return out
+    return out * np.tile(told, len(lags)).astype(np.float32)
 
 
 def smooth(m: Any, pools: list[float], pace: float, learn: bool, cut: bool) -> tuple[float, float]:

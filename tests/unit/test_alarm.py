@@ -126,6 +126,27 @@ def test_an_alert_opens_at_once_and_says_what_it_sees() -> None:
     assert 1.0 < alert.strength < 2.5, "less than the strength: the level allows for three metrics and a strict start"
 
 
+def test_what_stays_over_its_bar_alarms_below_the_level_at_the_fourth_row() -> None:
+    bench = Bench()
+    assert bench.feed([*quiet(20), *[[0.3, -1.0, -2.0], [-0.1, -1.0, -2.0]] * 20]) == [], "now and then is chance"
+    assert bench.feed([[0.3, -1.0, -2.0]] * 3) == []
+    (alert,) = bench.feed([[0.25, 0.28, -2.0]], [[0.5, 2e6, 1.0]])
+    assert dict(alert.labels)["feature"] == "system.cpu.utilization", "the one that has lasted"
+    assert 0.0 <= alert.strength < 0.25, "over the lower level, by the least of its rows"
+    assert bench.feed([[0.2, -1.0, -2.0]] * 30) == []
+    (closed,) = bench.feed(quiet(5))
+    assert closed.episode == alert.episode
+
+
+def test_maintenance_and_other_series_begin_the_rows_anew() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    assert bench.feed([[0.3, -1.0, -2.0]] * 3 + [[-1.0, 0.3, -2.0]] * 3 + [[0.3, -1.0, -2.0]] * 3) == []
+    bench.feed([[0.3, -1.0, -2.0]], status=Status.EXCLUDED)
+    assert bench.feed([[0.3, -1.0, -2.0]] * 3) == []
+    assert len(bench.feed([[0.3, -1.0, -2.0]])) == 1
+
+
 def test_it_closes_after_five_calm_evaluations_and_says_so() -> None:
     bench = Bench()
     bench.feed(quiet(20))
@@ -196,6 +217,15 @@ def test_soon_after_an_episode_only_what_comes_near_its_peak_opens_another() -> 
     bench.feed(quiet(30, 1))
     bench.time += 6 * 3600 * SECOND
     assert len(bench.feed([[0.5], *quiet(5, 1)])) == 2
+
+
+def test_soon_after_an_episode_another_series_may_open_one() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    assert len(bench.feed([[3.0, -1.0, -2.0], *quiet(5)])) == 2
+    assert bench.feed([[1.8, -1.5, -2.5]]) == [], "its own has to come near the last peak"
+    (alert,) = bench.feed([[-2.0, 1.8, -2.0]])
+    assert dict(alert.labels)["feature"].startswith("system.network.io")
 
 
 def test_an_episode_that_grows_says_so_with_the_same_identity() -> None:

@@ -62,6 +62,9 @@ class Twin:
         self.states: list[int] = []
         self.flapping = self.silent = False
         self.rows = 0
+        self.lead: int | None = None
+        self.run: list[float] = []
+        self.source = 0
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -89,6 +92,7 @@ class Twin:
             if self.open:
                 out.append(("excluded", row.time, self.open["source"]))
             self.open, self.states, self.flapping = None, [], False
+            self.lead, self.run = None, []
         elif row.status == "scored":
             out += self.evaluate(row)
         return out
@@ -123,6 +127,19 @@ class Twin:
         passing = [(strength - price(s) - level, -i, s, strength) for i, (s, strength) in enumerate(judged)]
         passing = [entry for entry in passing if entry[3] >= level]
         best = max(passing) if passing else None
+        if not self.open and not single:
+            low = 0.3 * level
+            lasting = [(strength - price(s) - low, -i, s, strength) for i, (s, strength) in enumerate(judged)]
+            lasting = [entry for entry in lasting if entry[3] >= low]
+            mine = next((entry for entry in lasting if entry[2] == self.lead and entry[0] >= 0), None)
+            if mine is None:
+                mine, self.run = max(lasting) if lasting else None, []
+            if mine is not None and mine[0] >= 0:
+                self.lead, self.run = mine[2], [*self.run, mine[0]]
+                if len(self.run) >= 4 and not (best and best[0] >= 0):
+                    level, best = low, (min(self.run), *mine[1:])
+            else:
+                self.lead, self.run = None, []
         uni = best is not None and best[0] >= 0
         over = uni or row.mv_over
         top = max((strength for _, strength in judged), default=-math.inf)
@@ -137,7 +154,7 @@ class Twin:
         if self.open:
             return out + self.go_on(row, over, within, excess, best[3] if uni and best else None)
         quiet = max(6 * HOUR, 10 * (self.step or 0))
-        free = self.alarm is None or t - self.alarm > quiet
+        free = self.alarm is None or t - self.alarm > quiet or (best is not None and best[2] != self.source)
         if row.mv_over or (uni and best and (free or best[3] >= self.peak + KEEP)):
             source = best[2] if uni and best else max(judged, key=lambda pair: pair[1])[0] if judged else -1
             shield = 0.0 if source < 0 else price(source)
@@ -145,6 +162,7 @@ class Twin:
                          "mv_level": min(row.mv or 0.0, 0.0) if row.mv_over else 0.0, "values": []}  # fmt: skip
             self.open["values"] = [v for s, v, _, _ in row.cells if s == source]
             self.alarm, self.peak = t, best[3] if uni and best else -50.0
+            self.lead, self.run, self.source = None, [], source
             out.append(("opened", t, source, round(excess, 9), not uni))
             if not single and (self.charged is None or t - self.charged >= HOUR):
                 self.charged = t

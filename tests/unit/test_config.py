@@ -26,7 +26,7 @@ def write(path: Path, text: str) -> Path:
 def test_nothing_is_needed() -> None:
     config = load(environ={})
     assert config == Config()
-    assert [part.type for part in config.detectors] == ["deviation", "linear"]
+    assert [part.type for part in config.detectors] == ["deviation", "linear", "stuck"]
     assert (config.environment, config.watch, config.sources, config.sinks) == ("default", ["*"], [], [])
     assert (config.log.segment_bytes, config.log.max_age) == (64 * 2**20, 14 * 86400)
     assert config.database_url == "sqlite:///.foreshock/foreshock.db"
@@ -151,7 +151,11 @@ def test_variables_reach_everything(tmp_path: Path) -> None:
     assert config.log.max_age == 2 * 86400
     assert config.sinks[0].options.json_lines is True
     assert (config.sinks[1].options.url, config.sinks[2].options.path) == ("http://b", "x.jsonl")
-    assert [(part.type, part.name) for part in config.detectors] == [("deviation", "dv"), ("linear", "linear")]
+    assert [(part.type, part.name) for part in config.detectors] == [
+        ("deviation", "dv"),
+        ("linear", "linear"),
+        ("stuck", "stuck"),
+    ]
     assert (config.watch, config.min_change) == (["x", "*.z"], {"b": 2, "a": 1})
     assert (config.http.port, config.seed) == (2, 0)
 

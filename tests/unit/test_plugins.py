@@ -184,7 +184,7 @@ def test_options_that_do_not_fit() -> None:
 
 
 def test_the_default_detectors_can_be_built() -> None:
-    assert list(plugins.build_detectors(Config().detectors)) == ["deviation", "linear"]
+    assert list(plugins.build_detectors(Config().detectors)) == ["deviation", "linear", "stuck"]
 
 
 def test_every_detector_stands_on_its_page() -> None:

@@ -13,7 +13,7 @@ from foreshock.bench.environment import NONE, NOT_JUDGED, Incident, Quiet, Said,
 from foreshock.bench.streams import DAY, SECOND, Choices, Entity, Episode, Heard, choice_name, hear
 from foreshock.bench.stretches import START, belongs, incidents, quiet_clock, read
 
-DEFAULT_CHOICES = (("robust_z",), ("deviation",), ("deviation", "linear"))
+DEFAULT_CHOICES = (("robust_z",), ("deviation",), ("deviation", "linear", "stuck"))
 DONOR_EVERY_DAYS = 2
 """Simulated entities that break do so once in so many days; their incidents are put among the quiet ones."""
 LASTS_SECONDS, LASTS_ROWS = 3600, 3

@@ -52,7 +52,7 @@ class Config(Options):
     )
     features: list[FeatureOptions] = Field(default=[], description="Features to compute from the series.")
     detectors: list[Detector] = Field(
-        default_factory=lambda: [Detector(type="deviation"), Detector(type="linear")],
+        default_factory=lambda: [Detector(type="deviation"), Detector(type="linear"), Detector(type="stuck")],
         description="What judges the rows.",
     )
     watch: list[str] = Field(default=["*"], description="Globs of the metrics that may raise alerts.")

@@ -54,7 +54,7 @@ class Deviation(LeastChange):
 
     Everything is learnt, but as if it lay at most 4 or 5 scales away (Huber 1964), and by event time: a gap lets the
     past fade. The first rows are learnt all at once, from medians. Until a series has moved eight times, what
-    it does scores at most 4/3·(rows/60)^¼·√lasting, of the rows it has had and those that it has been unusual now.
+    it does scores at most 4/3·(rows/60)^¼·lasting, of the rows it has had and those that it has been unusual now.
     Scores are at most 1e9.
 
     Set `ranks` to have `step` give a ranking too: the mean deviation, held up by a fading maximum, in which an

@@ -306,7 +306,7 @@ def _score(row: Any, x: float, centers: Any, units: Any, learn: bool) -> float:
     if row.changed < YOUNG_MOVES:
         away = row.away + 1 if score > PRIOR_SCORE else 0
         rows = min(row.count, FIRST_MOVE_MOST) / FIRST_MOVE_ROWS
-        score = min(score, FIRST_MOVE_SCORE * math.sqrt(math.sqrt(rows)) * math.sqrt(max(away, 1)))
+        score = min(score, FIRST_MOVE_SCORE * math.sqrt(math.sqrt(rows)) * max(away, 1))
         if learn:
             row.away = min(away, FIRST_MOVE_MOST)
     return min(score, LARGEST_SCORE)

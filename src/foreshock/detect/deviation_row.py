@@ -69,7 +69,7 @@ FIRST_MOVE_SCORE, FIRST_MOVE_ROWS, FIRST_MOVE_MOST = 4.0 / 3.0, 60.0, 360.0
 """The score of a series' first move ever after so many rows; it grows with the fourth root of the rows."""
 YOUNG_MOVES = 8
 """Moves that a series must have made before their size is believed to be its noise. Until then a score is at most that
-of a first move times the root of the rows that it lasts."""
+of a first move times the rows that it lasts."""
 
 RANK_CAP, RANK_MEAN_CAP, RANK_MEAN_SHARE = 100.0, 10.0, 1.5
 RANK_MEAN_GAIN = 0.15910358474628547

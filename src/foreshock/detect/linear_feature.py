@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from foreshock.detect.linear_layout import (
     CHANGES,
     COUNT,
+    HALF_LIFE,
     LAST,
     MEAN,
     MEMORY_GAIN,
@@ -39,6 +40,8 @@ NEW_UNIT = 1.1
 """Units are renewed where they are off by this factor."""
 MANY = f4(16_000_000.0)
 """Rows and changes are counted up to here."""
+LEAST_AGE = f4(0.5)
+"""A feature that joined later tells others something once it is so old, as a share of the oldest one's age."""
 RAMP = f4(512.0)
 """Rows over which a feature that is warm comes to count in full."""
 
@@ -97,12 +100,20 @@ def look(
 
 
 @inner
-def ever_moved(body: NDArray[np.float32], b: int, work: Work) -> int:
-    """How many features have ever moved; their places are in `work.moved`."""
+def fit_inputs(body: NDArray[np.float32], b: int, work: Work) -> int:
+    """How many features a fit may learn from; their places are in `work.moved`.
+
+    They have moved, and are old enough: covariances that are much younger than the others do not fit them, and a map
+    made of both would say anything.
+    """
+    oldest = ZERO
+    for j in range(b):
+        oldest = max(oldest, body[COUNT * b + j])
+    least = min(oldest, f4(HALF_LIFE)) * LEAST_AGE
     moved = 0
     for j in range(b):
         work.moved[moved] = j
-        moved += 1 if body[CHANGES * b + j] > ZERO else 0
+        moved += 1 if body[CHANGES * b + j] > ZERO and body[COUNT * b + j] >= least else 0
     return moved
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.linear_feature import ever_moved, learn_values, look
+from foreshock.detect.linear_feature import fit_inputs, learn_values, look
 from foreshock.detect.linear_layout import (
     BLOCK,
     COUNT,
@@ -314,7 +314,7 @@ def _fit_next(head: Any, bodies: Any, pace: float, settings: Settings, work: Wor
     k, target = head.cursor // BLOCK, head.cursor % BLOCK
     body, b = bodies[head.size[k] - 1][head.slot[k]], 8 * int(head.size[k])
     n = min(head.width - k * BLOCK, b)
-    moved = work.moved[: ever_moved(body, b, work)]
+    moved = work.moved[: fit_inputs(body, b, work)]
     turn(body, b, work.turned)
     fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, moved, work)
     fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, moved, work)

@@ -72,7 +72,7 @@ def bytes_of(b: int) -> int:
 
 
 class Work(NamedTuple):
-    """Scratch: a body's part of a row, each [64]; the last five of `fit`, float32[320] and [10·64·64].
+    """Scratch: a body's part of a row, each [64]; the last six of `fit`, float32[64], [320] and [10·64·64].
 
     `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
     leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
@@ -92,6 +92,7 @@ class Work(NamedTuple):
     youth: NDArray[np.float32]
     gain: NDArray[np.float32]
     ratio: NDArray[np.float32]
+    told: NDArray[np.float32]
     x: NDArray[np.float32]
     r: NDArray[np.float32]
     p: NDArray[np.float32]

@@ -200,19 +200,23 @@ def fit(
 ) -> None:
     """Ridge regression of feature `target` on all features of its body at these lags, from the map as it stands.
 
-    Only features in `moved` have anything to tell. Lag 0 leaves out the target itself. The maps of the lags are the
-    matrices `first` … of the body, a column a target. `work` has `x`, `r`, `p`, `q` float32[≥ len(lags)·b], and
-    `turned` as `turn` left it.
+    Only features in `moved` have anything to tell; what the map had of others is dropped. Lag 0 leaves out the target
+    itself. The maps of the lags are the matrices `first` … of the body, a column a target. `work` has `x`, `r`, `p`,
+    `q` float32[≥ len(lags)·b], `told` float32[≥ b], and `turned` as `turn` left it.
     """
+    told = work.told[:b]
+    told[:] = 0.0
+    for k in range(len(moved)):
+        told[moved[k]] = 1.0
     length = len(lags) * b
     x, r, p, q = work.x[:length], work.r[:length], work.p[:length], work.q[:length]
     alone = lags[0] == 0
     for a in range(len(lags)):
         start, wanted = matrix_at(b, first + a), matrix_at(b, ORDER_AT[lags[a]]) + target * b
         for i in range(b):
-            x[a * b + i] = body[start + i * b + target]
-            r[a * b + i] = body[wanted + i]
-    _times(body, b, lags, ridge, moved, work.turned, x, q)
+            x[a * b + i] = told[i] * body[start + i * b + target]
+            r[a * b + i] = told[i] * body[wanted + i]
+    _times(body, b, lags, ridge, moved, told, work.turned, x, q)
     for i in range(0, length, 8):
         store(r, i, load(r, i) + load(q, i))
     if alone:
@@ -224,7 +228,7 @@ def fit(
     for _ in range(ITERATIONS):
         if not square > enough:
             break
-        _times(body, b, lags, ridge, moved, work.turned, p, q)
+        _times(body, b, lags, ridge, moved, told, work.turned, p, q)
         if alone:
             q[target] = 0.0
         curve = -dot(p, q)
@@ -251,11 +255,12 @@ def _times(
     lags: NDArray[np.int64],
     ridge: np.float32,
     moved: NDArray[np.int64],
+    told: NDArray[np.float32],
     turned: NDArray[np.float32],
     x: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """out = −(covariance of all lagged inputs + ridge)·x."""
+    """out = −(covariance of all lagged inputs + ridge)·x where a feature is `told` (1), else 0."""
     less = spread(-ridge)
     for i in range(0, len(lags) * b, 8):
         store(out, i, less * load(x, i))
@@ -265,3 +270,5 @@ def _times(
                 take_away(out, a * b, turned, ORDER_AT[lags[c] - lags[a]] * b * b, b, x, c * b, moved)
             else:
                 take_away(out, a * b, body, matrix_at(b, ORDER_AT[lags[a] - lags[c]]), b, x, c * b, moved)
+        for j in range(0, b, 8):
+            store(out, a * b + j, load(out, a * b + j) * load(told, j))

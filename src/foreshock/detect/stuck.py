@@ -45,7 +45,7 @@ class Stuck(Measuring):
     """((time without a move / what runs of the series reach + .65) / 1.65)²; score, then learn.
 
     A series moves where it leaves the value that its run began with by more than a thousandth of its mean move. What
-    runs reach is the larger of two: a quarter more than the longest usual one, which 1.2 % of its hours exceed
+    runs reach is the larger of two: twice the longest usual one, which 1.2 % of its hours exceed
     (half-life 14 days), and the length that chance gives once in e^4 rows, were each row still or not by itself. A run
     at 0 is idleness where three have ended before. Missing rows make no run: a row adds at most 1.5 intervals.
 

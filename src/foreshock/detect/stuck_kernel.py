@@ -45,7 +45,7 @@ counts for usual."""
 LEAST_ZEROS = 3
 """Runs at 0 that must have ended before another one is idleness."""
 LEAST_REACH = 1e-9
-ROOM = 1.25
+ROOM = 2.0
 """A run reaches far only beyond the longest usual one by this factor."""
 REST = 0.65
 """What is added to a run, in reaches: bars cannot extrapolate from hours that score 0."""

@@ -28,6 +28,8 @@ QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
 STRONGEST = 50.0
+LASTING_ROWS, LASTING_SHARE = 4, 0.3
+"""A series that stays over so much of the level for so many rows alarms too: what lasts is rarely chance."""
 SAME = 1e-9
 """What differs by less is the same: of features that say the same thing the first is named."""
 CHANGES = 20
@@ -42,23 +44,24 @@ ENTITY = np.dtype(
     [
         ("step", "f8"), ("last", "i8"), ("heard", "i8"), ("day_end", "i8"), ("wide_time", "i8"), ("price", "f8"),
         ("price_time", "i8"), ("charge_time", "i8"), ("alarm_time", "i8"), ("peak", "f8"), ("level", "f8"),
-        ("shield", "f8"), ("said", "f8"), ("mv_level", "f8"), ("low", "f8"), ("high", "f8"), ("source", "i4"),
-        ("history", "u4"), ("calm", "u2"), ("rows", "u2"), ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"),
-        ("silent", "u1"),
+        ("shield", "f8"), ("said", "f8"), ("mv_level", "f8"), ("low", "f8"), ("high", "f8"), ("least", "f8"),
+        ("source", "i4"), ("lead", "i4"), ("history", "u4"), ("calm", "u2"), ("rows", "u2"), ("led", "u2"),
+        ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"), ("silent", "u1"), ("spare", "u2"),
     ]
 )  # fmt: skip
-"""State of an entity, 144 bytes.
+"""State of an entity, 160 bytes.
 
 `step` ns between rows, `last` row, `heard` last row with data, `day_end` of the last day told present; `wide_time` last
 row with several live cells; `price` of the entity at `price_time`; `alarm_time` and `peak` of the last episode; of the
-open one `level`, `shield` (its source's price then), `said` (excess last told), `low` and `high` of its source;
-`history` one bit an evaluation, newest lowest; `rows` with data, up to `REGULAR_ROWS`.
+open one `level`, `shield` (its source's price then), `said` (excess last told), `low` and `high` of its source; `lead`
+the series that has been over `LASTING_SHARE` of the level for `led` rows, by `least` at least; `history` one bit an
+evaluation, newest lowest; `rows` with data, up to `REGULAR_ROWS`.
 """
 REGULAR_ROWS = 10
 """An entity that has had fewer rows with data is not missed when it falls silent."""
 ENTITY_START = dict.fromkeys(
     ("last", "heard", "day_end", "wide_time", "price_time", "charge_time", "alarm_time"), NEVER
-)
+) | {"lead": -1}
 
 PRICE = np.dtype([("price", "f8"), ("time", "i8")])
 LIMIT = np.dtype(
@@ -278,6 +281,11 @@ def judge_row(
     excess, cell = -np.inf, -1
     if top >= level:
         excess, cell = best_excess(inputs, tables, row, e, level, 2.0 * theta, not single)
+    if e.open == 0 and not single:
+        low = LASTING_SHARE * level
+        lead = follow_lead(inputs, tables, row, e, top, low, 2.0 * theta)
+        if e.led >= LASTING_ROWS and excess < 0.0:
+            level, excess, cell = low, e.least, lead
     over = excess >= 0.0 or mv_over
     mv_level = e.mv_level if e.open == 1 else 0.0
     # Below the bar itself, not below the level: what still stands out has not come to an end.
@@ -287,7 +295,7 @@ def judge_row(
         excess = max(excess, mv if mv > 0.0 else 0.0)
     if e.open == 1:
         count = go_on(inputs, rule, row, e, over, within, excess, cell, out, count)
-    elif over and (mv_over or may_open(e, t, inputs.strength[cell])):
+    elif over and (mv_over or may_open(e, t, inputs.strength[cell], inputs.series[cell])):
         count = open_episode(inputs, row, e, level, excess, cell, top_cell, out, count)
         if not single:
             if e.source >= 0:
@@ -298,10 +306,29 @@ def judge_row(
 
 
 @inner
-def may_open(e: Any, t: int, strength: float) -> bool:
-    """Whether what follows an episode is far enough from it in time, or comes near its peak."""
+def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, low: float, most: float) -> int:
+    """Count the rows for which one series has been over the lasting level `low`; its cell, −1 if none is."""
+    cell, excess = -1, -np.inf
+    if top >= low:
+        if e.lead >= 0:
+            cell = source_cell(inputs, row, e.lead)
+        if cell >= 0 and inputs.strength[cell] >= low:
+            excess = inputs.strength[cell] - price_of(tables, e.lead, inputs.time[row], most) - low
+        if not excess >= 0.0:
+            excess, cell = best_excess(inputs, tables, row, e, low, most, True)
+            e.led, e.least = 0, excess
+    if not excess >= 0.0:
+        e.lead, e.led = -1, 0
+        return -1
+    e.lead, e.led, e.least = inputs.series[cell], min(e.led + 1, LASTING_ROWS), min(e.least, excess)
+    return cell
+
+
+@inner
+def may_open(e: Any, t: int, strength: float, series: int) -> bool:
+    """Whether what follows an episode is of another series, far enough from it in time, or comes near its peak."""
     quiet = max(float(QUIET), QUIET_ROWS * e.step)
-    return bool(t - e.alarm_time > quiet or strength >= e.peak + LN_KEEP)
+    return bool(series != e.source or t - e.alarm_time > quiet or strength >= e.peak + LN_KEEP)
 
 
 @inner
@@ -313,6 +340,7 @@ def open_episode(
     at = cell if cell >= 0 else top_cell
     mv = inputs.mv_strength[row]
     e.open, e.calm, e.flapped, e.shield = 1, 0, e.flapping, 0.0
+    e.lead, e.led = -1, 0
     e.level, e.said = level, excess
     e.mv_level = min(mv, 0.0) if inputs.mv_over[row] and mv == mv else 0.0
     e.source = inputs.series[at] if at >= 0 else -1
@@ -386,7 +414,7 @@ def exclude(inputs: Inputs, tables: Tables, row: int, out: NDArray[Any], count: 
     if e.open == 1:
         e.open = 0
         count = tell(out, count, EXCLUDED, row, source_cell(inputs, row, e.source), e)
-    e.history, e.flapping = 0, 0
+    e.history, e.flapping, e.lead, e.led = 0, 0, -1, 0
     if len(inputs.limit):
         for c in range(inputs.start[row], inputs.start[row + 1]):
             state = tables.limit[inputs.series[c]]

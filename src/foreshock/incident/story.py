@@ -143,7 +143,7 @@ class Teller:
         who = words.entity(self.registry.entities[int(step.rows.entity[row])])
         if shown is not None:
             series, value = self.registry.series[story.source], float(step.rows.value[cell])
-            band = band_of(shown, cell)
+            band = words.band_of_share(series, value, band_of(shown, cell))
             story.low, story.high, story.expected = band
             notes |= observed(value, band, series.unit)
             seen = None if story.together else measured(shown, cell)

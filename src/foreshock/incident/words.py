@@ -26,6 +26,7 @@ _PLAIN_PREFIX_FROM = 1e4
 _FEWEST_PLAIN = 1e-4
 _MOST_EXTRA = 4
 _CALLS = "calls "
+SHARES = ("ratio", "utilization")
 LEAST_RATIO, MOST_RATIO = 0.1, 5.0
 """A ratio of textures is bounded near 6: above the larger, "over" says all that is known."""
 
@@ -57,6 +58,19 @@ class Band(NamedTuple):
     def holds(self, value: float) -> bool:
         """Whether a value lies within the bounds; False where nothing is known."""
         return self.known and not value < self.low and not value > self.high and not math.isnan(value)
+
+
+def band_of_share(series: Series, value: float, band: Band) -> Band:
+    """The band of a share, which ends at 0 and at 1; that of anything else as it is.
+
+    A share is called a ratio or a utilization, has the unit 1 and lies between 0 and 1.
+
+    >>> band_of_share(Series("error_ratio", (), unit="1"), 0.4, Band(-0.01, 0.02, 0.005))
+    Band(low=0.0, high=0.02, expected=0.005)
+    """
+    if series.unit != "1" or not series.name.endswith(SHARES) or not 0.0 <= value <= 1.0:
+        return band
+    return Band(*(min(max(bound, 0.0), 1.0) for bound in band))
 
 
 def safe_name(name: str) -> str:

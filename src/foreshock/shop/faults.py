@@ -125,7 +125,7 @@ CATALOGUE: dict[FaultKind, Kind] = {
     ),
     "bad_deploy": Kind(
         "errors", Effect(errors=0.06, work=1.4), Effect(errors=0.3, work=3.0),
-        "a new version, rolled out replica by replica, fails more and does more work", _INSIDE, 180.0,
+        "a new version, rolled out replica by replica, fails more and does more work", _INSIDE, 180.0, True,
     ),
 }  # fmt: skip
 """All kinds with their magnitudes."""
