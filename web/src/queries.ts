@@ -96,7 +96,7 @@ export function joinStrip(known: StripView, more: StripView): StripView | null {
 }
 
 export const useMap = () =>
-  useQuery({ queryKey: ['map'], queryFn: () => get<ServiceMap>(`${V}/map`), refetchInterval: 3000 });
+  useQuery({ queryKey: ['map'], queryFn: () => get<ServiceMap>(`${V}/map`), refetchInterval: 3000, structuralSharing: false });
 
 export const useBudget = () =>
   useQuery({ queryKey: ['budget'], queryFn: () => get<BudgetView>(`${V}/budget`), refetchInterval: 15_000 });

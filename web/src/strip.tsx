@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, type PointerEvent } from 'react';
+import { memo, useEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, type PointerEvent } from 'react';
 
 import { drawStrip, ROW, STRIP_TOP, stripHeight, type StripLine } from './canvas';
 import { alertEntity, clock, entityName, NB } from './format';
@@ -24,7 +24,7 @@ export function sortRows(rows: StripRow[], hot: Set<string>): StripRow[] {
   return ranked.sort((a, b) => b.rank - a.rank || b.recent - a.recent || a.row.entity.localeCompare(b.row.entity)).map((one) => one.row);
 }
 
-export function StripPanel({ strip, open, deploys, end }: { strip: StripView; open: AlertState[]; deploys: ControlRecord[]; end: string }): JSX.Element {
+export const StripPanel = memo(function StripPanel({ strip, open, deploys, end }: { strip: StripView; open: AlertState[]; deploys: ControlRecord[]; end: string }): JSX.Element {
   const [host, width] = useWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const theme = useTheme();
@@ -116,7 +116,7 @@ export function StripPanel({ strip, open, deploys, end }: { strip: StripView; op
       </div>
     </section>
   );
-}
+});
 
 function markFor(row: StripRow, hot: Set<string>): MarkName {
   if (hot.has(entityName(row.labels))) return 'fire';

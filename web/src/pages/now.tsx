@@ -6,11 +6,16 @@ import { Failed, Loading, Panel, SkeletonRows } from '../parts';
 import { useBudget, useControls, useMap, useOpen, useStrip } from '../queries';
 import { inOrder, pageState } from '../state';
 import { StripPanel } from '../strip';
+import type { AlertState, ControlRecord } from '../types';
 import { BudgetPanel, WatchPanel } from './now/figures';
 import { MapPanel, OpenPanel } from './now/open';
 import { Sentence } from './now/sentence';
 import { Empty, Skeleton } from './now/states';
 import { WouldPanel } from './now/would';
+
+// The same empty ones each time: what is drawn of them is not drawn anew.
+const NO_ALERTS: AlertState[] = [];
+const NO_DEPLOYS: ControlRecord[] = [];
 
 export function Now(): JSX.Element {
   const open = useOpen();
@@ -23,7 +28,7 @@ export function Now(): JSX.Element {
   const state = open.isError && !open.data ? 'quiet' : known;
   if (state === 'loading') return <Skeleton />;
   if (state === 'empty') return <Empty />;
-  const alerts = open.data ?? [];
+  const alerts = open.data ?? NO_ALERTS;
   const end = lost ? 'last known' : 'now';
   const calls = map.data && map.data.edges.length > 0 ? map.data : null;
   const firing = inOrder(alerts).loud.length > 0;
@@ -58,7 +63,7 @@ export function Now(): JSX.Element {
         )}
       </div>
       {strip.data ? (
-        <StripPanel strip={strip.data} open={alerts} deploys={deploys.data ?? []} end={end} />
+        <StripPanel strip={strip.data} open={alerts} deploys={deploys.data ?? NO_DEPLOYS} end={end} />
       ) : strip.isError ? (
         <Panel title="Every entity">
           <Failed what="The strip" error={strip.error} still="Alerts are shown as before." again={() => void strip.refetch()} />

@@ -1,4 +1,4 @@
-import type { JSX } from 'react';
+import { memo, type JSX } from 'react';
 
 import { entityName, featureName, labelsOf, quantity } from '../../format';
 import { AlertRow, Failed, Loading, SkeletonRows, Spark } from '../../parts';
@@ -24,7 +24,7 @@ export function telling(all: SeriesState[]): SeriesState[] {
   return out.length ? out : all.slice(0, 6);
 }
 
-export function WouldPanel({ alerts }: { alerts: AlertState[] }): JSX.Element {
+export const WouldPanel = memo(function WouldPanel({ alerts }: { alerts: AlertState[] }): JSX.Element {
   const series = useSeriesList();
   const { small } = inOrder(alerts);
   return (
@@ -69,7 +69,7 @@ export function WouldPanel({ alerts }: { alerts: AlertState[] }): JSX.Element {
       )}
     </section>
   );
-}
+});
 
 function Would({ series }: { series: SeriesState }): JSX.Element {
   const chart = useChart(series.entity, series.feature);
