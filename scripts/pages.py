@@ -76,7 +76,10 @@ class Foreshock:
         """Whether the past has been brought, and services are judged."""
         nodes = self.get("/api/v1/map")["nodes"]
         behind = [one["behind_seconds"] for one in self.get("/api/v1/sources")["sources"]]
-        return None not in behind and max(behind) < 10 and sum(one["status"] == "scored" for one in nodes) >= 10
+        if None in behind or max(behind) > 10 or sum(one["status"] == "scored" for one in nodes) < 10:
+            return False
+        rows = self.get("/api/v1/strip?minutes=10")["rows"]
+        return all(row["minutes"][-2] is not None for row in rows)
 
     def end(self) -> None:
         """Kill it."""

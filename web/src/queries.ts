@@ -53,15 +53,22 @@ export const useHistory = (filter: { status?: string; text?: string; kind?: stri
 export const useAlert = (episode: string) =>
   useQuery({ queryKey: ['alert', episode], queryFn: () => get<AlertState>(`${V}/alerts/${episode}`) });
 
-/** The strip of all entities: once as a whole, then its last minutes, which are joined with what is known. */
+/**
+ * The strip of all entities: each minute as a whole, in between its last minutes, which are joined with what is known.
+ * While no row reaches up to now its past may still be filled in, and it is asked for as a whole.
+ */
 export function useStrip() {
   const cache = useQueryClient();
   return useQuery({
     queryKey: STRIP,
     queryFn: async () => {
       const known = cache.getQueryData<StripView>(STRIP);
-      const joined = known && joinStrip(known, await get<StripView>(`${V}/strip`, { minutes: LAST_MINUTES }));
-      return joined ?? get<StripView>(`${V}/strip`);
+      if (known && Date.now() - wholeAt < WHOLE_MS && reachesNow(known)) {
+        const joined = joinStrip(known, await get<StripView>(`${V}/strip`, { minutes: LAST_MINUTES }));
+        if (joined) return joined;
+      }
+      wholeAt = Date.now();
+      return get<StripView>(`${V}/strip`);
     },
     refetchInterval: 10_000,
     structuralSharing: false,
@@ -69,8 +76,13 @@ export function useStrip() {
 }
 
 const STRIP = ['strip'];
+const WHOLE_MS = 55_000;
+let wholeAt = 0;
 /** As few as the server gives. */
 const LAST_MINUTES = 10;
+
+/** Whether a row of some entity is of the last three minutes. */
+const reachesNow = (strip: StripView): boolean => strip.rows.some((row) => row.minutes.slice(-3).some((one) => one !== null));
 
 /** A strip with newer minutes in their place; null where a gap would be left between them. */
 export function joinStrip(known: StripView, more: StripView): StripView | null {

@@ -31,7 +31,6 @@ export const WouldPanel = memo(function WouldPanel({ alerts }: { alerts: AlertSt
     <section className="panel live">
       <header>
         <h2>What would be noticed</h2>
-        <span className="mute">how large a change</span>
         <div className="r">
           <a href="#/alerts">All alerts</a>
         </div>
