@@ -13,7 +13,7 @@ import { scorePoints } from './pages/explore';
 import { joinStrip } from './queries';
 import { parse } from './router';
 import { headline, inOrder, pageState } from './state';
-import { sortRows } from './strip';
+import { markFor, sortRows } from './strip';
 import type { AlertState, ChartPoints, Standing, StripRow } from './types';
 
 const START = Date.parse('2026-03-02T17:40:00Z');
@@ -194,6 +194,12 @@ it('the strip begins with what alarms', () => {
   const row = (name: string, ratio: number, alarmed: number[] = []): StripRow => ({ entity: name, labels: { 'service.name': name }, status: 'scored', ratio: [ratio], minutes: ['scored'], alarmed });
   const rows = [row('a', 0.2), row('b', 0.9), row('c', 0.1, [0]), row('d', 0.3)];
   expect(sortRows(rows, new Set(['d'])).map((one) => one.entity)).toEqual(['d', 'c', 'b', 'a']);
+});
+
+it('the strip calls nothing usual that is not judged', () => {
+  const row = (ratio: (number | null)[], status: StripRow['status'] = 'scored'): StripRow => ({ entity: 'a', labels: { 'service.name': 'a' }, status, ratio, minutes: ratio.map(() => status), alarmed: [] });
+  expect([row([null, 0.2]), row([null, null]), row([0.3, ...Array.from({ length: 10 }, () => null)]), row([0.2], 'missing')].map((one) => markFor(one, new Set()))).toEqual(['ok', 'warming_up', 'warming_up', 'missing']);
+  expect(markFor(row([2]), new Set(['a']))).toBe('fire');
 });
 
 it('the strip grows by its last minutes', () => {

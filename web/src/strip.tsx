@@ -118,9 +118,11 @@ export const StripPanel = memo(function StripPanel({ strip, open, deploys, end }
   );
 });
 
-function markFor(row: StripRow, hot: Set<string>): MarkName {
+/** What is not judged yet is not called usual. */
+export function markFor(row: StripRow, hot: Set<string>): MarkName {
   if (hot.has(entityName(row.labels))) return 'fire';
-  return row.status === 'scored' ? 'ok' : row.status;
+  if (row.status !== 'scored') return row.status;
+  return row.ratio.slice(-10).some((one) => one !== null) ? 'ok' : 'warming_up';
 }
 
 function Tip({ at, line, minutes, width, lastMs }: { at: { row: number; minute: number }; line: StripLine; minutes: number; width: number; lastMs: number }): JSX.Element {
