@@ -28,6 +28,7 @@ from foreshock.runtime.embedded import TASK, Embedded
 from foreshock.runtime.lock import lock_folder
 from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outbox import Outbox
+from foreshock.runtime.rollups_kernel import COARSE, FINE
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
 from foreshock.runtime.warm import warm
@@ -85,7 +86,8 @@ class App:
     def _open(self, stack: ExitStack) -> None:
         config, folder = self.config, Path(self.config.data_dir)
         stack.enter_context(lock_folder(folder))
-        self.store = Store(config.database_url, config.store.retention)
+        keep = {0: config.store.points, FINE.seconds: config.store.minutes, COARSE.seconds: config.store.retention}
+        self.store = Store(config.database_url, config.store.retention, stretch_seconds=keep)
         stack.callback(self.store.close)
         self.log = SegmentLog.open(
             folder / "log",
@@ -97,7 +99,7 @@ class App:
         )
         stack.callback(self.log.close)
         snapshots = SnapshotStore(folder / "snapshots", config.snapshot.keep)
-        self.views = Views()
+        self.views = Views.of(config)
         self.views.feed_alerts(self.store.alerts(limit=1000, status="firing").alerts)
         self.engine = Embedded(config, self.clock, self.log, self.store, snapshots, self.views, self._committed)
         self.outboxes = [

@@ -57,7 +57,7 @@ def build(config: Config, registry: Registry | None = None, *, bands: bool = Fal
     Raises ConfigError where a part is unknown or its options are wrong.
     """
     registry = registry or Registry(config.limits.series)
-    sources = {source.name: SourceTime(source.lateness_seconds, source.max_skew_seconds) for source in config.sources}
+    sources = {one.name: SourceTime(one.lateness_seconds, one.max_skew_seconds) for one in config.inputs}
     fingerprint = Fingerprint(registry, config.calls, sources, config.environment, config.stream.hold)
     # Fingerprints stand for whole windows, which have closed: alignment has nothing to wait for.
     closed = SourceTime(0.0, None, covers_seconds=config.calls.window)

@@ -44,6 +44,11 @@ SINK_SENT = Counter("foreshock_sink_alerts", "Alerts delivered, by sink.", ["sin
 LOG_BYTES = Gauge("foreshock_log_bytes", "Size of the log on disk.", registry=REGISTRY)
 SECONDS_SILENT = Gauge("foreshock_source_silent_seconds", "Time since a source last brought data.", ["source"],
                        registry=REGISTRY)  # fmt: skip
+AGENT_SENT = Counter("foreshock_agent_messages", "Messages that Kafka has acknowledged, by topic.", ["topic"],
+                     registry=REGISTRY)  # fmt: skip
+AGENT_BUFFERED = Gauge(
+    "foreshock_agent_buffered_messages", "Messages on disk that Kafka has not acknowledged yet.", registry=REGISTRY
+)
 LATENCY = Histogram(
     "detector_latency_seconds", "One step of one detector.", ["model"], registry=REGISTRY,
     buckets=(1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1),
@@ -65,6 +70,39 @@ DETECTOR_ACHIEVED = Gauge(
     ["model"],
     registry=REGISTRY,
 )
+KAFKA_LAG = Gauge(
+    "foreshock_kafka_consumer_lag",
+    "Messages of a partition not judged yet (transaction markers count), by topic and partition.",
+    ["topic", "partition"],
+    registry=REGISTRY,
+)
+KAFKA_REBALANCES = Counter(
+    "foreshock_kafka_rebalances", "Changes of the tasks of this worker: assigned, revoked, lost.", ["kind"],
+    registry=REGISTRY,
+)  # fmt: skip
+KAFKA_TASKS = Gauge("foreshock_kafka_tasks", "Tasks of this worker.", registry=REGISTRY)
+KAFKA_TRANSACTIONS = Counter(
+    "foreshock_kafka_transactions", "Transactions: committed, aborted, fenced.", ["outcome"], registry=REGISTRY
+)
+KAFKA_TRANSACTION_SECONDS = Histogram(
+    "foreshock_kafka_transaction_seconds", "From the first message of a transaction to its end.", registry=REGISTRY
+)
+KAFKA_RESTORE_SECONDS = Histogram(
+    "foreshock_kafka_restore_seconds", "Time to bring back the state of a task.", registry=REGISTRY
+)
+KAFKA_REKEYED = Counter(
+    "foreshock_kafka_rekeyed", "Messages that were not keyed by their entity and were passed on, by topic.", ["topic"],
+    registry=REGISTRY,
+)  # fmt: skip
+KAFKA_LOST = Counter(
+    "foreshock_kafka_lost_messages", "Messages that were gone before they were read, by topic.", ["topic"],
+    registry=REGISTRY,
+)  # fmt: skip
+KAFKA_PAUSED = Gauge("foreshock_kafka_paused_partitions", "Partitions that wait for slower ones.", registry=REGISTRY)
+DEAD_LETTERS = Counter(
+    "foreshock_kafka_dead_letters", "Messages that could not be used, by topic and reason.", ["topic", "reason"],
+    registry=REGISTRY,
+)  # fmt: skip
 
 
 def drop(source: str, reason: str, count: int = 1) -> None:

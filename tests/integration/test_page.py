@@ -276,6 +276,33 @@ def test_with_the_keyboard_alone(shop: Shop, browser: Browser) -> None:
         clean(seen)
 
 
+def test_explore_reaches_back_and_takes_a_note(shop: Shop, browser: Browser) -> None:
+    with opened(browser, shop) as (page, seen):
+        page.evaluate("location.hash = '#/explore'")
+        chart = page.locator(".cv.band[tabindex='0']").first
+        expect(chart.locator("canvas")).to_be_visible()
+        for name in ("30 days", "6 h", "1 h"):
+            page.get_by_role("button", name=name, exact=True).click()
+            expect(page.get_by_role("button", name=name, exact=True)).to_have_attribute("aria-pressed", "true")
+        box = chart.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 80)
+        page.wait_for_timeout(400)  # a wheel that scrolls the page does not zoom
+        page.mouse.wheel(0, -400)
+        expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
+        expect(page.locator(".read span").first).not_to_have_text("–")
+        page.get_by_role("button", name="Earlier").click()
+        page.wait_for_url("**from=**")
+        page.get_by_role("button", name="Add a note").click()
+        assert serious(page) == []
+        page.get_by_role("textbox", name="Why").fill("a new version, by hand")
+        page.get_by_role("button", name="Add it").click()
+        expect(page.locator("table.cards").filter(has_text="a new version, by hand")).to_be_visible()
+        page.reload()
+        expect(page.locator("table.cards").filter(has_text="a new version, by hand")).to_be_visible()
+        clean(seen)
+
+
 def test_a_lost_server_is_said_and_nothing_is_missing_after_it(shop: Shop, browser: Browser) -> None:
     with opened(browser, shop) as (page, seen):
         before = {one["foreshock"]["episode"] for one in _alerts(shop)}

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 from foreshock.adapters.sql import Store
 from foreshock.api import answers
 from foreshock.api.auth import Role, Token
-from foreshock.api.chart import buckets, greatest, least, mean
+from foreshock.api.chart import buckets, greatest, least, mean, width_of
 from foreshock.api.desk import Desk
 from foreshock.api.first import FIRST
 from foreshock.api.inside import Inside
@@ -28,6 +28,9 @@ from foreshock.detect.speed import Speeds
 from foreshock.errors import RetryableError
 from foreshock.ports import DetectorInfo
 from foreshock.runtime.figures import DetectorFigures, Figures
+from foreshock.runtime.keeper import Keeper
+from foreshock.runtime.rollups import Rollups
+from foreshock.runtime.stretch import empty as no_stretch
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.shop.faults import Fault, Truth
@@ -164,9 +167,17 @@ def test_a_chart_has_points_bands_and_the_opinions_of_all_detectors(client: Clie
     assert one["ratio"][-1] == pytest.approx(np.exp(2.0))
     assert whole["ratio"][-1] == pytest.approx(np.exp(0.5))
     assert chart["points"]["anomalous"][-3:] == [True] * 3
+    assert (chart["bucket_seconds"], chart["parts"]) == (
+        0.0,
+        [{"from_unix_seconds": NOW / 1e9 - 115, "kept_seconds": 0}],
+    )
     thin = client.get("/api/v1/series/points?entity=service.name=payment&feature=calls.error_ratio&most=10")
-    assert thin["raw"] is False
-    assert len(thin["points"]["value"]) == 8
+    assert (thin["raw"], thin["bucket_seconds"]) == (False, 15.0)
+    times = thin["points"]["time_unix_seconds"]
+    assert times == [NOW // 10**9 // 15 * 15 - 15 * k for k in range(8, -1, -1)], (
+        "aligned, so that moving shows the same"
+    )
+    assert len(thin["points"]["value"]) == 9 <= 10
     assert thin["detectors"][0]["ratio"][-1] == pytest.approx(np.exp(2.0)), "a bucket shows its worst"
     since = (NOW - 20 * 10**9) / 1e9
     late = client.get(f"/api/v1/series/points?entity=service.name=payment&feature=calls.rate&since={since:.0f}")
@@ -177,13 +188,74 @@ def test_a_chart_has_points_bands_and_the_opinions_of_all_detectors(client: Clie
 
 def test_buckets_know_what_is_not_known() -> None:
     nan = float("nan")
-    values, starts = np.array([1.0, nan, 3.0, nan, nan, nan]), buckets(6, 2)
+    times = np.arange(6, dtype=np.int64)
+    values, starts = np.array([1.0, nan, 3.0, nan, nan, nan]), buckets(times, 3)
     assert starts.tolist() == [0, 3]
     np.testing.assert_equal(mean(values, starts).tolist(), [2.0, nan])
+    np.testing.assert_equal(mean(values, starts, np.array([3, 9, 1, 1, 1, 1])).tolist(), [1.5, nan])
     np.testing.assert_equal(greatest(values, starts).tolist(), [3.0, nan])
     np.testing.assert_equal(least(values, starts).tolist(), [1.0, nan])
     for empty in (mean, greatest, least):
-        assert empty(values[:0], buckets(0, 5)).tolist() == []
+        assert empty(values[:0], buckets(times[:0], 5)).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("n", "step", "most"),
+    [(10, 1.0, 10), (11, 1.0, 10), (100_000, 1.0, 2000), (4320, 600.0, 2000), (5000, 0.013, 999), (400, 86_400.0, 10),
+     (1000, 0.0, 10)],
+)  # fmt: skip
+def test_no_answer_has_more_than_was_asked_for(n: int, step: float, most: int) -> None:
+    time = (NOW + np.arange(n) * round(step * 1e9)).astype(np.int64)
+    stretch = replace(no_stretch(), time_unix_nano=time, seconds=np.full(n, 600 if step == 600.0 else 0, np.int32))
+    width = width_of(stretch, most)
+    assert (width == 0) == (n <= most)
+    assert len(buckets(time, width)) <= most
+    assert width % (600 * 10**9) == 0 or step != 600.0, "no bucket is cut in two"
+
+
+def test_a_month_of_a_series_in_buckets(client: Client, services: Services) -> None:
+    """What is no longer in memory comes from the store, and what is there from memory."""
+    views, store = services.views, services.store
+    rollups = Rollups(("deviation", "linear"))
+    old, keeper = Views(20, 50, rollups=rollups), Keeper(Views(1, 1, rollups=rollups), store.stretches)
+    registry = Registry()
+    registry.intern(Series("calls.rate", PAYMENT, unit="1/s"))
+    minutes = 30 * 1440
+    for k in range(0, minutes, 1440):
+        at = [NOW - (minutes - k - j) * 60 * 10**9 for j in range(1440)]
+        rows = rows_of(registry, at, [0] * 1440)
+        verdicts = [verdict_of("deviation", [-1.0] * 1440), verdict_of("linear", [0.5] * 1440, whole=True)]
+        old.feed(rows, verdicts, registry)
+        keeper.put(keeper.full(registry))
+    query = "/api/v1/series/points?entity=service.name=payment&feature=calls.rate"
+    month = client.get(f"{query}&since={NOW / 1e9 - 31 * 86400:.0f}")
+    assert (month["raw"], month["bucket_seconds"], month["unit"]) == (False, 1800.0, "1/s")
+    assert 1000 < len(month["points"]["value"]) <= 2000
+    assert {one["kept_seconds"] for one in month["parts"]} == {600}
+    assert month["oldest_unix_seconds"] == pytest.approx(NOW / 1e9 - 30 * 86400, abs=600)
+    by_name = {one["detector"]: one for one in month["detectors"]}
+    assert (by_name["deviation"]["whole"], by_name["linear"]["whole"]) == (False, True)
+    assert by_name["linear"]["ratio"][3] == pytest.approx(np.exp(0.5), rel=1e-3)
+    # Two hours that end now: minutes of the past, and the last two minutes point by point.
+    hours = client.get(f"{query}&since={NOW / 1e9 - 7200:.0f}&most=5000")
+    assert client.get(f"{query}&since={NOW / 1e9 - 7200:.0f}&until=8000000000&most=5000") == hours, "nothing is to come"
+    kept = [one["kept_seconds"] for one in hours["parts"]]
+    assert kept[-1] == 0
+    assert 60 in kept
+    assert views.find('{service.name="payment"}', "calls.rate", 50) is not None
+    gone = client.get(f"{query}&since={NOW / 1e9 - 86400 * 40:.0f}&until={NOW / 1e9 - 86400 * 39:.0f}")
+    assert gone["points"]["value"] == []
+    for bad in ("most=100001", "most=9", "since=yesterday"):
+        assert client("GET", f"{query}&{bad}").status_code == 400
+
+
+def test_who_may_tell_something_is_said(services: Services) -> None:
+    assert Client(services).get("/api/v1/control")["may_tell"] is True
+    tokens = (Token.of("v", Role.VIEWER, "look"), Token.of("o", Role.OPERATOR, "tell"))
+    guarded = Client(replace(services, tokens=tokens))
+    for secret, may in (("look", False), ("tell", True)):
+        answer = guarded("GET", "/api/v1/control", headers={"Authorization": f"Bearer {secret}"})
+        assert answer.json()["may_tell"] is may
 
 
 def test_the_strip_and_the_map(client: Client) -> None:

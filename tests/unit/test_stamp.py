@@ -22,6 +22,10 @@ def span(control: Control) -> tuple[int, int]:
 
 
 def test_what_is_new_takes_effect_where_nothing_is_decided() -> None:
+    silence, label = Control(ControlKind.SILENCE, "s", 5), Control(ControlKind.LABEL, "l", 5, label="true")
+    assert stamped(silence, None, 9) == Control(ControlKind.SILENCE, "s", 9)
+    assert stamped(silence, None, 3) == silence
+    assert stamped(label, None, 9) == label
     for kind in (ControlKind.SILENCE, ControlKind.EXPECTED, ControlKind.FORGET):
         assert span(stamped(told(kind), None, NOW)) == (NOW, 2000)
         assert span(stamped(told(kind, 500, 700), None, NOW)) == (NOW, NOW), "over before it could begin"

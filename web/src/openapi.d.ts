@@ -519,10 +519,11 @@ export interface components {
         };
         /**
          * Controls
-         * @description Control records, the latest first.
+         * @description Control records, the latest first; `may_tell` = whether the caller may add some.
          */
         Controls: {
             controls: components["schemas"]["ControlRecord"][];
+            may_tell?: boolean;
         };
         /**
          * ControlRecord
@@ -639,6 +640,9 @@ export interface components {
         /**
          * Chart
          * @description A series as a chart shows it: `raw` points one by one, else in buckets.
+         *
+         *         `bucket_seconds` = length of the buckets that it was thinned to, 0 = it was not; `parts` says of what it was made.
+         *         `oldest_unix_seconds` = when what is known begins, told where `since` is given.
          */
         Chart: {
             entity: string;
@@ -648,8 +652,19 @@ export interface components {
             /** @enum {unknown} */
             kind: "counter" | "gauge";
             raw: boolean;
+            bucket_seconds: number;
+            oldest_unix_seconds: number | null;
+            parts: components["schemas"]["ChartPart"][];
             points: components["schemas"]["ChartPoints"];
             detectors: components["schemas"]["Opinion"][];
+        };
+        /**
+         * ChartPart
+         * @description From this time on the answer is made of points (`kept_seconds` 0) or of buckets of so many seconds.
+         */
+        ChartPart: {
+            from_unix_seconds: number;
+            kept_seconds: number;
         };
         /**
          * ChartPoints
@@ -2087,7 +2102,7 @@ export interface operations {
                 since?: string | number;
                 /** @description Up to this time: RFC 3339 or Unix seconds. */
                 until?: string | number;
-                /** @description Buckets, at most. */
+                /** @description Points or buckets, at most. */
                 most?: number;
             };
             header?: never;

@@ -1,10 +1,11 @@
-import { QueryClient, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
+import { keepPreviousData, QueryClient, useInfiniteQuery, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useEffect, useMemo } from 'react';
 
 import { ApiError, first, get } from './api';
 import { extend, live, useWanted } from './live';
+import type { Range } from './range';
 import type {
-  AlertState, Alerts, BudgetView, Chart, ControlRecord, DetectorState, Dropped, Faults, Me, ServiceMap, Setting, SeriesState, SourceState, StripView,
+  AlertState, Alerts, BudgetView, Chart, ControlRecord, DetectorState, Dropped, Faults, Finding, Me, ServiceMap, Setting, SeriesState, SourceState, StripView,
 } from './types';
 
 export const client = new QueryClient({
@@ -193,6 +194,37 @@ export function useChart(entity: string | undefined, feature: string | undefined
     structuralSharing: false,
   });
 }
+
+/** A series over a stretch of time, as the server keeps it; the last answer stays until the next one is there. */
+export const useStretch = (entity: string, feature: string, stretch: Range | null, most: number) =>
+  useQuery({
+    queryKey: ['stretch', entity, feature, ...(stretch ?? []), most],
+    queryFn: () => get<Chart>(`${V}/series/points`, { entity, feature, since: Math.max(0, stretch![0]), until: stretch![1], most }),
+    enabled: stretch !== null,
+    placeholderData: keepPreviousData,
+    staleTime: 300_000,
+    gcTime: 60_000,
+    // What is newer comes over the WebSocket, for as long as the server keeps it in memory.
+    refetchInterval: stretch ? Math.min(600, Math.max(30, (stretch[1] - stretch[0]) / 100)) * 1000 : false,
+  });
+
+/** What detectors found of an entity in a stretch of time, the newest first. */
+export const useFindings = (entity: string, stretch: Range | null) =>
+  useQuery({
+    queryKey: ['findings', entity, ...(stretch ?? [])],
+    queryFn: async () =>
+      (await get<{ verdicts: Finding[] }>(`${V}/verdicts`, { entity, since: stretch![0], until: stretch![1], limit: 50 })).verdicts,
+    enabled: stretch !== null,
+    staleTime: 60_000,
+  });
+
+/** Whether the one who looks may tell Foreshock something. */
+export const useMayTell = () =>
+  useQuery({
+    queryKey: ['control', 'may'],
+    queryFn: async () => (await get<{ may_tell?: boolean }>(`${V}/control`, { limit: 1 })).may_tell !== false,
+    staleTime: 60_000,
+  });
 
 /** Join what comes over the WebSocket with what was asked for. */
 export function useLiveCache(): void {

@@ -19,6 +19,7 @@ export type ControlRecord = S['ControlRecord'];
 export type Faults = S['Faults'];
 export type FaultState = S['FaultState'];
 export type Setting = S['Setting'];
+export type Finding = S['Finding'];
 export type Label = S['LabelRequest']['label'];
 
 /** How the process stands, told each second over the WebSocket. */

@@ -5,6 +5,7 @@ pyarrow is imported where Arrow is met: a process that never meets it starts a f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,13 +16,16 @@ from foreshock.adapters.calls import decode_calls
 from foreshock.adapters.decode_json import decode_json
 from foreshock.adapters.mapping import MappingOptions, Plan
 from foreshock.adapters.metrics import METRICS, decode_metrics
+from foreshock.adapters.otlp.decode import decode_otlp
 from foreshock.errors import BadInputError
 from foreshock.types import Decoded, Kind, Labels, Record, Samples, Series
-from foreshock.types.record import ARROW, CALLS, JSON, NDJSON
+from foreshock.types.record import ARROW, CALLS, JSON, NDJSON, OTLP, OTLP_JSON
 
 _HEADER = b"foreshock"
 _ZSTD = bytes.fromhex("28b52ffd")
 """What a packed payload begins with."""
+MAX_UNPACKED_BYTES = 256 << 20
+"""Largest Arrow stream, unpacked: what senders pack must not fill the memory."""
 _LARGE = 32 << 10
 """Headers from this size on are those of thousands of series: few are kept."""
 
@@ -49,7 +53,9 @@ def decode(record: Record, mapping: MappingOptions) -> Decoded:
             return decode_calls(record.payload, record.received_unix_nano)
         case _ if record.content_type == ARROW:
             return decode_arrow(record.payload, mapping, default)
-    known = ", ".join((JSON, NDJSON, METRICS, CALLS, ARROW))
+        case _ if record.content_type in (OTLP, OTLP_JSON):
+            return decode_otlp(record.payload, record.content_type, mapping, default)
+    known = ", ".join((JSON, NDJSON, METRICS, CALLS, ARROW, OTLP, OTLP_JSON))
     raise BadInputError("unknown_content_type", f"cannot read {record.content_type!r}; known are {known}")
 
 
@@ -91,21 +97,48 @@ def decode_arrow(payload: bytes, options: MappingOptions, entity_default: Labels
     from foreshock.adapters.decode_table import decode_planned, decode_table
 
     try:
-        if payload.startswith(_ZSTD):
-            payload = pa.CompressedInputStream(pa.BufferReader(payload), "zstd").read()
-        table = pa.ipc.open_stream(payload).read_all()
+        table = _table(pa, payload)
         data = (table.schema.metadata or {}).get(_HEADER, b"{}")
         header = _header(data) if len(data) < _LARGE else _large_header(data)
-    except (pa.ArrowException, OSError, msgspec.MsgspecError) as error:
+        if header.plan is not None:
+            return decode_planned(table, header.plan, options, header.entity)
+        if header.series is None:
+            return decode_table(table, options, entity_default)
+        return _samples(table, _series_of(data))
+    except (pa.ArrowException, OSError, KeyError, ValueError, msgspec.MsgspecError) as error:
         raise BadInputError("bad_arrow", f"the Arrow stream cannot be read: {error}") from error
-    if header.plan is not None:
-        return decode_planned(table, header.plan, options, header.entity)
-    if header.series is None:
-        return decode_table(table, options, entity_default)
-    ids = table["id"].to_numpy() if "id" in table.column_names else np.zeros(table.num_rows, np.uint64)
+
+
+def _table(pa: Any, payload: bytes) -> Any:
+    """The table of a stream, packed or not; what it says of itself holds, and it is no larger than it may be."""
+    from foreshock.adapters.arrow_size import unpacked_bytes
+
+    if payload.startswith(_ZSTD):
+        payload = pa.CompressedInputStream(pa.BufferReader(payload), "zstd").read(MAX_UNPACKED_BYTES + 1)
+    if len(payload) > MAX_UNPACKED_BYTES or unpacked_bytes(payload) > MAX_UNPACKED_BYTES:
+        raise BadInputError("too_large", f"an Arrow stream may unpack to {MAX_UNPACKED_BYTES} bytes: send several")
+    table = pa.ipc.open_stream(payload).read_all()
+    table.validate(full=True)
+    return table
+
+
+def _samples(table: Any, series: Sequence[Series]) -> Samples:
+    """The samples of a table of `encode_samples`."""
+    wanted = {"index": np.int32, "time": np.int64, "value": np.float64}
+    if "id" in table.column_names:
+        wanted["id"] = np.uint64
+    columns = {name: table[name].to_numpy() for name in wanted}
+    wrong = [name for name, kind in wanted.items() if columns[name].dtype != kind]
+    index = columns["index"]
+    if not wrong and len(index):
+        good = {"index": 0 <= index.min() <= index.max() < len(series), "time": columns["time"].min() >= 0}
+        wrong = [name for name, fine in good.items() if not fine]
+    if wrong:
+        raise BadInputError("bad_arrow", f"samples with a wrong column {wrong[0]!r}")
+    ids = columns.get("id")
     return Samples(
-        _series_of(data),
-        table["index"].to_numpy(), table["time"].to_numpy(), table["value"].to_numpy(), ids, {},
+        series, index, columns["time"], columns["value"],
+        np.zeros(len(index), np.uint64) if ids is None else ids, {},
     )  # fmt: skip
 
 

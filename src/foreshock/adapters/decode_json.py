@@ -18,10 +18,10 @@ from foreshock.types import Labels, Samples
 from foreshock.types.record import NDJSON
 
 _ANY = msgspec.json.Decoder()
-_WRAPPERS = ("events", "samples", "rows", "data")
+WRAPPERS = ("events", "samples", "rows", "data")
 _BOM = b"\xef\xbb\xbf"
 _DEPTH = 8
-_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_NOTES = 12
 _MOST_PLANS = 256
 _PLANS: dict[tuple[int, tuple[str, ...], bool], tuple[MappingOptions, Plan]] = {}
@@ -43,13 +43,13 @@ def decode_json(
     """
     lines = content_type == NDJSON
     drops = Drops("line" if lines else "row")
-    rows, numbers = _lines(body.removeprefix(_BOM), drops) if lines else _document(body.removeprefix(_BOM))
+    rows, numbers = _lines(body.removeprefix(_BOM), drops) if lines else _document(body.removeprefix(_BOM), drops)
     if not all_dicts(rows):
         where = [at for at, row in enumerate(rows) if type(row) is not dict]
         drops.add_rows("not_an_object", numbers[where])
         keep = [at for at, row in enumerate(rows) if type(row) is dict]
         rows, numbers = [rows[at] for at in keep], numbers[keep]
-    parts, notes, trouble = _decode_rows(rows, numbers, options, source_defaults, drops, use_entity)
+    parts, notes, trouble = decode_rows(rows, numbers, options, source_defaults, drops, use_entity)
     samples = join(parts, drops, notes) if parts else None
     if samples is None or not len(samples):
         reason = drops.worst()
@@ -63,15 +63,15 @@ def all_dicts(rows: Sequence[Any]) -> bool:
     return set(map(type, rows)) <= {dict}
 
 
-def _document(body: bytes) -> tuple[list[Any], NDArray[np.int64]]:
+def _document(body: bytes, drops: Drops) -> tuple[list[Any], NDArray[np.int64]]:
     try:
         document = _ANY.decode(body)
-    except _BROKEN as error:
+    except BROKEN as error:
         if _is_ndjson(body):
-            return _lines(body, Drops())
-        raise _bad(body, error) from error
+            return _lines(body, drops)
+        raise trouble_of(body, error) from error
     if type(document) is dict:
-        wrapped = next((document[key] for key in _WRAPPERS if type(document.get(key)) is list), None)
+        wrapped = next((document[key] for key in WRAPPERS if type(document.get(key)) is list), None)
         rows = [document] if wrapped is None else wrapped
     elif type(document) is list:
         rows = document
@@ -87,14 +87,14 @@ def _is_ndjson(body: bytes) -> bool:
         return False
     try:
         return type(_ANY.decode(first)) is dict
-    except _BROKEN:
+    except BROKEN:
         return False
 
 
 def _lines(body: bytes, drops: Drops) -> tuple[list[Any], NDArray[np.int64]]:
     try:
         rows = _ANY.decode_lines(body)
-    except _BROKEN:
+    except BROKEN:
         return _lines_one_by_one(body, drops)
     if len(rows) == body.count(b"\n") + (not body.endswith(b"\n")):
         return rows, np.arange(1, len(rows) + 1)
@@ -110,12 +110,13 @@ def _lines_one_by_one(body: bytes, drops: Drops) -> tuple[list[Any], NDArray[np.
         try:
             rows.append(_ANY.decode(line))
             numbers.append(number)
-        except _BROKEN as error:
-            drops.add(_bad(line, error).reason, 1, number)
+        except BROKEN as error:
+            drops.add(trouble_of(line, error).reason, 1, number)
     return rows, np.array(numbers, np.int64)
 
 
-def _bad(body: bytes, error: Exception) -> BadInputError:
+def trouble_of(body: bytes, error: Exception) -> BadInputError:
+    """What is wrong with JSON that could not be decoded."""
     try:
         body.decode()
     except UnicodeDecodeError as wrong:
@@ -125,10 +126,11 @@ def _bad(body: bytes, error: Exception) -> BadInputError:
     return BadInputError("bad_json", f"the JSON is broken: {error}")
 
 
-def _decode_rows(
+def decode_rows(
     rows: list[Row], numbers: NDArray[np.int64], options: MappingOptions, default: Labels, drops: Drops,
     use_entity: bool,
 ) -> tuple[list[tuple[NDArray[np.int64], Samples]], tuple[str, ...], str]:  # fmt: skip
+    """Samples of JSON objects with these numbers, in parts for `join`, the notes on them, and the first trouble."""
     parts: list[tuple[NDArray[np.int64], Samples]] = []
     notes: dict[str, None] = {}
     trouble = ""

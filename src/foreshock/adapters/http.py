@@ -10,7 +10,7 @@ from typing import ClassVar
 from foreshock.adapters.metrics import METRICS
 from foreshock.errors import BadInputError
 from foreshock.ports import Clock, Submit
-from foreshock.types.record import CALLS, JSON, NDJSON
+from foreshock.types.record import CALLS, JSON, NDJSON, OTLP, OTLP_JSON
 from foreshock.types.units import Options
 
 CONTENT_TYPES = {
@@ -32,6 +32,9 @@ CONTENT_TYPES = {
 
 CALL_TYPES = {name: CALLS for name, kind in CONTENT_TYPES.items() if kind in (JSON, NDJSON)} | {CALLS: CALLS}
 """The same where calls are posted."""
+
+OTLP_TYPES = {"application/x-protobuf": OTLP, "application/json": OTLP_JSON}
+"""The same where OTLP metrics are posted."""
 
 _WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _FIRST_PART = 4096
@@ -90,7 +93,8 @@ def record_type(content_type: str, known: Mapping[str, str] = CONTENT_TYPES) -> 
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     found = known.get(media_type)
     if found is None:
-        raise BadInputError("unknown_content_type", f"cannot read {media_type!r}; send {JSON} or {NDJSON}")
+        wanted = (JSON, NDJSON) if JSON in known.values() else tuple(known)
+        raise BadInputError("unknown_content_type", f"cannot read {media_type!r}; send {' or '.join(wanted)}")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):

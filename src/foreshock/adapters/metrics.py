@@ -42,16 +42,21 @@ def encode_metrics(readings: Reading | Sequence[Reading]) -> bytes:
     return _ENCODE(readings)
 
 
+def decode_readings(payload: bytes) -> list[Reading]:
+    """The readings of a payload of `encode_metrics`; raises BadInputError (`bad_json`)."""
+    try:
+        decoded = _DECODER.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInputError("bad_json", f"not a reading in Foreshock's own form: {error}") from error
+    return [decoded] if isinstance(decoded, Reading) else decoded
+
+
 def decode_metrics(payload: bytes) -> Samples:
     """The samples of a payload of `encode_metrics`, in its order.
 
     Raises BadInputError (`bad_json`, `bad_time`, `empty`).
     """
-    try:
-        decoded = _DECODER.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInputError("bad_json", f"not a reading in Foreshock's own form: {error}") from error
-    readings = [decoded] if isinstance(decoded, Reading) else decoded
+    readings = decode_readings(payload)
     used = [reading for reading in readings if 0 <= reading.time < 2**63]
     dropped = {"bad_time": len(readings) - len(used)} if len(used) < len(readings) else {}
     if not used:
@@ -59,7 +64,7 @@ def decode_metrics(payload: bytes) -> Samples:
     known: dict[Series, int] = {}
     index = [
         known.setdefault(
-            _series(metric.name, tuple(metric.attributes.items()), metric.unit, metric.counter, entity), len(known)
+            known_series(metric.name, tuple(metric.attributes.items()), metric.unit, metric.counter, entity), len(known)
         )
         for reading in used
         for entity in (labels(reading.entity),)
@@ -81,6 +86,7 @@ def _values(metrics: Iterable[Metric]) -> np.ndarray[tuple[int], np.dtype[np.flo
 
 
 @lru_cache(maxsize=1 << 16)
-def _series(name: str, attributes: Labels, unit: str, counter: bool, entity: Labels) -> Series:
+def known_series(name: str, attributes: Labels, unit: str, counter: bool, entity: Labels) -> Series:
+    """The series of these parts, its attributes sorted."""
     # Cached: the same few series come with every reading, and making one costs more than the rest of its decoding.
     return Series(name, entity, tuple(sorted(attributes)), unit, Kind.COUNTER if counter else Kind.GAUGE)

@@ -220,8 +220,19 @@ class Opinion(Struct):
     p_value: list[Number]
 
 
+class ChartPart(Struct):
+    """From this time on the answer is made of points (`kept_seconds` 0) or of buckets of so many seconds."""
+
+    from_unix_seconds: float
+    kept_seconds: float
+
+
 class Chart(Struct):
-    """A series as a chart shows it: `raw` points one by one, else in buckets."""
+    """A series as a chart shows it: `raw` points one by one, else in buckets.
+
+    `bucket_seconds` = length of the buckets that it was thinned to, 0 = it was not; `parts` says of what it was made.
+    `oldest_unix_seconds` = when what is known begins, told where `since` is given.
+    """
 
     entity: str
     feature: str
@@ -229,6 +240,9 @@ class Chart(Struct):
     unit: str
     kind: Literal["gauge", "counter"]
     raw: bool
+    bucket_seconds: float
+    oldest_unix_seconds: Number
+    parts: list[ChartPart]
     points: ChartPoints
     detectors: list[Opinion]
 
@@ -432,9 +446,10 @@ class ControlRecord(Struct):
 
 
 class Controls(Struct):
-    """Control records, the latest first."""
+    """Control records, the latest first; `may_tell` = whether the caller may add some."""
 
     controls: list[ControlRecord]
+    may_tell: bool | UnsetType = UNSET
 
 
 class Me(Struct):

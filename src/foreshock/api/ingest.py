@@ -40,20 +40,28 @@ async def post_calls(request: Request) -> Response:
 
 async def _post(request: Request, source: str, types: Mapping[str, str]) -> Response:
     """Take a body in as a record of this source; `types` are the media types that it may have."""
+    try:
+        samples = await receive(request, source, types)
+    except (BadInputError, RetryableError) as error:
+        return error_answer(error)
+    answer = {"accepted": len(samples), "dropped": samples.dropped, "notes": samples.notes}
+    return Json(answer, 202)
+
+
+async def receive(request: Request, source: str, types: Mapping[str, str]) -> Decoded:
+    """What a body holds, once it is in the log; errors are counted and raised."""
     services = services_of(request)
     try:
         content_type = record_type(request.headers.get("content-type", ""), types)
         body = await body_of(request, services)
         record = Record(services.environment, source, content_type, services.clock.now_unix_nano(), body)
-        samples = await _take(services, record)
+        return await _take(services, record)
     except BadInputError as error:
         telemetry.drop(source, error.reason)
-        return error_answer(error)
+        raise
     except RetryableError as error:
         telemetry.drop(source, "queue_full" if isinstance(error, QueueFull) else "unavailable")
-        return error_answer(error)
-    answer = {"accepted": len(samples), "dropped": samples.dropped, "notes": samples.notes}
-    return Json(answer, 202)
+        raise
 
 
 async def _take(services: Services, record: Record) -> Decoded:

@@ -35,7 +35,7 @@ _PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "order": ({"enum": ["seen", "p_value"]}, "As they came up, or the most abnormal first."),
     "detectors": ({"enum": ["false", "true"]}, "Whether to show the last verdict of each detector."),
     "detector": (_TEXT, "Only what this detector found."),
-    "most": ({"type": "integer", "minimum": 10, "maximum": 20_000}, "Buckets, at most."),
+    "most": ({"type": "integer", "minimum": 10, "maximum": 100_000}, "Points or buckets, at most."),
     "minutes": ({"type": "integer", "minimum": 10, "maximum": 180}, "How far back."),
 }
 _OF_ROUTE: dict[tuple[str, str], dict[str, Any]] = {

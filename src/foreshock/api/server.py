@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreshock import telemetry
-from foreshock.api import page, sockets
+from foreshock.api import otlp, page, sockets
 from foreshock.api.auth import Doorkeeper, Permission, check_bind, identify, is_loopback
 from foreshock.api.limits import Limiter
 from foreshock.api.openapi import document
@@ -55,12 +55,13 @@ async def get_document(request: Request) -> Response:
 _OWN = (
     Guarded("GET", "/openapi.json", get_document, None),
     Guarded("GET", "/api/v1/stream", sockets.stream, Permission.READ),
+    Guarded("POST", "/v1/metrics", otlp.post_metrics, Permission.INGEST, limited=False),
     Guarded("GET", "/", page.get_page, None, limited=False),
     Guarded("GET", "/assets/{path:path}", page.get_asset, None, limited=False),
     Guarded("GET", "/theme.js", page.get_theme, None, limited=False),
     Guarded("GET", "/favicon.svg", page.get_icon, None, limited=False),
 )
-"""What the document does not describe: itself, the stream, the page."""
+"""What the document does not describe: itself, the stream, OpenTelemetry's own protocol, the page."""
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -123,8 +123,9 @@ def problem(status: int, title: str, detail: str, headers: dict[str, str] | None
     return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
 
 
-_STATUS = {"too_slow": 408, "too_large": 413, "unknown_content_type": 415, "unknown_encoding": 415}
-_TITLE = {408: "Too slow", 413: "Too large", 415: "Not in this format"}
+_STATUS = {"too_slow": 408, "too_large": 413, "unknown_content_type": 415, "unknown_encoding": 415,
+           "not_installed": 501}  # fmt: skip
+_TITLE = {408: "Too slow", 413: "Too large", 415: "Not in this format", 501: "Not installed here"}
 # What is still on its way is not read: the connection ends with the answer.
 _UNREAD = {"Connection": "close"}
 

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from foreshock.cli import bench, config, demo, log, replay, run, shop, tools, why
+from foreshock.cli import agent, bench, config, demo, dlq, load, log, replay, run, shop, tools, why, worker
 from foreshock.errors import BadInputError, ConfigError, ForeshockError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("worker")(worker.worker)
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("explain-verdict")(why.explain_verdict)
@@ -33,6 +34,9 @@ app.add_typer(config.app, name="config")
 app.add_typer(log.app, name="log")
 app.add_typer(bench.app, name="bench")
 app.add_typer(shop.app, name="shop")
+app.add_typer(agent.app, name="agent")
+app.command("load")(load.load)
+app.add_typer(dlq.app, name="dlq")
 app.command("plan")(tools.plan)
 app.command("doctor")(tools.doctor)
 app.command("version")(tools.version)

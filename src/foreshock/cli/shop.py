@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,53 @@ def serve(
     all_imported()
     lease = sys.stdin.fileno() if attached and sys.stdin else None
     served.run(lambda: _announce(served, as_json), seconds, lease)
+
+
+@app.command()
+def kafka(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Config files, folders or the name of a preset; `kafka:` counts.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Equal seeds give equal shops.")] = 0,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, max=1000, help="Customers' requests a second.")] = 10.0,
+    anomalies: Annotated[
+        float, typer.Option("--anomalies", min=0, max=0.5, help="Share of the rows of services that is made abnormal.")
+    ] = 0.01,
+    tour: Annotated[
+        bool, typer.Option("--tour", help="Things break in the shop as well, one after the other.")
+    ] = False,
+    brokers: Annotated[
+        str | None, typer.Option("--brokers", help="host:port, several with commas (default: kafka.brokers).")
+    ] = None,
+    spool: Annotated[Path, typer.Option("--spool", help="Folder of what waits while Kafka is away.")] = Path(
+        ".foreshock/shop"
+    ),
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0, help="End after so many seconds.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="End with a report in JSON.")] = False,
+) -> None:
+    """Play the simulated shop onto Kafka: its metrics, and how each service does, with labels of what is abnormal."""
+    import os
+
+    from foreshock.adapters.kafka.options import METRICS
+    from foreshock.agent.agent import Agent
+    from foreshock.agent.connect import connector, inputs
+    from foreshock.agent.forward import Forwarder
+    from foreshock.agent.shop import ShopMessages, Topics
+    from foreshock.agent.spool import Spool
+    from foreshock.cli.agent import kafka_options, run
+    from foreshock.config import load
+    from foreshock.runtime.clock import SystemClock
+    from foreshock.shop.source import ShopOptions, ShopSource
+
+    config = load(files or [])
+    options = kafka_options(config, brokers)
+    topics = Topics(os.environ.get("KAFKA_TOPIC_METRICS") or METRICS, control=f"{options.prefix}control")
+    source = ShopSource("shop", ShopOptions(seed=seed, rate=rate, tour=tour, labels=tour), config.environment)
+    carrier = ShopMessages(topics, config.environment, anomalies, seed)
+    connect = connector(options, inputs(topics.metrics, topics.services, topics.control))
+    buffer = Spool(spool)
+    agent = Agent(source, carrier, buffer, Forwarder(buffer, connect), SystemClock())
+    run(agent, seconds, as_json, f"the shop → {topics.metrics}, {topics.services} at {options.brokers}")
 
 
 def _remark(sentence: str) -> None:

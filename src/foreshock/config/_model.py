@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import to_jsonable_python
 
+from foreshock.adapters.kafka.options import KafkaInput, KafkaOptions
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.config._parts import DEFAULT_LATENESS_SECONDS, Detector, Sink, Source, named_apart
 from foreshock.config._secrets import masked
@@ -73,6 +74,9 @@ class Config(Options):
     store: Store = Field(default_factory=Store, description="Where alerts and the outbox are kept.")
     log: Log = Field(default_factory=Log, description="The record log.")
     snapshot: Snapshot = Field(default_factory=Snapshot, description="Copies of the state for quick restarts.")
+    kafka: KafkaOptions = Field(
+        default_factory=_plain(KafkaOptions), description="Kafka as the engine, for `foreshock worker`."
+    )
     limits: Limits = Field(default_factory=Limits, description="Bounds on memory.")
     train_until_unix_nano: int | None = Field(
         default=None, description="Rows before this time are only learnt from and raise nothing (for replays)."
@@ -89,6 +93,11 @@ class Config(Options):
     def default_lateness_seconds(self) -> float:
         """The lateness of sources that the settings do not name."""
         return DEFAULT_LATENESS_SECONDS
+
+    @property
+    def inputs(self) -> tuple[Source | KafkaInput, ...]:
+        """All that names a source of telemetry: the sources, and the topics that a worker reads."""
+        return (*self.sources, *self.kafka.inputs)
 
     @property
     def database_url(self) -> str:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
+from typing import Protocol
 
-from foreshock.config import Snapshot
+from foreshock.config import Config, Snapshot
 from foreshock.runtime.snapshot import SnapshotJob
-from foreshock.runtime.task import Task
 from foreshock.runtime.writer import SnapshotWrite
+from foreshock.state import State
 from foreshock.telemetry import SNAPSHOT_STALL
 
 SLICE_SECONDS = 0.002
 """How long copying may hold the pipeline at a time."""
+
+
+class Copied(Protocol):
+    """What is copied: a task, or what stands around one."""
+
+    config: Config
+    watermark: int
+    sources: dict[str, int]
+
+    def states(self) -> dict[str, State]:
+        """State of every part, tables live."""
+        ...
 
 
 class Copier:
@@ -38,10 +52,10 @@ class Copier:
         """Whether it is time for the next (`now` as of `perf_counter`)."""
         return self._job is None and now >= self._next
 
-    def begin(self, task: Task, position: int) -> None:
-        """Fix the moment: the state after all records below `position`."""
+    def begin(self, task: Copied, position: int, beside: Mapping[str, State] | None = None) -> None:
+        """Fix the moment: the state after all records below `position`, and what else is made of their outputs."""
         started = perf_counter()
-        self._job = SnapshotJob(task.states())
+        self._job = SnapshotJob(task.states() | dict(beside or {}))
         self._position, self._watermark = position, task.watermark
         self._config, self._sources = task.config.resolved(), dict(task.sources)
         self._seconds = perf_counter() - started

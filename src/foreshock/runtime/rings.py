@@ -14,6 +14,22 @@ from numpy.typing import NDArray
 from foreshock.state.jit import entry
 from foreshock.types import Rows, Verdict
 
+POINT = np.dtype(
+    [
+        ("time_unix_nano", "i8"),
+        ("value", "f8"),
+        ("expected", "f8"),
+        ("low", "f8"),
+        ("high", "f8"),
+        ("score", "f4"),
+        ("p_value", "f4"),
+        ("strength", "f4"),
+        ("anomalous", "?"),
+        ("status", "u1"),
+    ]
+)
+"""One point of a series as the views keep it."""
+
 OPINION = np.dtype([("strength", "f4"), ("p_value", "f4")])
 """What one detector says of one point: ln(score / bar) and the p-value; NaN = it did not judge."""
 

@@ -32,10 +32,11 @@ from foreshock.types import (
     Samples,
     labels,
 )
+from foreshock.types.columns import Presence
 from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
 logger = logging.getLogger(__name__)
-_control = msgspec.json.Decoder(Control)
+decode_control = msgspec.json.Decoder(Control).decode
 _alerts = msgspec.msgpack.Decoder(list[Alert])
 _encode = msgspec.msgpack.Encoder().encode
 _MOST_SAID = 100
@@ -60,11 +61,15 @@ def decode_watermark(payload: bytes) -> int:
 
 @dataclass(slots=True)
 class Outputs:
-    """What one record brought about: rows with verdicts, decided alerts, controls taken."""
+    """What one record brought about: rows with verdicts, alerts, controls taken.
+
+    Alerts are decided by the environment's budget, except those of a `KeyedTask`, which gives `presence` with them.
+    """
 
     columns: list[Columns] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
+    presence: list[Presence] = field(default_factory=list)
 
 
 class Task:
@@ -115,7 +120,7 @@ class Task:
         elif kind == CONFIG:
             out.alerts += self.use(parse_resolved(record.payload))
         elif kind == CONTROL:
-            self._on_control(_control.decode(record.payload), out)
+            self._on_control(decode_control(record.payload), out)
         elif kind not in (GAP, UPGRADE):
             self._on_data(record, samples, out)
 
@@ -167,7 +172,7 @@ class Task:
             return
         self.watermark = time_unix_nano
         self._emit(pipes.watermark(self.pipeline.keyed, time_unix_nano), out)
-        out.alerts += pipes.watermark(self.pipeline.environment, time_unix_nano).alerts
+        self._decide(time_unix_nano, out)
 
     def _on_control(self, control: Control, out: Outputs) -> None:
         self._emit(pipes.control(self.pipeline, control), out)
@@ -184,6 +189,9 @@ class Task:
                 self.pipeline.environment,
                 Columns(alerts=columns.alerts, presence=columns.presence, controls=columns.controls),
             ).alerts
+
+    def _decide(self, time_unix_nano: int, out: Outputs) -> None:
+        out.alerts += pipes.watermark(self.pipeline.environment, time_unix_nano).alerts
 
     def use(self, config: Config) -> list[Alert]:
         """Go on under another config; parts whose own settings did not change keep their state.
@@ -224,6 +232,19 @@ class Task:
         registry.max_series = limit
 
 
+class KeyedTask(Task):
+    """The keyed operators alone: their alerts go out undecided, to an environment task that stands elsewhere."""
+
+    def _emit(self, columns: Columns, out: Outputs) -> None:
+        if len(columns.rows):
+            out.columns.append(columns)
+        out.alerts += columns.alerts
+        out.presence += columns.presence
+
+    def _decide(self, time_unix_nano: int, out: Outputs) -> None:
+        """Nothing: the environment task does."""
+
+
 def about(alert: Alert, entity: Labels) -> bool:
     """Whether an alert carries all labels of an entity, under the names that they have in alerts."""
     return bool(entity) and dict(alert_labels(entity, {})).items() <= dict(alert.labels).items()
@@ -234,7 +255,7 @@ def newest(samples: Decoded, record: Record, config: Config) -> int | None:
     sample is so early), so that one sender with a bad clock does not carry all others off."""
     if not len(samples):
         return None
-    named = (source.max_skew_seconds for source in config.sources if source.name == record.source)
+    named = (source.max_skew_seconds for source in config.inputs if source.name == record.source)
     skew = next(named, SourceTime().max_skew_seconds)
     times = samples.time_unix_nano
     if skew is not None:
@@ -251,8 +272,8 @@ def _place(error: Exception) -> str:
 
 
 _SETTINGS: dict[str, Sequence[str]] = {
-    "fingerprint": ("calls", "stream", "sources", "environment"),
-    "align": ("stream", "sources", "calls"),
+    "fingerprint": ("calls", "stream", "sources", "kafka", "environment"),
+    "align": ("stream", "sources", "kafka", "calls"),
     "features": ("features",),
     "bank": ("detectors", "budget", "min_change", "watch", "ignore"),
     "alarm": ("alarm", "budget", "detectors"),
@@ -271,6 +292,8 @@ def same(operator: str, before: Config, after: Config) -> bool:
 def _setting(operator: str, name: str, config: Config) -> Any:
     """A setting as far as the operator depends on it: what is learnt is the same for a shadow and for a primary."""
     value = getattr(config, name)
+    if name == "kafka":
+        return [(one.topic, one.lateness, one.max_skew) for one in value.inputs]
     if name == "detectors" and operator != "alarm":
         return [(part.type, part.name, part.options) for part in value]
     return value

@@ -9,32 +9,20 @@ import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foreshock import telemetry
+from foreshock.config import Config
 from foreshock.detect.combine import combine, together
-from foreshock.runtime.rings import MINUTE, Delays, Opinions, Pace, Ring, Strip
+from foreshock.runtime.rings import MINUTE, POINT, Delays, Opinions, Pace, Ring, Strip
+from foreshock.runtime.rollups import Rollups
+from foreshock.runtime.stretch import Stretch, empty, of_points
+from foreshock.state import State
 from foreshock.state.jit import entry
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
-
-POINT = np.dtype(
-    [
-        ("time_unix_nano", "i8"),
-        ("value", "f8"),
-        ("expected", "f8"),
-        ("low", "f8"),
-        ("high", "f8"),
-        ("score", "f4"),
-        ("p_value", "f4"),
-        ("strength", "f4"),
-        ("anomalous", "?"),
-        ("status", "u1"),
-    ]
-)
-"""One point of a series as the views keep it."""
 
 POINTS = 720
 """Points that are kept of a series."""
@@ -73,6 +61,14 @@ class SeriesDetail(NamedTuple):
     points: NDArray[Any]
     opinions: dict[str, NDArray[Any]]
     entity_opinions: dict[str, NDArray[Any]]
+
+
+class Rolled(NamedTuple):
+    """The buckets of a series that are not stored yet, and those of its entity, for detectors of whole entities."""
+
+    series: Series
+    own: Stretch
+    entity: Stretch
 
 
 class EntityStrip(NamedTuple):
@@ -115,11 +111,19 @@ class Views:
 
     Memory is reserved at once and used as points come in: when all are full, `max_series * points * 54` bytes, and 8
     more for each detector. A series beyond `max_series` is judged like any other but has no view; `not_viewed` counts
-    them.
+    them. `rollups` go further back; with `keep_points` points are handed on before they fall out of the rings.
     """
 
-    def __init__(self, max_series: int = 5000, points: int = POINTS, max_alerts: int = 10_000) -> None:
-        self.max_series, self.points, self.max_alerts = max_series, points, max_alerts
+    def __init__(
+        self,
+        max_series: int = 5000,
+        points: int = POINTS,
+        max_alerts: int = 10_000,
+        rollups: Rollups | None = None,
+        keep_points: bool = False,
+    ) -> None:
+        self.max_series, self.points, self.max_alerts, self.rollups = max_series, points, max_alerts, rollups
+        self.keep_points = keep_points
         self.not_viewed = 0
         self._lock = threading.Lock()
         self._ring = Ring(POINT, max_series, points)
@@ -139,6 +143,16 @@ class Views:
         # The last point of each detector: of single series by view, where there are several; of entities by slot.
         self._last_of: dict[str, NDArray[Any]] = {}
         self._roles: dict[str, Role] = {}
+        # What is rolled up, by entity and feature ("" = the entity itself), with its slot.
+        self._rolled: dict[tuple[str, str], tuple[int, Series]] = {}
+        # How many points of each view were handed on to be stored.
+        self._kept: NDArray[np.int64] = np.zeros(max_series, np.int64)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Views with room for what a config keeps."""
+        rollups = Rollups([one.name for one in config.detectors], config.store.series)
+        return cls(rollups=rollups, keep_points=config.store.points > 0)
 
     # Feeding: the pipeline thread
 
@@ -159,6 +173,8 @@ class Views:
         strength = _row_strength(rows, leading(verdicts))
         with self._lock:
             self._admit(rows, names)
+            if self.rollups is not None:
+                self.rollups.take(rows, cells, verdicts)
             self._opinions.take(rows, verdicts, self._view_of)
             self._ring.push(self._view_of, rows.series, cells)
             self._part(rows, verdicts, apart)
@@ -208,12 +224,18 @@ class Views:
             self._sources[source] = SourceView(source, received_unix_nano, records + 1, before + samples)
             self._pace.note(source, received_unix_nano, samples)
 
-    def forget(self, entity: str) -> None:
-        """Drop what is shown of an entity (canonical text); its series come again with their next points."""
+    def forget(self, entity: str, rolled: Collection[int] = (), rolled_entity: int = -1) -> None:
+        """Drop what is shown of an entity (canonical text); its series come again with their next points.
+
+        `rolled` and `rolled_entity` are the slots of its series and its own, for the roll-ups.
+        """
         with self._lock:
+            if self.rollups is not None and rolled_entity >= 0:
+                self.rollups.forget(rolled, rolled_entity)
             views = self._by_entity.get(entity, [])
             for view in views:
                 self._ring.clear(view)
+            self._kept[views] = 0
             slot = self._entity_slot.get(entity)
             self._opinions.clear(views, slot)
             if slot is not None:
@@ -227,9 +249,12 @@ class Views:
         self._strength, self._widths = _grown(self._strength, top, np.nan), _grown(self._widths, top, 0)
         for slot in range(len(self._entities), top + 1):
             self._entities.append(names.entities[slot])
-            self._entity_slot[label_text(names.entities[slot])] = slot
+            text = label_text(names.entities[slot])
+            self._entity_slot[text] = slot
+            self._rolled[text, ""] = slot, Series("", names.entities[slot])
         for slot in dict.fromkeys(rows.series[self._view_of[rows.series] == _UNSEEN].tolist()):
             series = names.series[slot]
+            self._rolled[series.entity_text, series.feature] = slot, series
             self._widths[self._entity_slot[series.entity_text]] += 1
             if len(self._viewed) == self.max_series:
                 self._view_of[slot] = _SKIPPED
@@ -239,6 +264,45 @@ class Views:
             view = self._view_of[slot] = len(self._viewed)
             self._viewed.append(series)
             self._by_entity.setdefault(series.entity_text, []).append(int(view))
+
+    # Roll-ups and points on their way to the store: the pipeline thread, but for `unkept`
+
+    def rollups_state(self) -> dict[str, State]:
+        """What goes on in the roll-ups, for a snapshot."""
+        return {} if self.rollups is None else {"rollups": self.rollups.state()}
+
+    def load_rollups(self, states: Mapping[str, State], names: Names) -> None:
+        """Go on with the roll-ups of a snapshot, if there are any in it."""
+        if self.rollups is None or "rollups" not in states:
+            return
+        with self._lock:
+            self.rollups.load(states["rollups"])
+            series, entities = self.rollups.keys()
+            for slot in series:
+                one = names.series[slot]
+                self._rolled[one.entity_text, one.feature] = slot, one
+            for slot in entities:
+                self._rolled[label_text(names.entities[slot]), ""] = slot, Series("", names.entities[slot])
+
+    def unkept(self, least: int, most: int) -> list[tuple[Series, Stretch]]:
+        """Points that came since they were last asked for, of at most `most` series that have at least `least` of them.
+
+        They count as handed on. Points that fell out of the ring meanwhile are lost: buckets stand for them.
+        """
+        if not self.keep_points:
+            return []
+        with self._lock:
+            ready = np.flatnonzero(self._ring.head - self._kept >= max(least, 1))[:most].tolist()
+        out = []
+        for view in ready:
+            # One at a time, so that it does not hold up the pipeline.
+            with self._lock:
+                count = int(self._ring.head[view] - self._kept[view])
+                points, said = self._ring.last(view, count), self._opinions.of_series(view, count)
+                self._kept[view] = self._ring.head[view]
+            if len(points):
+                out.append((self._viewed[view], of_points(points, said)))
+        return out
 
     # Reading: any thread
 
@@ -364,6 +428,18 @@ class Views:
                 self._opinions.of_series(view, points),
                 self._opinions.of_entity(slot, points),
             )
+
+    def rolled(self, entity: str, feature: str, seconds: int) -> Rolled | None:
+        """The buckets of so many seconds that are not stored yet; None if the series is not rolled up."""
+        with self._lock:
+            if self.rollups is None or (entity, feature) not in self._rolled:
+                return None
+            slot, series = self._rolled[entity, feature]
+            if not feature:
+                return Rolled(series, empty(), self.rollups.of_entity(slot, seconds))
+            of = self._rolled.get((entity, ""))
+            own = self.rollups.of_series(slot, seconds)
+            return Rolled(series, own, empty() if of is None else self.rollups.of_entity(of[0], seconds))
 
     def newest(self) -> int:
         """The time of the newest row of all, Unix ns; 0 where there is none."""

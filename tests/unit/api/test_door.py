@@ -33,6 +33,7 @@ ROUTES: Sequence[tuple[str, str, Permission | None]] = (
     ("POST", "/api/v1/demo/faults", Permission.CONTROL), ("DELETE", "/api/v1/demo/faults", Permission.CONTROL),
     ("POST", "/api/v1/alerts/x/label", Permission.CONTROL),
     ("DELETE", "/api/v1/control/y", Permission.CONTROL), ("GET", "/api/v1/me", Permission.READ),
+    ("POST", "/v1/metrics", Permission.INGEST),
 )  # fmt: skip
 
 MAY = {

@@ -1,0 +1,106 @@
+"""Messages: how those of foreign topics become records, and what stands in those of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from foreshock.types import Record
+from foreshock.types.record import CALLS, JSON
+
+SECOND = 1_000_000_000
+Headers = tuple[tuple[str, bytes], ...]
+_TYPES = ("content-type", "content_type", "datacontenttype", "ce_datacontenttype")
+FORWARD = "foreshock-forward"
+"""Header of a message in the keyed topic: a `Forward`, in MessagePack."""
+MOST_JOINED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """A message to be sent; `partition` -1 = by its key."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers = ()
+    partition: int = -1
+
+
+class Forward(msgspec.Struct, array_like=True):
+    """Where a message of the keyed topic comes from; a mark, which has no value, says how far its origin has come.
+
+    `origin` `topic/partition`, one of `of`; `time` the newest event time (None = not known, or nothing yet), of what
+    was `written` up to then (Unix ns); `until`: all that the origin had when that was the time has been read.
+    """
+
+    origin: str
+    of: int
+    source: str
+    time: int | None = None
+    written: int = 0
+    received: int = 0
+    content_type: str = JSON
+    until: int = 0
+
+
+encode = msgspec.msgpack.Encoder().encode
+_forward = msgspec.msgpack.Decoder(Forward)
+
+
+def forward_of(message: Any) -> Forward | None:
+    """What the header of a message of the keyed topic says; None where it has none that can be read."""
+    for name, value in message.headers() or ():
+        if name == FORWARD:
+            try:
+                return _forward.decode(value)
+            except msgspec.MsgspecError:
+                return None
+    return None
+
+
+def content_type_of(message: Any, otherwise: str) -> str:
+    """What a message says it holds, without parameters (`; charset=…`)."""
+    for name, value in message.headers() or ():
+        if value and name.lower() in _TYPES:
+            text: str = value.decode(errors="replace").partition(";")[0].strip().lower()
+            return text or otherwise
+    return otherwise
+
+
+def received_of(message: Any) -> int:
+    """When a message was written (Unix ns), in whole seconds: messages of one second can be judged together."""
+    return int(message.timestamp()[1]) // 1000 * SECOND
+
+
+def record_of(message: Any, environment: str, source: str, content_type: str) -> Record:
+    """The record that a message is."""
+    return Record(environment, source, content_type, received_of(message), message.value() or b"")
+
+
+def plain_json(message: Any) -> bool:
+    """Whether a message is one line of JSON and says no more: it is understood wherever it is passed on to."""
+    value = message.value()
+    return not message.headers() and value is not None and value[:1] == b"{" and b"\n" not in value
+
+
+def in_seconds(messages: Sequence[Any], content_type: str) -> Iterator[list[Any]]:
+    """Messages in order, in groups that were written in the same second; calls, which are no samples, stand alone."""
+    group: list[Any] = []
+    second = -1
+    for message in messages:
+        now = message.timestamp()[1] // 1000
+        calls = content_type_of(message, content_type) == CALLS if message.headers() else content_type == CALLS
+        if group and (calls or now != second or len(group) >= MOST_JOINED):
+            yield group
+            group = []
+        second = now
+        group.append(message)
+        if calls:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,1 @@
+"""OpenTelemetry's protocol (OTLP 1.x): metrics as collectors and SDKs send them."""

@@ -1,0 +1,438 @@
+"""The distributed runtime: Kafka's consume–transform–produce loop around keyed tasks and the environment task.
+
+Kafka assigns the partitions of the keyed and the environment topic, and with them the tasks; partitions of inputs
+follow the keyed task of their number. What tasks say, their runs and their offsets are one transaction. Contains no
+detection logic (CONTRACTS §5), no membership and no replication: those are Kafka's (ADR 3, ADR 15).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from foreshock.adapters.kafka.client import library, translate
+from foreshock.adapters.kafka.messages import Out
+from foreshock.adapters.kafka.options import KafkaOptions
+from foreshock.adapters.kafka.topics import Layout, prepare
+from foreshock.config import Config
+from foreshock.errors import PermanentError, RetryableError
+from foreshock.ports import Clock
+from foreshock.runtime.distributed_clients import AbortedError, Reader, Transactions, find_protocol
+from foreshock.runtime.distributed_copies import Copies
+from foreshock.runtime.distributed_format import Meta, decode_meta, encode_meta
+from foreshock.runtime.distributed_keyed import Keyed
+from foreshock.runtime.distributed_state import Keeper
+from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
+from foreshock.runtime.figures import Complaints
+from foreshock.runtime.writer import SnapshotWrite
+from foreshock.telemetry import (
+    ERRORS,
+    EVENT_TO_VERDICT,
+    KAFKA_LAG,
+    KAFKA_LOST,
+    KAFKA_PAUSED,
+    KAFKA_REBALANCES,
+    KAFKA_RESTORE_SECONDS,
+    KAFKA_TASKS,
+)
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 0.005
+MOST_ROWS = 50_000
+MOST_OUT = 20_000
+RETRY_SECONDS = 0.5
+FIGURES_SECONDS = 1.0
+DRAIN_SECONDS = 20.0
+MOST_TRIES = 5
+
+
+class Said(NamedTuple):
+    """What a task consumed and said, as one transaction is to hold it."""
+
+    task: KafkaTask
+    run: Out | None
+    outbox: list[Out]
+    offsets: list[Any]
+
+
+class Worker:
+    """One worker: some of the tasks, as Kafka assigns them. `run` until `stop` is set.
+
+    Raises ConfigError where topics or clients are not as they must be, PermanentError where going on would be wrong.
+    """
+
+    def __init__(self, config: Config, clock: Clock, stop: threading.Event) -> None:
+        self.options: KafkaOptions = config.kafka.filled(os.environ)
+        # What tasks judge by: the same for all workers, whatever each is called and wherever it finds its brokers.
+        self.config = config.model_copy(update={"kafka": KafkaOptions(inputs=self.options.inputs)})
+        self.clock, self._stop = clock, stop
+        self.name = self.options.worker or socket.gethostname()
+        self.layout: Layout = prepare(self.options)
+        self.tasks: dict[tuple[str, int], KafkaTask] = {}
+        self.protocol, timeout = find_protocol(self.options)
+        self._kafka = library()
+        self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
+        self._keeper = Keeper(self.options, self.layout)
+        self._reader = Reader(
+            self.options,
+            self.protocol,
+            {
+                "topics": [self.layout.keyed, self.layout.environment],
+                "assign": self._assigned,
+                "revoke": self._revoked,
+                "lost": self._lost,
+            },
+        )
+        self._copies = Copies(self.config.snapshot, self._keeper)
+        self._paused: set[tuple[str, int]] = set()
+        self._last_commit = self._next_figures = 0.0
+        self._complaints = Complaints()
+        self._said: list[Said] = []
+        self._tries = 0
+        # Tasks whose state is ahead of what is committed, since a transaction was given up.
+        self._astray: set[tuple[str, int]] = set()
+
+    def run(self) -> None:
+        """Work until it is told to stop; then hand over what it has."""
+        try:
+            while not self._stop.is_set():
+                self._cycle()
+            self._drain()
+        except self._kafka.KafkaException as error:
+            raise translate(error, "Kafka") from error
+        finally:
+            self.tasks.clear()
+            self._transactions.close()
+            self._reader.close()
+
+    def _cycle(self) -> None:
+        started = self.clock.now_unix_nano()
+        messages = self._reader.read(WAIT_SECONDS)
+        if self._astray:
+            # What was read with them is read again.
+            self._bring_back()
+            return
+        self._dispatch(messages)
+        if self._reader.drained:
+            for task in self.tasks.values():
+                task.drained = started
+        now = time.perf_counter()
+        if self._is_due(now, idle=not messages):
+            self._commit()
+            self._balance()
+        self._snapshot(now)
+        if now >= self._next_figures:
+            self._next_figures = now + FIGURES_SECONDS
+            self._publish(now)
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, messages: Iterable[Any]) -> None:
+        now = self.clock.now_unix_nano()
+        for at, group in groupby(messages, lambda message: (message.topic(), message.partition())):
+            task = self._task_of(at)
+            if task is None:
+                for message in group:
+                    if message.error() is not None and message.error().fatal():
+                        raise PermanentError(f"Kafka: {message.error().str()}")
+                continue
+            task.now = now
+            good = []
+            for message in group:
+                error = message.error()
+                if error is None:
+                    good.append(message)
+                elif error.name() == "_PARTITION_EOF":
+                    if good:
+                        task.take(good)
+                        good = []
+                    task.ended.add(at)
+                else:
+                    self._failed(at, task, error)
+            if good:
+                task.take(good)
+                EVENT_TO_VERDICT.observe(max(0.0, self.clock.now_unix_nano() / 1e9 - good[-1].timestamp()[1] / 1e3))
+
+    def _task_of(self, at: tuple[str, int]) -> KafkaTask | None:
+        if at in self.tasks:
+            return self.tasks[at]
+        if at[0] == self.layout.control:
+            return self.tasks.get((self.layout.environment, 0))
+        if at[0] in self.layout.inputs:
+            return self.tasks.get((self.layout.keyed, at[1] % self.layout.tasks))
+        return None
+
+    def _failed(self, at: tuple[str, int], task: KafkaTask, error: Any) -> None:
+        """Something went wrong with a partition."""
+        ERRORS.labels("kafka").inc()
+        if error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"):
+            task.positions[at] = self._position(at, task.positions[at])
+            consumer = self._reader.group if at == task.lead else self._reader.inputs
+            consumer.seek(self._kafka.TopicPartition(*at, task.positions[at]))
+            return
+        if error.fatal():
+            raise PermanentError(f"Kafka: {error.str()}")
+        logger.warning("%s/%d: %s", *at, error.str())
+
+    def _position(self, at: tuple[str, int], committed: int) -> int:
+        """Where to read a partition: where it was left, or, where that is gone, where `kafka.start` says, loudly."""
+        low, high = self._reader.bounds(at)
+        start = low if self.options.start == "earliest" or at[0] not in self.layout.inputs else high
+        if committed < 0:
+            return start
+        if low <= committed <= high:
+            return committed
+        lost = max(0, start - committed)
+        KAFKA_LOST.labels(at[0]).inc(lost)
+        logger.error(
+            "%s/%d has offsets %d to %d, and was read up to %d: %d messages are lost, "
+            "reading goes on at %d (kafka.start)", *at, low, high, committed, lost, start,
+        )  # fmt: skip
+        return start
+
+    # -- transactions --------------------------------------------------------------------------------------------
+
+    def _is_due(self, now: float, *, idle: bool) -> bool:
+        if now - self._last_commit >= self.options.commit_interval:
+            return True
+        waiting = sum(len(task.outbox) for task in self.tasks.values())
+        rows = sum(task.rows for task in self.tasks.values())
+        return rows >= MOST_ROWS or waiting >= MOST_OUT or (idle and waiting > 0)
+
+    def _commit(self) -> None:
+        """One transaction of all that tasks consumed and said since the last."""
+        if self._astray:
+            return
+        self._last_commit = time.perf_counter()
+        now = self.clock.now_unix_nano()
+        # What is left of a transaction that was given up is sent again, unless its task has gone.
+        self._said = [said for said in self._said if self.tasks.get(said.task.lead) is said.task]
+        for task in self.tasks.values():
+            task.now = now
+            task.words()
+            if task.steps or task.outbox:
+                self._said.append(self._gather(task))
+        if not self._said:
+            return
+        try:
+            self._send()
+        except AbortedError as error:
+            self._given_up(error)
+        else:
+            self._said, self._tries = [], 0
+
+    def _settle(self) -> None:
+        """Commit, again where that was given up for sure."""
+        self._commit()
+        while self._said and not self._astray:
+            self._commit()
+
+    def _gather(self, task: KafkaTask) -> Said:
+        """What a task has to say, which is none of its own any more."""
+        run = self._keeper.run_message(task, task.run()) if task.steps else None
+        outbox, task.outbox = task.outbox, []
+        return Said(task, run, outbox, self._offsets(task, self._keeper.meta(task)))
+
+    def _send(self) -> None:
+        self._transactions.begin()
+        offsets: dict[tuple[str, int], Any] = {}
+        for said in self._said:
+            if said.run is not None:
+                self._transactions.send(said.run, partial(self._keeper.run_written, said.task.name))
+            self._transactions.send_all(said.outbox)
+            offsets |= {(one.topic, one.partition): one for one in said.offsets}
+        self._transactions.commit(list(offsets.values()), self._reader.group.consumer_group_metadata())
+
+    def _given_up(self, error: AbortedError) -> None:
+        """Send it again, if it is sure that it has not happened; else its tasks go back to what is committed."""
+        self._tries += 1
+        if error.sure and self._tries <= MOST_TRIES:
+            logger.info("%s; it is sent again", error)
+            return
+        logger.warning("%s; its tasks go back to what is committed", error)
+        self._astray.update(said.task.lead for said in self._said)
+        self._said, self._tries = [], 0
+
+    def _offsets(self, task: KafkaTask, meta: Meta) -> list[Any]:
+        """All offsets of a task, with `meta` at that of its lead."""
+        out = []
+        for at, offset in task.positions.items():
+            one = self._kafka.TopicPartition(*at, offset, encode_meta(meta) if at == task.lead else "")
+            out.append(one)
+        return out
+
+    def _bring_back(self) -> None:
+        """Tasks whose transaction was given up begin again from what is committed, if they are still ours."""
+        astray, self._astray = self._astray, set()
+        for at in sorted(astray & self.tasks.keys()):
+            self._drop(at)
+            task = self._bring(at)
+            if task is None:
+                return
+            self._reader.group.seek(self._kafka.TopicPartition(*at, task.positions[at]))
+            self._assign_inputs(task)
+
+    # -- tasks ---------------------------------------------------------------------------------------------------
+
+    def _assigned(self, consumer: Any, partitions: list[Any]) -> None:
+        KAFKA_REBALANCES.labels("assigned").inc()
+        self._settle()
+        begin = []
+        for one in partitions:
+            task = self._bring((one.topic, one.partition))
+            if task is not None:
+                begin.append(self._kafka.TopicPartition(*task.lead, task.positions[task.lead]))
+                self._assign_inputs(task)
+        consumer.incremental_assign(begin)
+        logger.info("%s has the tasks %s", self.name, ", ".join(sorted(t.name for t in self.tasks.values())) or "none")
+
+    def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
+        """Commit what was consumed of partitions that go to somebody else, then let go of them."""
+        KAFKA_REBALANCES.labels("revoked").inc()
+        self._settle()
+        for one in partitions:
+            self._drop((one.topic, one.partition))
+        consumer.incremental_unassign(partitions)
+
+    def _lost(self, consumer: Any, partitions: list[Any]) -> None:
+        """The group went on without us: what is not committed is somebody else's to do."""
+        KAFKA_REBALANCES.labels("lost").inc()
+        logger.warning("%s was taken for dead and has lost %d tasks", self.name, len(partitions))
+        for one in partitions:
+            self._drop((one.topic, one.partition))
+        consumer.incremental_unassign(partitions)
+
+    def _drop(self, at: tuple[str, int]) -> None:
+        task = self.tasks.pop(at, None)
+        self._copies.drop(at)
+        self._astray.discard(at)
+        if task is None:
+            return
+        self._keeper.forget(task.name)
+        followers = [self._kafka.TopicPartition(*one) for one in task.followers]
+        self._paused -= set(task.followers)
+        if followers:
+            self._reader.inputs.incremental_unassign(followers)
+
+    def _assign_inputs(self, task: KafkaTask) -> None:
+        begin = [self._kafka.TopicPartition(*at, task.positions[at]) for at in task.followers]
+        if begin:
+            self._reader.inputs.incremental_assign(begin)
+
+    def _new(self, at: tuple[str, int]) -> KafkaTask:
+        if at[0] == self.layout.environment:
+            return EnvironmentTask(self.config, self.layout, self.options.leave_out)
+        return Keyed(self.config, self.layout, at[1], self.options.idle, self.config.limits.body_bytes)
+
+    def _bring(self, at: tuple[str, int]) -> KafkaTask | None:
+        """Bring back a task as it was committed; None where we are told to stop meanwhile."""
+        started = time.perf_counter()
+        while not self._stop.is_set():
+            try:
+                task = self._restore(at)
+            except (RetryableError, self._kafka.KafkaException) as error:
+                ERRORS.labels("restore").inc()
+                logger.warning("%s/%d cannot be brought back yet, trying again: %s", *at, error)
+                self._stop.wait(RETRY_SECONDS)
+                continue
+            self.tasks[at] = task
+            self._copies.add(at)
+            KAFKA_RESTORE_SECONDS.observe(time.perf_counter() - started)
+            return task
+        return None
+
+    def _restore(self, at: tuple[str, int]) -> KafkaTask:
+        task = self._new(at)
+        committed = self._reader.committed(task.inputs)
+        meta = decode_meta(committed[task.lead].metadata) if committed[task.lead].offset >= 0 else Meta()
+        try:
+            task = self._keeper.restore(task, lambda: self._new(at), meta)
+        except PermanentError as error:
+            ERRORS.labels("restore").inc()
+            logger.error("the state of %s is lost, it begins afresh: %s", task.name, error)
+            task = self._new(at)
+            task.sequence = meta.run
+        for one in task.inputs:
+            task.positions[one] = self._position(one, committed[one].offset)
+        task.now = self.clock.now_unix_nano()
+        task.restored()
+        if task.use(self.config):
+            logger.warning("%s goes on under changed settings", task.name)
+        return task
+
+    # -- snapshots -----------------------------------------------------------------------------------------------
+
+    def _snapshot(self, now: float) -> None:
+        if self._said or self._astray:
+            return
+        found = self._copies.advance(self.tasks, now)
+        if found is not None:
+            self._write(*found)
+
+    def _write(self, task: KafkaTask, write: SnapshotWrite) -> None:
+        """A snapshot in a transaction of its own, behind one of all that was consumed."""
+        self._settle()
+        if self._astray:
+            write.job.release()
+            return
+        try:
+            self._copies.write(task, write, self._transactions, self._commit_of)
+        except AbortedError as error:
+            logger.warning("a snapshot is let go: %s", error)
+            if not error.sure:
+                self._astray.add(task.lead)
+
+    def _commit_of(self, task: KafkaTask, meta: Meta) -> None:
+        self._transactions.commit(self._offsets(task, meta), self._reader.group.consumer_group_metadata())
+
+    def _drain(self) -> None:
+        """Commit, and leave a snapshot of each task, so that whoever takes it has nothing to repeat."""
+        self._settle()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for task in list(self.tasks.values()):
+            if self._astray or time.monotonic() > deadline:
+                return
+            if task.sequence:
+                self._write(task, self._copies.whole(task))
+
+    # -- between -------------------------------------------------------------------------------------------------
+
+    def _balance(self) -> None:
+        """Let inputs wait that have come too far ahead of the slowest."""
+        for task in self.tasks.values():
+            if not isinstance(task, Keyed):
+                continue
+            for at in task.followers:
+                ahead = task.ahead(at)
+                one = [self._kafka.TopicPartition(*at)]
+                if ahead and at not in self._paused:
+                    self._reader.inputs.pause(one)
+                    self._paused.add(at)
+                elif ahead is False and at in self._paused:
+                    self._reader.inputs.resume(one)
+                    self._paused.discard(at)
+        KAFKA_PAUSED.set(len(self._paused))
+
+    def _publish(self, now: float) -> None:
+        KAFKA_TASKS.set(len(self.tasks))
+        counts: dict[str, int] = {}
+        for task in self.tasks.values():
+            if isinstance(task, Keyed):
+                for reason, count in task.task.pipeline.counts().items():
+                    counts[reason] = counts.get(reason, 0) + count
+        for sentence in self._complaints.of(counts, now):
+            logger.warning("%s", sentence)
+        for task in self.tasks.values():
+            for at, position in task.positions.items():
+                consumer = self._reader.group if at == task.lead else self._reader.inputs
+                lag = self._reader.lag(consumer, at, position)
+                if lag is not None:
+                    KAFKA_LAG.labels(at[0], str(at[1])).set(lag)

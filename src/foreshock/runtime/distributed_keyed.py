@@ -1,0 +1,416 @@
+"""A keyed task over Kafka: a partition of the keyed topic, and the partitions of inputs that follow it.
+
+A message that stands where its entity belongs (its key is the entity, its partition that of the key) is judged where
+it is. Any other is passed on to the keyed topic, and judged there in the order of event time. Time itself comes by
+marks in the keyed topic, which say how far each partition of each input has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from foreshock.adapters.decode import decode, encode_samples
+from foreshock.adapters.kafka.dead import LARGEST, dead_letter
+from foreshock.adapters.kafka.decoding import decode_messages
+from foreshock.adapters.kafka.keys import entity_key, partition_of
+from foreshock.adapters.kafka.messages import (
+    FORWARD,
+    Forward,
+    Out,
+    content_type_of,
+    encode,
+    forward_of,
+    in_seconds,
+    plain_json,
+    received_of,
+    record_of,
+)
+from foreshock.adapters.kafka.options import KafkaInput
+from foreshock.adapters.kafka.schemas import TopicSchema, schema_of
+from foreshock.adapters.kafka.topics import Layout
+from foreshock.config import Config
+from foreshock.errors import BadInputError
+from foreshock.runtime.distributed_format import Word
+from foreshock.runtime.distributed_merge import Held, Merge
+from foreshock.runtime.distributed_tasks import KafkaTask, Message, anomaly_messages, word_message
+from foreshock.runtime.outputs import CommitBuilder
+from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, newest
+from foreshock.runtime.ticker import LEAP_SECONDS
+from foreshock.state import State
+from foreshock.telemetry import DROPPED, ERRORS, KAFKA_REKEYED
+from foreshock.types import Alert, Calls, Decoded, Labels, Record, Samples
+from foreshock.types.columns import Presence
+from foreshock.types.record import ARROW, CALLS, CONTROL, JSON, WATERMARK
+
+SECOND = 1_000_000_000
+SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
+"""Longest time between two words to the environment task or two marks of an origin; shortest between two marks."""
+MARGIN_NANO = SECOND
+"""Longest that a message may be on its way from the broker, or clocks be apart."""
+MOST_AHEAD, AHEAD_NANO = 5000, 10 * SECOND
+"""With so many messages held, an input that is so far ahead of the slowest waits."""
+
+
+class Keyed(KafkaTask):
+    """Keyed task `number` of `layout.tasks`."""
+
+    def __init__(self, config: Config, layout: Layout, number: int, idle_seconds: float, largest_bytes: int) -> None:
+        super().__init__(f"keyed-{number}", (layout.keyed, number), layout.followers(number), number)
+        self.layout, self.number = layout, number
+        self.task = KeyedTask(config, bands=True)
+        self.merge = Merge(self._lateness)
+        self._idle, self._largest_bytes = int(idle_seconds * 1e9), largest_bytes
+        # Event time that each partition of an input has come to, when that was written, and when it was brought.
+        self._newest: dict[tuple[str, int], int] = {}
+        self._written: dict[tuple[str, int], int] = {}
+        self._brought: dict[tuple[str, int], int] = {}
+        self._until: dict[tuple[str, int], int] = {}
+        self._told: dict[str, tuple[int | None, int]] = {}
+        self._marked = self._worded = 0
+        # Time that has passed, whatever was done to the clock.
+        self._passed = self._looked = 0
+        self._last_word = -1
+        self._verdicts = CommitBuilder(self.name)
+        self._alerts: list[Alert] = []
+        self._presence: list[Presence] = []
+
+    @property
+    def config(self) -> Config:  # type: ignore[override]
+        """The config in force."""
+        return self.task.config
+
+    @property
+    def watermark(self) -> int:  # type: ignore[override]
+        """Nothing older will come (Unix ns)."""
+        return self.task.watermark
+
+    @property
+    def sources(self) -> dict[str, int]:  # type: ignore[override]
+        """The largest event time of each source."""
+        return self.task.sources
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _take(self, messages: Sequence[Message], emit: bool) -> None:
+        topic, partition = messages[0].topic(), messages[0].partition()
+        if topic == self.layout.keyed:
+            for message in messages:
+                self._take_keyed(message, emit)
+            return
+        source = self._input(topic)
+        for group in in_seconds(messages, source.content_type):
+            if content_type_of(group[0], source.content_type) == CALLS:
+                self._take_calls(group[0], source, emit)
+            else:
+                self._take_group(group, source, partition, emit)
+
+    def _take_group(self, group: list[Any], source: KafkaInput, partition: int, emit: bool) -> None:
+        """Messages of one second: judged at once where all are in place, else one by one."""
+        found = decode_messages(
+            [message.value() for message in group],
+            [message.headers() for message in group],
+            self._schema(source),
+            self.config.mapping,
+            self._largest_bytes,
+        )
+        if emit:
+            self.outbox += [dead_letter(group[one.message], one.reason, one.detail) for one in found.refused]
+            for reason, count in found.samples.dropped.items():
+                DROPPED.labels(reason).inc(count)
+        places = np.unique(found.message).tolist()
+        if not places:
+            return
+        good = [group[at] for at in places]
+        if self._in_place(good, found.samples, source.topic, partition):
+            self._judge(good[-1], self._record(good[-1], source), found.samples, emit)
+            return
+        for at, message in zip(places, good, strict=True):
+            samples = found.of(at, at + 1)
+            if self._in_place([message], samples, source.topic, partition):
+                self._judge(message, self._record(message, source), samples, emit)
+            else:
+                self._forward(message, self._record(message, source), samples, emit)
+
+    def _take_calls(self, message: Message, source: KafkaInput, emit: bool) -> None:
+        record = record_of(message, self.config.environment, source.topic, CALLS)
+        try:
+            self._forward(message, record, decode(record, self.config.mapping), emit)
+        except BadInputError as error:
+            if emit:
+                self.outbox.append(dead_letter(message, error.reason, str(error)))
+
+    def _record(self, message: Message, source: KafkaInput) -> Record:
+        """What is known of a message beside its samples."""
+        return Record(self.config.environment, source.topic, ARROW, received_of(message), b"")
+
+    def _schema(self, source: KafkaInput) -> TopicSchema:
+        schema = schema_of(source.topic)
+        return replace(schema, content_type=source.content_type) if source.content_type else schema
+
+    def _in_place(self, group: Sequence[Message], samples: Decoded, topic: str, partition: int) -> bool:
+        """Whether these messages stand where the entities that they are about belong."""
+        return self._may_be_in_place(group, topic, partition) and _keyed_by_entity(group, samples)
+
+    def _may_be_in_place(self, group: Sequence[Message], topic: str, partition: int) -> bool:
+        """Whether these messages stand in the partition of their keys."""
+        if self.layout.inputs.get(topic) != self.layout.tasks:
+            return False
+        keys = {message.key() for message in group}
+        return None not in keys and all(partition_of(key, self.layout.tasks) == partition for key in keys)
+
+    def _judge(self, last: Message, record: Record, samples: Decoded, emit: bool) -> None:
+        self._came(last, newest(samples, record, self.config))
+        self._gather(self.task.process(record, samples), emit)
+
+    def _came(self, message: Message, largest: int | None) -> None:
+        """A message, or several of which it is the last, have brought event time `largest`."""
+        at = message.topic(), message.partition()
+        self._brought[at] = self._passed
+        if largest is not None:
+            self._newest[at] = max(largest, self._newest.get(at, largest))
+            # Who writes ahead of our clock must not make others wait for it.
+            self._written[at] = max(min(message.timestamp()[1] * 1_000_000, self.now), self._written.get(at, 0))
+
+    def ahead(self, at: tuple[str, int]) -> bool | None:
+        """Whether an input has come so far that it should wait for slower ones; None = let it be as it is."""
+        if len(self.merge) < MOST_AHEAD // 2:
+            return False
+        level, time = self.merge.level(), self._newest.get(at)
+        if time is None or (level is not None and time <= level + AHEAD_NANO // 2):
+            return False
+        if len(self.merge) >= MOST_AHEAD and (level is None or time > level + AHEAD_NANO):
+            return True
+        return None
+
+    # -- passing on ----------------------------------------------------------------------------------------------
+
+    def _forward(self, message: Message, record: Record, samples: Decoded, emit: bool) -> None:
+        """Pass a message on to the tasks of its entities."""
+        at, largest = (message.topic(), message.partition()), newest(samples, record, self.config)
+        self._came(message, largest)
+        if not emit:
+            return
+        if len(message.value() or b"") > LARGEST:
+            self.outbox.append(dead_letter(message, "too_large", f"messages over {LARGEST} bytes cannot be passed on"))
+            return
+        KAFKA_REKEYED.labels(record.source).inc()
+        told = Forward(
+            _origin(at), self.layout.inputs[at[0]], record.source, largest, self._written.get(at, self.now),
+            record.received_unix_nano,
+        )  # fmt: skip
+        entities = _entities(samples)
+        if isinstance(samples, Calls):
+            told.content_type, key = CALLS, record.source.encode()
+            self._send(told, key, record.payload, partition_of(key, self.layout.tasks), message)
+            return
+        if len(entities) == 1 and plain_json(message):
+            told.content_type, key = JSON, entity_key(next(iter(entities)))
+            self._send(told, key, message.value(), partition_of(key, self.layout.tasks), message)
+            return
+        told.content_type = ARROW
+        for partition, part in _split(samples, self.layout.tasks).items():
+            self._send(told, None, encode_samples(part), partition, message)
+
+    def _send(self, told: Forward, key: bytes | None, payload: bytes, partition: int, message: Any) -> None:
+        headers = tuple((name, value or b"") for name, value in message.headers() or () if name != FORWARD)
+        self.outbox.append(Out(self.layout.keyed, payload, key, ((FORWARD, encode(told)), *headers), partition))
+
+    def _marks(self) -> None:
+        """Say in every partition of the keyed topic how far the inputs of this task have come."""
+        if _within(self.now, self._marked, MARK_NANO):
+            return
+        self._marked = self.now
+        for at in self.followers:
+            origin, time = _origin(at), self._time_of(at)
+            before = self._told.get(origin)
+            if before is not None and before[0] == time and _within(self.now, before[1], SAY_NANO):
+                continue
+            self._told[origin] = time, self.now
+            if at in self.ended:
+                self._until[at] = max(self._until.get(at, 0), self.drained - MARGIN_NANO)
+            mark = Forward(
+                origin, self.layout.inputs[at[0]], at[0], time, self._written.get(at, 0), until=self._until.get(at, 0)
+            )
+            for partition in range(self.layout.tasks):
+                self.outbox.append(Out(self.layout.keyed, None, None, ((FORWARD, encode(mark)),), partition))
+
+    def _time_of(self, at: tuple[str, int]) -> int | None:
+        """How far an input has come; when it has been idle at its end, the clock takes its place."""
+        time = self._newest.get(at)
+        if time is None or at not in self.ended:
+            return time
+        return time + max(0, self._passed - self._brought[at] - self._idle) // SECOND * SECOND
+
+    # -- the keyed topic -----------------------------------------------------------------------------------------
+
+    def _take_keyed(self, message: Any, emit: bool) -> None:
+        forward = forward_of(message)
+        if forward is None:
+            DROPPED.labels("not_forwarded").inc()
+            return
+        payload = message.value()
+        if payload is not None and forward.content_type == CONTROL:
+            record = Record(
+                self.config.environment, forward.source, CONTROL, message.timestamp()[1] * 1_000_000, payload
+            )
+            self._gather(self.task.process(record), emit)
+            return
+        if payload is not None:
+            self.merge.hold(forward, payload)
+            return
+        self.merge.mark(forward, message.timestamp()[1] * 1_000_000)
+        self._judge_held(list(self.merge.release()), emit)
+        self._advance(emit)
+
+    def _judge_held(self, released: list[Held], emit: bool) -> None:
+        at = 0
+        while at < len(released):
+            first, end = released[at], at + 1
+            if first.content_type == JSON:
+                alike = (first.source, first.content_type, first.received)
+                while end < len(released) and _like(released[end], alike):
+                    end += 1
+            group, at = released[at:end], end
+            record = Record(self.config.environment, first.source, first.content_type, first.received, first.payload)
+            samples: Samples | None = None
+            if first.content_type == JSON:
+                schema = self._schema(self._input(first.source))
+                payloads = [one.payload for one in group]
+                samples = decode_messages(payloads, [None] * len(payloads), schema, self.config.mapping).samples
+            if samples is None or len(samples):
+                self._gather(self.task.process(record, samples), emit)
+
+    def _advance(self, emit: bool) -> None:
+        """Tell the operators that nothing older will come."""
+        mark = self.merge.watermark()
+        if mark is not None and mark > self.task.watermark:
+            record = Record(self.config.environment, "foreshock", WATERMARK, mark, encode_json(Watermark(mark)))
+            self._gather(self.task.process(record), emit)
+
+    # -- what is said --------------------------------------------------------------------------------------------
+
+    def _gather(self, outputs: Outputs, emit: bool) -> None:
+        if not emit:
+            return
+        self._verdicts.add(0, Outputs(outputs.columns), self.task.pipeline.registry)
+        self.rows = self._verdicts.rows
+        self._alerts += outputs.alerts
+        self._presence += outputs.presence
+
+    def words(self) -> None:
+        """Marks, anomalies and the word to the environment task."""
+        if self._looked:
+            self._passed += min(max(self.now - self._looked, 0), int(LEAP_SECONDS * 1e9))
+        self._looked = self.now
+        self._marks()
+        commit = self._verdicts.take(0, 0.0)
+        self.rows = 0
+        if commit is not None:
+            self.outbox += anomaly_messages(commit.verdicts, self.layout.anomalies)
+        said = self.task.watermark
+        if (
+            not self._alerts
+            and not self._presence
+            and said == self._last_word
+            and _within(self.now, self._worded, SAY_NANO)
+        ):
+            return
+        word = Word(self.number, self.layout.tasks, said, self._alerts, self._presence)
+        self.outbox.append(word_message(word, self.layout, self.config.environment))
+        self._alerts, self._presence, self._last_word = [], [], said
+        self._worded = self.now
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _use(self, config: Config, *, emit: bool) -> None:
+        alerts = self.task.use(config)
+        if emit:
+            self._alerts += alerts
+
+    def _states(self) -> dict[str, State]:
+        return self.task.states()
+
+    def _more(self) -> bytes:
+        return self.merge.encode()
+
+    def _load(
+        self, saved: dict[str, State], config: Config, watermark: int, sources: dict[str, int], more: bytes
+    ) -> None:
+        self.task = KeyedTask(config, bands=True)
+        self.task.load({name: state for name, state in saved.items() if name != "kafka"}, watermark)
+        self.task.sources = dict(sources)
+        self.merge.decode(more)
+
+    def restored(self) -> None:
+        """All that was committed has been repeated: the clock counts from here on."""
+        for at in self.followers:
+            origin = self.merge.origins.get(_origin(at))
+            if origin is not None:
+                self._until[at] = origin.until
+                if origin.time is not None:
+                    self._newest[at] = max(origin.time, self._newest.get(at, origin.time))
+        self._brought = dict.fromkeys(self._newest, self._passed)
+
+    def _lateness(self, source: str) -> int:
+        for one in self.config.kafka.inputs:
+            if one.topic == source:
+                return int(one.lateness * 1e9)
+        return int(self.config.default_lateness_seconds * 1e9)
+
+    def _input(self, topic: str) -> KafkaInput:
+        for one in self.config.kafka.inputs:
+            if one.topic == topic:
+                return one
+        # A run of the past read a topic that is no input any more.
+        ERRORS.labels("kafka").inc()
+        return KafkaInput(topic=topic)
+
+
+def _within(now: int, last: int, nano: int) -> bool:
+    """Whether less than that has passed since; a clock that was set back says no."""
+    return last <= now < last + nano
+
+
+def _origin(at: tuple[str, int]) -> str:
+    return f"{at[0]}/{at[1]}"
+
+
+def _like(held: Held, alike: tuple[str, str, int]) -> bool:
+    return (held.source, held.content_type, held.received) == alike
+
+
+def _entities(samples: Decoded) -> set[Labels]:
+    """The entities that samples are of; none for calls, which stand for all services of an environment."""
+    if isinstance(samples, Calls):
+        return set()
+    used = np.unique(samples.index)
+    return {samples.series[slot].entity for slot in used.tolist()}
+
+
+def _keyed_by_entity(group: Sequence[Message], samples: Decoded) -> bool:
+    """Whether the keys of messages are those of the entities that they are about."""
+    return {message.key() for message in group} == {entity_key(entity) for entity in _entities(samples)}
+
+
+def _split(samples: Decoded, partitions: int) -> dict[int, Samples]:
+    """Samples by the partition of their entity."""
+    assert isinstance(samples, Samples)
+    known: dict[Labels, int] = {}
+    for one in samples.series:
+        if one.entity not in known:
+            known[one.entity] = partition_of(entity_key(one.entity), partitions)
+    of_series = np.array([known[one.entity] for one in samples.series], np.int64)
+    of_sample = of_series[samples.index]
+    out = {}
+    for partition in np.unique(of_sample).tolist():
+        at = of_sample == partition
+        series, index = np.unique(samples.index[at], return_inverse=True)
+        out[partition] = Samples(
+            tuple(samples.series[slot] for slot in series.tolist()), index.astype(np.int32),
+            samples.time_unix_nano[at], samples.value[at], samples.event_id[at], {},
+        )  # fmt: skip
+    return out

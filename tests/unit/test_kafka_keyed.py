@@ -1,0 +1,152 @@
+"""A keyed task over Kafka, without Kafka: where messages go, what is said of time, and that it comes back the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from foreshock.adapters.kafka.keys import partition_of
+from foreshock.adapters.kafka.messages import FORWARD, Forward, Out, encode, forward_of
+from foreshock.adapters.kafka.topics import Layout
+from foreshock.config import Config, load
+from foreshock.runtime.distributed_keyed import Keyed
+from foreshock.state import pack
+from tests.unit.kafka_message import Message
+
+SECOND = 1_000_000_000
+NOW = 1_800_000_000 * SECOND
+START = 1_700_000_000
+TOPIC = "events"
+LAYOUT = Layout("f.", 4, {TOPIC: 4})
+
+
+def config() -> Config:
+    kafka = {"inputs": [{"topic": TOPIC, "lateness": "5s"}]}
+    return load([], environ={}, overrides={"kafka": kafka, "stream": {"step": 10}, "detectors": ["zscore"]})
+
+
+def keyed(number: int = 0, now: int = NOW) -> Keyed:
+    one = Keyed(config(), LAYOUT, number, 30.0, 1 << 20)
+    one.now = one.drained = now
+    return one
+
+
+def event(user: str, step: int, offset: int, keyed_by: str | None, partition: int = 0) -> Message:
+    body = {"eventId": f"{user}-{step}", "timestamp": START + 10 * step, "userId": user, "value": float(step % 7)}
+    key = None if keyed_by is None else keyed_by.encode()
+    return Message(json.dumps(body).encode(), key, None, offset, NOW // 1_000_000, TOPIC, partition)
+
+
+def user_of(partition: int) -> str:
+    return next(f"u-{i}" for i in range(100) if partition_of(f"u-{i}".encode(), 4) == partition)
+
+
+def forwards(out: list[Out]) -> list[tuple[int, Forward]]:
+    found = ((one.partition, forward_of(Message(one.value, headers=one.headers))) for one in out if one.value)
+    return [(partition, forward) for partition, forward in found if forward is not None]
+
+
+def marks(out: list[Out]) -> list[Forward]:
+    found = (forward_of(Message(one.value, headers=one.headers)) for one in out if one.value is None)
+    return [forward for forward in found if forward is not None]
+
+
+def test_what_is_in_place_is_judged_there_and_all_else_is_passed_on() -> None:
+    own, other = user_of(0), user_of(2)
+    one = keyed()
+    one.take([event(own, 0, 0, own)])
+    assert not forwards(one.outbox)
+    one.take([event(own, 1, 1, None), event(own, 2, 2, "somebody else"), event(other, 3, 3, other)])
+    assert [partition for partition, _ in forwards(one.outbox)] == [0, 0, 2]
+    assert {forward.origin for _, forward in forwards(one.outbox)} == {f"{TOPIC}/0"}
+    assert one.positions[TOPIC, 0] == 4
+
+
+def test_marks_say_how_far_an_input_has_come_and_move_on_with_the_clock_when_it_is_idle() -> None:
+    own, one = user_of(0), keyed()
+    one.take([event(own, 0, 0, own)])
+    one.words()
+    assert [(mark.time, mark.until) for mark in marks(one.outbox)] == [(START * SECOND, 0)] * 4
+    one.ended.add((TOPIC, 0))
+    times = []
+    for second in range(1, 45):
+        one.outbox.clear()
+        one.now = one.drained = NOW + second * SECOND
+        one.words()
+        times += [(mark.time or 0) // SECOND - START for mark in marks(one.outbox)[:1]]
+    assert times[:29] == [0] * 29
+    assert times[-1] in (43 - 30, 44 - 30)
+
+
+def test_a_clock_that_jumps_moves_nothing_far_and_stops_nothing() -> None:
+    own, one = user_of(0), keyed()
+    one.take([event(own, 0, 0, own)])
+    one.ended.add((TOPIC, 0))
+    for jump in (3600, -3600, 7200, -7200, 0):
+        one.outbox.clear()
+        one.now = one.drained = NOW + jump * SECOND
+        one.words()
+        assert marks(one.outbox), jump
+        assert (marks(one.outbox)[0].time or 0) <= (START + 10) * SECOND
+
+
+def released(one: Keyed, until: int) -> None:
+    """Marks of all origins that they have come that far."""
+    for origin in range(4):
+        mark = Forward(f"{TOPIC}/{origin}", 4, TOPIC, (START + until) * SECOND, NOW, until=NOW)
+        headers: Any = [(FORWARD, encode(mark))]
+        one.take([Message(None, None, headers, one.positions.get(one.lead, 0), NOW // 1_000_000, "f.keyed", 0)])
+
+
+def test_a_task_that_is_told_its_runs_again_is_the_same() -> None:
+    own, first = user_of(0), keyed()
+    for step in range(40):
+        first.take([event(own, step, step, own)])
+        forward = Forward(f"{TOPIC}/3", 4, TOPIC, (START + 10 * step) * SECOND, NOW, NOW)
+        body = json.dumps({"timestamp": START + 10 * step, "userId": own, "other": step}).encode()
+        headers: Any = [(FORWARD, encode(forward))]
+        first.take([Message(body, None, headers, first.positions.get(first.lead, 0), 1, "f.keyed", 0)])
+        if step == 20:
+            released(first, 10 * step)
+            run = first.run()
+            saved = {name: state.frozen() for name, state in first.states().items()}
+            kept = first.config.resolved(), first.watermark, dict(first.sources)
+            assert [part.input for part in run.steps[:3]] == [TOPIC, "f.keyed", TOPIC]
+    released(first, 390)
+    later = first.run()
+    again = keyed()
+    again.load(saved, *kept)
+    assert again.sequence == 1
+    messages = {TOPIC: 21, "f.keyed": again.positions["f.keyed", 0]}
+    for part in later.steps:
+        assert part.start == messages[part.input]
+        for offset in range(part.start, part.end):
+            again.take([_recorded(own, part.input, offset)], emit=False)
+        messages[part.input] = part.end
+    again.begin_run()
+    again.sequence = later.sequence
+    assert not again.outbox
+    assert settled(again) == settled(first)
+
+
+def settled(one: Keyed) -> dict[str, bytes]:
+    """The bytes of a task's states, once saved and loaded: what waits is numbered anew by that."""
+    other = keyed()
+    saved = {name: state.frozen() for name, state in one.states().items()}
+    other.load(saved, one.config.resolved(), one.watermark, one.sources)
+    return {name: pack(state) for name, state in other.states().items()}
+
+
+def _recorded(own: str, topic: str, offset: int) -> Message:
+    """The message at an offset of the test before: 21 forwards, 4 marks, 19 forwards, 4 marks."""
+    if topic == TOPIC:
+        return event(own, offset, offset, own)
+    if 25 <= offset < 44:
+        step = offset - 4
+        forward = Forward(f"{TOPIC}/3", 4, TOPIC, (START + 10 * step) * SECOND, NOW, NOW)
+        body: bytes | None = json.dumps({"timestamp": START + 10 * step, "userId": own, "other": step}).encode()
+    else:
+        forward = Forward(f"{TOPIC}/{offset - 44}", 4, TOPIC, (START + 390) * SECOND, NOW, until=NOW)
+        body = None
+    headers: Any = [(FORWARD, encode(forward))]
+    return Message(body, None, headers, offset, NOW // 1_000_000 if body is None else 1, "f.keyed", 0)
