@@ -111,6 +111,7 @@ class Seen:
 
     console: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -125,6 +126,7 @@ def opened(browser: Browser, shop: Shop, **more: Any) -> Iterator[tuple[Page, Se
             seen.console.append(message.text)
 
     def asked(request: Request) -> None:
+        seen.asked.append(request.url.removeprefix(shop.url))
         if not request.url.startswith((shop.url, shop.url.replace("http", "ws"), "data:", "blob:")):
             seen.elsewhere.append(request.url)
 
@@ -143,6 +145,45 @@ def opened(browser: Browser, shop: Shop, **more: Any) -> Iterator[tuple[Page, Se
 def clean(seen: Seen) -> None:
     assert seen.console == []
     assert seen.elsewhere == []
+
+
+def test_the_first_view_brings_its_answers_with_it(shop: Shop, browser: Browser) -> None:
+    with opened(browser, shop) as (page, seen):
+        expect(page.locator(".strip .names a").first).to_be_visible()
+        expect(page.locator(".slots, .big-number").first).to_be_visible()
+        brought = {"/api/v1/alerts?status=firing&limit=500", "/api/v1/strip", "/api/v1/budget"}
+        assert brought.isdisjoint(seen.asked), seen.asked
+        page.evaluate("location.hash = '#/detectors'")
+        expect(page.locator(".tbl tbody tr").first).to_be_visible()
+        clean(seen)
+
+
+def test_a_silence_is_told_shown_and_ended_early(shop: Shop, browser: Browser) -> None:
+    with opened(browser, shop) as (page, seen):
+        page.evaluate("location.hash = '#/settings'")
+        page.get_by_role("button", name="Silence", exact=True).click()
+        page.get_by_label("Of", exact=True).fill("service.name=cart")
+        expect(page.get_by_text("now 1 entity of", exact=False)).to_be_visible()
+        page.get_by_label("Why").fill("we look at it")
+        page.get_by_role("button", name="Start silence now").click()
+        held = page.get_by_role("region", name="In force and to come")
+        expect(held).to_contain_text("we look at it")
+        expect(held.get_by_text("in force")).to_be_visible()
+        [one] = _silences(shop)
+        assert one["matchers"] == {"service.name": "cart"}
+        held.get_by_role("button", name="End the silence of cart").click()
+        expect(page.get_by_text("Nothing is silenced", exact=False)).to_be_visible()
+        [ended] = _silences(shop)
+        assert ended["id"] == one["id"]
+        assert one["effective_unix_nano"] == ended["effective_unix_nano"] < ended["until_unix_nano"]
+        assert ended["until_unix_nano"] < one["until_unix_nano"]
+        clean(seen)
+
+
+def _silences(shop: Shop) -> list[dict[str, Any]]:
+    answer = httpx.get(f"{shop.url}/api/v1/control", params={"kind": "silence"}, trust_env=False)
+    found: list[dict[str, Any]] = answer.json()["controls"]
+    return found
 
 
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"

@@ -11,18 +11,20 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from foreshock.adapters.sql import Store
 from foreshock.api import answers
 from foreshock.api.auth import Role, Token
 from foreshock.api.chart import buckets, greatest, least, mean, width_of
 from foreshock.api.desk import Desk
+from foreshock.api.first import FIRST
 from foreshock.api.inside import Inside
 from foreshock.api.limits import Limiter
 from foreshock.api.routes import ROUTES
 from foreshock.api.services import Health, Services
 from foreshock.config import load
+from foreshock.detect.speed import Speeds
 from foreshock.errors import RetryableError
 from foreshock.ports import DetectorInfo
 from foreshock.runtime.figures import DetectorFigures, Figures
@@ -36,12 +38,13 @@ from foreshock.shop.source import ShopSource
 from foreshock.state import Registry
 from foreshock.testing.check_store import sample_alert
 from foreshock.types import Control, ControlKind, Series, labels
-from tests.unit.test_api import NOW, Client, FixedClock, Runtime
+from tests.unit.api.rig import NOW, Client, FixedClock, Runtime
 from tests.unit.test_rings import rows_of, verdict_of
 
 ROOT = Path(__file__).parents[2]
 PAYMENT = labels({"service.name": "payment"})
 FOUND = (DetectorFigures("deviation", "deviation", "deviation", "primary", "univariate", 7, 1, 4, 2, 0.5),)
+SPEEDS = {"deviation": Speeds(0.001, 0.004, 5e5)}
 CALLS = labels({"client": "checkout", "server": "payment"})
 
 
@@ -78,7 +81,7 @@ def views_of() -> Views:
     for entity in (PAYMENT, CALLS):
         for name, unit in (("calls.rate", "1/s"), ("calls.error_ratio", "1"), ("calls.duration.p95", "s")):
             registry.intern(Series(name, entity, unit=unit))
-    views = Views(20, 50)
+    views = Views(20, 720)
     for k in range(24):
         at = NOW - (23 - k) * 5 * 10**9
         rows = rows_of(registry, [at, at], [0, 1])
@@ -88,7 +91,7 @@ def views_of() -> Views:
         alarmed = np.array([k > 20, False])
         verdicts = [verdict_of("deviation", strength), verdict_of("linear", [0.5, -0.5], whole=True)]
         views.feed(rows, verdicts, registry, alarmed)
-    views.feed_source("shop", NOW, 600)
+    views.feed_source("shop", NOW, 600, NOW - 2 * 10**9)
     return views
 
 
@@ -104,6 +107,11 @@ def runtime() -> Runtime:
 
 @pytest.fixture
 def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Services]:
+    yield from services_of(tmp_path, runtime, shop)
+
+
+def services_of(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Services]:
+    """Everything that the page asks for, of a service, calls to it, and a shop that can be broken."""
     store = Store(f"sqlite:///{tmp_path}/s.db")
     views, clock = views_of(), FixedClock()
     config = load([], preset="demo", environ={}, overrides={"http": {"tokens": [{"token": "hush", "role": "admin"}]}})
@@ -113,6 +121,10 @@ def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Se
     }
     ticker = Ticker({"shop": 0}, 5 * 10**9)
     ticker.saw("shop", NOW, NOW)
+    registry = CollectorRegistry()
+    dropped = Counter("foreshock_source_dropped", "As the process counts it.", ["source", "reason"], registry=registry)
+    for source, reason, count in (("shop", "late", 3), ("http", "late", 1), ("shop", "future", 9)):
+        dropped.labels(source, reason).inc(count)
 
     def control(asked: Control) -> Control:
         runtime.controls.append(asked)
@@ -123,8 +135,8 @@ def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Se
     yield Services(
         version="1.2.3", clock=clock, decode=runtime.decode, submit=runtime.submit, control=control, views=views,
         store=store, status=lambda: {"position": 7}, health=Health, reserve=runtime.reserve,
-        inside=Inside(config, views, CollectorRegistry(), lambda: info,
-                      lambda: Figures(6, {"environment": 0.5}, {"late": 3}, FOUND), ticker, [], {}),
+        inside=Inside(config, views, registry, lambda: info,
+                      lambda: Figures(6, {"environment": 0.5}, {"late": 3}, FOUND, SPEEDS), ticker, [], {}),
         desk=Desk(shop, clock, dict, dict), page=tmp_path / "web", requests_per_second=1000.0,
     )  # fmt: skip
     store.close()
@@ -268,14 +280,21 @@ def test_detectors_sources_budget_and_settings(client: Client, services: Service
     assert (one["achieved_ratio"], one["achieved_per_day"]) == (0.5, 0.5 * one["budget_per_day"])
     assert (one["episodes"], one["open"], one["true_positives"], one["false_positives"]) == (7, 1, 4, 2)
     assert one["warm_up_seconds"] == 120.0
+    assert (one["latency_p50_seconds"], one["latency_p99_seconds"], one["rows_per_second"]) == (0.001, 0.004, 5e5)
+    assert (two["latency_p99_seconds"], two["rows_per_second"]) == (None, None), "it has made no step yet"
     assert (two["kind"], two["judging"], two["of"], two["achieved_per_day"]) == ("multivariate", 2, 2, None)
     found = client.get("/api/v1/sources")
     shop = next(one for one in found["sources"] if one["name"] == "shop")
     assert (shop["state"], shop["samples"], shop["pace"][-1]) == ("live", 600, 600)
     assert [one["state"] for one in found["sources"] if one["name"] == "host"] == ["waiting"]
-    assert found["dropped"] == [
-        {"reason": "late", "count": 3, "says": "they came later than the lateness of their source allows"}
-    ]
+    assert (shop["delay_p50_seconds"], shop["delay_p99_seconds"]) == (2.0, 2.0)
+    assert shop["dropped"] == [{"reason": "future", "count": 9}, {"reason": "late", "count": 3}]
+    future, late = found["dropped"]
+    assert (future["reason"], future["count"], future["sources"]) == ("future", 9, [{"source": "shop", "count": 9}])
+    assert late == {
+        "reason": "late", "count": 4, "says": "they came later than the lateness of their source allows",
+        "sources": [{"source": "shop", "count": 3}, {"source": "http", "count": 1}],
+    }  # fmt: skip
     budget = client.get("/api/v1/budget")
     assert (budget["notified_today"], budget["environment_per_day"], len(budget["days"])) == (1, 200.0, 30)
     assert budget["days"][-1]["true_alerts"] == 1
@@ -439,6 +458,73 @@ def test_the_page_is_served_from_its_folder_and_nothing_else(client: Client, tmp
         answer = client("GET", f"/assets/{name}")
         assert answer.status_code == 404
         assert "secret" not in answer.text.replace("secret.txt", "")
+
+
+def _first(page: str) -> dict[str, Any]:
+    text = page.split('<script type="application/json" id="first">')[1].split("</script>", maxsplit=1)[0]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_the_page_brings_its_first_answers(client: Client, services: Services, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text('<body><div id="app"></div></body>')
+    alert = alert_of(services, strength=1.5)
+    page = client("GET", "/")
+    assert page.headers["cache-control"] == "no-cache"
+    assert page.text.endswith('</script><div id="app"></div></body>')
+    found = _first(page.text)
+    assert set(found) == {*FIRST, "/ws"}
+    for asked in FIRST:
+        assert found[asked] == client.get(asked), asked
+    assert found[FIRST[0]]["alerts"][0]["foreshock"]["episode"] == alert.episode
+    assert found["/ws"]["topic"] == "entities"
+    assert {one[0] for one in found["/ws"]["entities"]} == {
+        '{service.name="payment"}', '{client="checkout",server="payment"}',
+    }  # fmt: skip
+
+
+def test_first_answers_cannot_leave_their_element_and_long_ones_stay_out(
+    client: Client, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text('<div id="app"></div>')
+    evil = sample_alert("x", NOW, annotations=(("summary", "</script><script>alert(1)</script><!--"),))
+    services.store.commit("t", 0, 1, [evil], None, [])
+    page = client("GET", "/").text
+    assert page.count("<script") == page.count("</script>") == 1
+    assert "<!--" not in page
+    assert _first(page)[FIRST[0]]["alerts"][0]["annotations"]["summary"].startswith("</script>")
+    monkeypatch.setattr("foreshock.api.first.MOST_BYTES", 2000)
+    assert "/api/v1/strip" not in _first(client("GET", "/").text)
+
+
+def test_where_one_has_to_say_who_asks_the_page_knows_nothing(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text('<div id="app"></div>')
+    client = Client(replace(services, tokens=(Token.of("a", Role.ADMIN, "s"),)))
+    for headers in ({}, {"Authorization": "Bearer s"}):
+        assert client("GET", "/", headers=headers).text == '<div id="app"></div>'
+
+
+def test_scripts_are_sent_packed_to_who_can_unpack_them(client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "web/assets"
+    folder.mkdir(parents=True)
+    text = "let a = 1;" * 1000
+    (folder / "a-1.js").write_text(text)
+    packed = client("GET", "/assets/a-1.js", headers={"Accept-Encoding": "gzip, br"})
+    assert (packed.headers["content-encoding"], packed.headers["vary"], packed.text) == (
+        "gzip",
+        "Accept-Encoding",
+        text,
+    )
+    assert int(packed.headers["content-length"]) < 200
+    plain = client("GET", "/assets/a-1.js", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert (plain.headers["vary"], plain.text) == ("Accept-Encoding", text)
+    for answer in (packed, plain):
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-type"].startswith("text/javascript")
 
 
 def test_what_a_caller_has_already_is_not_sent_again(client: Client) -> None:

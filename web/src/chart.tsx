@@ -1,6 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState, type JSX } from 'react';
 import uPlot from 'uplot';
-import 'uplot/dist/uPlot.min.css';
 
 import { colours, hatch, type Texture } from './canvas';
 import { clock, moment, num, quantity, scale, span } from './format';

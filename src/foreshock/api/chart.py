@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from foreshock.adapters.sql.text import parse_labels
 from foreshock.api import answers
-from foreshock.api.ask import asked, needed, number, time_of
+from foreshock.api.ask import asked, entity_of, needed, number, time_of
 from foreshock.api.services import Json, Services, problem, services_of
 from foreshock.incident import words
 from foreshock.runtime.history import History, Past
 from foreshock.runtime.stretch import Stretch
-from foreshock.types import Status, label_text
+from foreshock.types import Status
 
 STATUS = [status.name.lower() for status in Status]
 MOST = 100_000
@@ -36,8 +35,8 @@ def get_chart(request: Request) -> Response:
     """`GET /api/v1/series/points`: one series with its expected band and each detector's opinion."""
     query = asked(request, ("entity", "feature", "since", "until", "most"))
     services = services_of(request)
-    entity = label_text(parse_labels(needed(query, "entity")))
-    feature = needed(query, "feature")
+    needed(query, "entity")
+    entity, feature = entity_of(query) or "", needed(query, "feature")
     most = number(query, "most", 2000, 10, MOST)
     since, until = time_of(query, "since"), time_of(query, "until")
     found, oldest = _found(services, entity, feature, since, until, most)

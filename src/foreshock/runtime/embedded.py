@@ -28,11 +28,12 @@ from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.recovery import Origin, Reader, find_origin, numerics_change, task_of
 from foreshock.runtime.snapshot import SnapshotStore
-from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest, stamped
+from foreshock.runtime.stamp import INTERVALS, Told, ended, stamped
+from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.runtime.writer import Chore, Forget, Writer
-from foreshock.telemetry import DROPPED, ERRORS, EVENT_TO_VERDICT, LOG_BYTES, WATERMARK
+from foreshock.telemetry import ERRORS, EVENT_TO_VERDICT, LOG_BYTES, WATERMARK, drop
 from foreshock.types import Alert, Control, ControlKind, Decoded, Record, label_text
 from foreshock.types import record as records
 
@@ -95,6 +96,7 @@ class Embedded:
         self._threads: list[threading.Thread] = []
         self._position = 0
         self._has_config = False
+        self._told = Told(store.control)
         self._commits = CommitBuilder(TASK)
         self._copier = Copier(config.snapshot)
         self._complaints = Complaints()
@@ -138,21 +140,34 @@ class Embedded:
         if samples is None:
             return 0
         for reason, count in samples.dropped.items():
-            DROPPED.labels(reason).inc(count)
+            drop(record.source, reason, count)
         return len(samples)
 
     def control(self, control: Control) -> Control:
         """Append a control record, stamped so that it takes effect where nothing is decided yet; returns it stamped.
 
-        Raises RetryableError as `submit`.
+        Another record of the same id changes the first one's interval (`runtime.stamp`). Raises RetryableError as
+        `submit`.
         """
+        before = self._told.of(control.id) if control.kind in INTERVALS else None
         with self.reserve(0):
             with self._lock:
-                now = stamped(control, self.ticker.watermark + self.ticker.longest_lateness())
+                one = stamped(control, before, self.ticker.watermark + self.ticker.longest_lateness())
                 # Under one lock, so that no watermark gets in between and decides what this is to change.
-                end = self._append(self._own(records.CONTROL, encode_json(now)))
+                end = self._append(self._own(records.CONTROL, encode_json(one)))
             self._sync(end)
-        return now
+        self._told.note(one)
+        return one
+
+    def end_control(self, name: str, author: str = "") -> Control | None:
+        """End an interval of maintenance, a deploy or a silence from now on; None where there is none of this id.
+
+        Raises RetryableError as `submit`.
+        """
+        known = self._told.of(name)
+        if known is None or known.kind not in INTERVALS:
+            return None
+        return self.control(ended(known, self.clock.now_unix_nano(), author))
 
     def tick(self) -> None:
         """Say how far time has come: a watermark record where it has moved. Raises RetryableError as `submit`."""
@@ -322,7 +337,8 @@ class Embedded:
             self.views.feed(columns.rows, columns.verdicts, registry, columns.alarmed)
         self.views.feed_alerts(outputs.alerts)
         if samples is not None:
-            self.views.feed_source(record.source, record.received_unix_nano, len(samples))
+            oldest = int(samples.time_unix_nano.min()) if len(samples) else None
+            self.views.feed_source(record.source, record.received_unix_nano, len(samples), oldest)
         WATERMARK.set(self.task.watermark / 1e9)
         if record.content_type == records.WATERMARK:
             self.advanced_unix_nano = self.clock.now_unix_nano()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -206,6 +209,39 @@ class Pace:
         """The minutes of the last hour, oldest first; the last is the one that goes on now."""
         counts, last = self._counts.get(source, {}), now_unix_nano // MINUTE
         return [counts.get(minute, 0) for minute in range(last - self.minutes + 1, last + 1)]
+
+
+class Delays:
+    """How late the last 256 records of each source were: from the time of their oldest sample to their receipt.
+
+    A source that catches up, each record less late than the one before, is late by what lies behind it: that is
+    forgotten.
+    """
+
+    kept, watched = 256, 8
+    fall_seconds, noise_seconds = 4.0, 0.5
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+        self._course: dict[str, deque[float]] = {}
+
+    def note(self, source: str, seconds: float) -> None:
+        """A source brought a record so late; times ahead of the clock are not late."""
+        seconds = max(0.0, seconds)
+        known = self._seconds.setdefault(source, deque(maxlen=self.kept))
+        course = self._course.setdefault(source, deque(maxlen=self.watched))
+        course.append(seconds)
+        falls = all(after <= before + self.noise_seconds for before, after in pairwise(course))
+        if falls and course[0] - seconds > self.fall_seconds:
+            known.clear()
+        known.append(seconds)
+
+    def of(self, source: str) -> tuple[float, float]:
+        """Seconds that half of the records, and 99 of 100, were late at most; NaN before the first."""
+        known = sorted(self._seconds.get(source, ()))
+        if not known:
+            return math.nan, math.nan
+        return known[(len(known) - 1) // 2], known[-(-99 * len(known) // 100) - 1]
 
 
 @entry

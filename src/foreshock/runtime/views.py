@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -18,11 +18,14 @@ from foreshock import telemetry
 from foreshock.config import Config
 from foreshock.detect.combine import combine, together
 from foreshock.runtime.points import NO_POINTS, grown, grown_points, p_of, points_of, row_points
-from foreshock.runtime.rings import MINUTE, POINT, Opinions, Pace, Ring, Strip, row_strength, stand
+from foreshock.runtime.rings import MINUTE, POINT, Delays, Opinions, Pace, Ring, Strip, row_strength, stand
 from foreshock.runtime.rollups import Rollups
 from foreshock.runtime.stretch import Stretch, empty, of_points
 from foreshock.state import State
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
+
+POINTS = 720
+"""Points that are kept of a series."""
 
 _SKIPPED = -2
 _UNSEEN = -1
@@ -93,12 +96,14 @@ class EntityView:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """What a source has brought since the start."""
+    """What a source has brought since the start, and how late half and 99 of 100 of its last records were (s)."""
 
     source: str
     last_received_unix_nano: int
     records: int
     samples: int
+    delay_p50_seconds: float = math.nan
+    delay_p99_seconds: float = math.nan
 
 
 class Views:
@@ -112,7 +117,7 @@ class Views:
     def __init__(
         self,
         max_series: int = 5000,
-        points: int = 720,
+        points: int = POINTS,
         max_alerts: int = 10_000,
         rollups: Rollups | None = None,
         keep_points: bool = False,
@@ -122,7 +127,8 @@ class Views:
         self.not_viewed = 0
         self._lock = threading.Lock()
         self._ring = Ring(POINT, max_series, points)
-        self._opinions, self._strip, self._pace = Opinions(self._ring), Strip(), Pace()
+        self._opinions, self._strip = Opinions(self._ring), Strip()
+        self._pace, self._delays = Pace(), Delays()
         self._viewed: list[Series] = []
         self._view_of: NDArray[np.int32] = np.full(64, _UNSEEN, np.int32)
         self._by_entity: dict[str, list[int]] = {}
@@ -206,9 +212,13 @@ class Views:
                 else:
                     telemetry.DROPPED.labels("alerts_not_viewed").inc()
 
-    def feed_source(self, source: str, received_unix_nano: int, samples: int) -> None:
-        """Note that a source brought a record."""
+    def feed_source(
+        self, source: str, received_unix_nano: int, samples: int, oldest_unix_nano: int | None = None
+    ) -> None:
+        """Note that a source brought a record, whose oldest sample is of this time."""
         with self._lock:
+            if oldest_unix_nano is not None:
+                self._delays.note(source, (received_unix_nano - oldest_unix_nano) / 1e9)
             old = self._sources.get(source)
             records, before = (old.records, old.samples) if old else (0, 0)
             self._sources[source] = SourceView(source, received_unix_nano, records + 1, before + samples)
@@ -387,7 +397,12 @@ class Views:
     def sources(self) -> list[SourceView]:
         """Sources by name."""
         with self._lock:
-            return [self._sources[name] for name in sorted(self._sources)]
+            found = [self._sources[name] for name in sorted(self._sources)]
+            late = [self._delays.of(one.source) for one in found]
+        return [
+            replace(one, delay_p50_seconds=half, delay_p99_seconds=most)
+            for one, (half, most) in zip(found, late, strict=True)
+        ]
 
     def counts(self) -> dict[str, int]:
         """How much is in view: entities, series, series not viewed, open alerts."""

@@ -59,6 +59,8 @@ def _check_commit(factory: Factory) -> None:
     assert store.committed("u") == 0, "tasks do not see one another"
     assert store.alert(firing.episode) == firing, "an alert comes back as it went in"
     assert store.controls() == [control], "a control record comes back as it went in"
+    assert store.control("d-1") == control, "also by its id"
+    assert store.control("d-2") is None
     back = store.verdicts()
     assert back["notes"] == [None, '{"unit": "1"}'], "notes come back as they went in"
     for name in COLUMNS:

@@ -1,11 +1,10 @@
 import { useEffect, useState, type JSX } from 'react';
 
-import { featureName, moment, NB, num } from '../format';
+import { detectorName, featureName, moment, NB, num } from '../format';
 import { Loading, Sk } from '../parts';
 import { useFindings } from '../queries';
 import type { Range } from '../range';
 import type { Chart, Finding } from '../types';
-import { detectorName } from './alert';
 
 const SETTLE_MS = 150;
 

@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../chart';
-import { count, duration, entityName, featureName, labelsOf, moment, num, quantity, span } from '../format';
+import { count, detectorName, duration, entityName, featureName, labelsOf, moment, num, quantity, span } from '../format';
 import { useLive } from '../live';
 import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time, useWidth } from '../parts';
 import { Mark, type MarkName } from '../marks';
@@ -9,7 +9,6 @@ import { useChart, useControls, useHistory, useOpen, useSeriesList, useStretch }
 import { anomalies, CLOSEST, lastShown, madeOf, moved, PRESETS, tile, within, withGaps, withTail, type Range } from '../range';
 import { explorePath, go, note } from '../router';
 import type { Chart, ChartPoints, SeriesState } from '../types';
-import { detectorName } from './alert';
 import { AtCursor, useSettled } from './explore-cursor';
 import { Notes, notesOf, speaksOf } from './explore-notes';
 

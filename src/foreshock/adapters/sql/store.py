@@ -292,6 +292,12 @@ class Store:
             found = connection.execute(query).scalars()
             return [msgspec.json.decode(text, type=Control) for text in found][::-1]
 
+    def control(self, name: str) -> Control | None:
+        """The control record of an id; None where there is none."""
+        with self._database.reading() as connection:
+            text = connection.execute(select(CONTROL.c.json).where(CONTROL.c.id == name)).scalar()
+        return None if text is None else msgspec.json.decode(text, type=Control)
+
     def told(self, since_unix_nano: int, limit: int) -> list[Told]:
         """Episodes that began then or later, the latest first, at most `limit`; slow changes are left out."""
         columns = (ALERT.c.episode, ALERT.c.starts_unix_nano, ALERT.c.notified)
