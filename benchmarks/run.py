@@ -1,20 +1,24 @@
 """Runs the speed benchmarks side by side with their peers, prints a table of ratios, writes out/bench.json.
 
 Each module of benchmarks/speed has `run() -> list[dict]` with keys id, value, unit, peer, peer_value, ratio, note;
-ids are permanent. `python -m benchmarks.run [NAME…]` runs only modules or ids that contain a NAME.
+ids are permanent. `python -m benchmarks.run [NAME…]` runs only modules or ids that contain a NAME. Those of
+benchmarks/face (`face.page`, `face.listeners`) need a browser, or both cores for themselves: they run when named.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import pkgutil
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import benchmarks.face
 import benchmarks.speed
 
 
@@ -27,12 +31,14 @@ def machine() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = f"{names[0]} x {len(names)}" if names else cpu
+    load = os.getloadavg()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "cpu": cpu,
         "python": platform.python_version(),
         "system": platform.platform(),
         "commit": commit.stdout.strip(),
+        "load_before": round(load[0], 2),
     }
 
 
@@ -41,15 +47,25 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def modules(names: list[str]) -> Iterator[Any]:
+    """Those that are wanted; of the face only what is named."""
+    for package in (benchmarks.speed, benchmarks.face):
+        for module in pkgutil.iter_modules(package.__path__):
+            name = f"{package.__name__.removeprefix('benchmarks.')}.{module.name}"
+            if package is benchmarks.face and not any(one in name for one in names):
+                continue
+            loaded = importlib.import_module(f"benchmarks.{name}")
+            wanted = not names or any(one in name or one in getattr(loaded, "IDS", ()) for one in names)
+            if wanted and hasattr(loaded, "run"):
+                yield loaded
+
+
 def main(names: list[str]) -> None:
     results: list[dict[str, Any]] = []
+    about = machine()
     header = f"{'id':44} {'value':>10} {'unit':12} {'peer':28} {'peer value':>10} {'ratio':>7}  note"
     print(header + "\n" + "-" * len(header), flush=True)
-    for module in pkgutil.iter_modules(benchmarks.speed.__path__):
-        loaded = importlib.import_module(f"benchmarks.speed.{module.name}")
-        wanted = not names or any(name in module.name or name in getattr(loaded, "IDS", ()) for name in names)
-        if not wanted or not hasattr(loaded, "run"):
-            continue
+    for loaded in modules(names):
         for row in loaded.run():
             results.append(row)
             print(
@@ -58,7 +74,7 @@ def main(names: list[str]) -> None:
                 flush=True,
             )
     Path("out").mkdir(exist_ok=True)
-    Path("out/bench.json").write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+    Path("out/bench.json").write_text(json.dumps({"machine": about, "results": results}, indent=1) + "\n")
     print("\nwritten: out/bench.json")
 
 

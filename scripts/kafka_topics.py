@@ -53,6 +53,16 @@ LETTER = (
     (letters.REDRIVEN, "on a message that is here for the second time: the letter that it was; alone and without a value: a marker, that letter has been redriven"),
 )  # fmt: skip
 
+REASONS = (
+    ("`bad_json`, `not_utf8`, `not_an_object`, `no_time`, `bad_time`, `no_values`, `no_entity`, `no_name`, `name_too_long`",
+     "as [in files and over HTTP](../how-to/map-your-data.md#what-is-dropped-and-why)"),
+    ("`no_column`", "a field that the topic or the settings ask for is missing"),
+    ("`unknown_content_type`, `unknown_format`, `empty`", "it says that it is something else; it is nothing that is known; it has no bytes"),
+    ("`bad_arrow`, `bad_otlp`, `bad_cloudevent`, `bad_control`", "it is not what it says, or what it looks like"),
+    ("`too_large`, `too_many_points`", "it has too many bytes, packed or unpacked; too many data points"),
+    ("`not_installed`", "the worker lacks the extra that reads it: install it, then redrive"),
+)  # fmt: skip
+
 _TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false", "null": "null",
           "array": "array", "object": "object"}  # fmt: skip
 
@@ -81,6 +91,7 @@ def page() -> str:
         "## `<topic>.dlq`\n",
         "[Dead letters](../how-to/feed-kafka.md#dead-letters): key, value and headers as they came, and:\n",
         table(("header", "what it says"), [(f"`{name}`", what) for name, what in LETTER]),
+        table(("reason", "what it means"), REASONS),
     ]  # fmt: skip
     return "\n".join(parts)
 

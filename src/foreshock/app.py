@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +28,7 @@ from foreshock.runtime.embedded import TASK, Embedded
 from foreshock.runtime.lock import lock_folder
 from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outbox import Outbox
+from foreshock.runtime.rollups_kernel import COARSE, FINE
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
 from foreshock.runtime.warm import warm
@@ -36,7 +37,7 @@ from foreshock.types import Alert, Decoded, Record
 from foreshock.types.record import CONTROL, WATERMARK
 
 if TYPE_CHECKING:
-    from foreshock.api.desk import Desk
+    from foreshock.api.desk import Desk, Shop
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,8 @@ class App:
         self.final: dict[str, Any] = {}
         # Sources that ended by an error, and what it was.
         self.ended: dict[str, str] = {}
+        # What the page may break: the simulated shop among the sources, or what the demo sets.
+        self.shop: Shop | None = None
         with ExitStack() as stack:
             self._open(stack)
             self._stack = stack.pop_all()
@@ -83,7 +86,8 @@ class App:
     def _open(self, stack: ExitStack) -> None:
         config, folder = self.config, Path(self.config.data_dir)
         stack.enter_context(lock_folder(folder))
-        self.store = Store(config.database_url, config.store.retention)
+        keep = {0: config.store.points, FINE.seconds: config.store.minutes, COARSE.seconds: config.store.retention}
+        self.store = Store(config.database_url, config.store.retention, stretch_seconds=keep)
         stack.callback(self.store.close)
         self.log = SegmentLog.open(
             folder / "log",
@@ -95,13 +99,15 @@ class App:
         )
         stack.callback(self.log.close)
         snapshots = SnapshotStore(folder / "snapshots", config.snapshot.keep)
-        self.views = Views()
+        self.views = Views.of(config)
         self.views.feed_alerts(self.store.alerts(limit=1000, status="firing").alerts)
         self.engine = Embedded(config, self.clock, self.log, self.store, snapshots, self.views, self._committed)
         self.outboxes = [
             Outbox(self.store, sink, self.clock, seed=config.seed) for sink in build_sinks(config, self.clock)
         ]
         self.sources = list(build_sources(config))
+        simulated: Any = next((one for one in self.sources if hasattr(one, "inject")), None)
+        self.shop = simulated
         self.hub = Hub(self.views, self.store, self.standing, self._told)
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -170,8 +176,9 @@ class App:
             outbox.wake()
         self.hub.woken()
 
-    def _told(self, alert: Alert) -> dict[str, Any]:
-        return more_of(alert, self.store.labels(), entities_by_labels(self.views))
+    def _told(self, alerts: Sequence[Alert]) -> list[dict[str, Any]]:
+        labels, entities = self.store.labels(), entities_by_labels(self.views)
+        return [more_of(alert, labels, entities) for alert in alerts]
 
     def _keep_house(self) -> None:
         due = 0.0
@@ -259,19 +266,18 @@ class App:
             "watermark_unix_seconds": self.engine.task.watermark / 1e9 or None,
             "silent_seconds": min(silent.values()) if silent else None,
             "not_ready": self.health().reasons(now),
-            "demo": self._desk is not None,
+            "demo": self.shop is not None,
             **self.views.counts(),
         }
 
     @property
     def _desk(self) -> Desk | None:
-        shop: Any = next((one for one in self.sources if hasattr(one, "inject")), None)
-        if shop is None:
+        if self.shop is None:
             return None
         # The shop and its kernels are only loaded where there is one.
         from foreshock.api.desk import Desk
 
-        return Desk(shop, self.clock, lambda: self.engine.said, lambda: self.engine.decided)
+        return Desk(self.shop, self.clock, lambda: self.engine.said, lambda: self.engine.decided)
 
     def _inside(self) -> Inside:
         engine = self.engine
@@ -314,6 +320,7 @@ class App:
             submit=lambda record, samples: self.engine.submit(record, samples, reserved=True),
             reserve=self.engine.reserve,
             control=self.engine.control,
+            end_control=self.engine.end_control,
             views=self.views,
             store=self.store,
             status=self.status,

@@ -85,9 +85,16 @@ class Demo:
             self.close()
             raise
         self._say = say
+        self._urls: dict[str, str] = {}
+        kinds: Any = options.faults
         self.shop: ShopSource | Tour | None = next(
             (one for one in self.app.sources if isinstance(one, ShopSource)), None
         )
+        if options.real:
+            self.shop = self.app.shop = Tour(
+                self._urls, self.app.clock, options.seed, kinds,
+                first_seconds=REAL_FAULT_SECONDS, gap_seconds=REAL_GAP_SECONDS,
+            )  # fmt: skip
 
     def start(self) -> None:
         """Start the app, and the services where they are real."""
@@ -96,15 +103,10 @@ class Demo:
             assert self.app.server is not None
             self._say("starting the shop's services; they are learnt for some minutes before the first fault …")
             collect = f"http://{self.app.server.host}:{self.app.server.port}/collect"
-            shop = self._real.enter_context(launched(collect=collect))
-            kinds: Any = self.options.faults
-            tour = Tour(
-                shop.urls, self.app.clock, self.options.seed, kinds,
-                first_seconds=REAL_FAULT_SECONDS, gap_seconds=REAL_GAP_SECONDS,
-            )  # fmt: skip
-            tour.start()
-            self._real.callback(tour.stop)
-            self.shop = tour
+            self._urls.update(self._real.enter_context(launched(collect=collect)).urls)
+            assert isinstance(self.shop, Tour)
+            self.shop.start()
+            self._real.callback(self.shop.stop)
 
     def close(self) -> None:
         """End the services, and remove what was only made for the demo."""

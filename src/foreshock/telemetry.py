@@ -8,6 +8,10 @@ REGISTRY = CollectorRegistry()
 
 EVENTS = Counter("foreshock_events", "Samples taken in, by source.", ["source"], registry=REGISTRY)
 DROPPED = Counter("foreshock_dropped", "Samples or records not used, by reason.", ["reason"], registry=REGISTRY)
+SOURCE_DROPPED = Counter(
+    "foreshock_source_dropped", "Samples or records not used, by their source and reason.", ["source", "reason"],
+    registry=REGISTRY,
+)  # fmt: skip
 ERRORS = Counter("foreshock_errors", "Errors, by part.", ["part"], registry=REGISTRY)
 EVENT_TO_VERDICT = Histogram(
     "foreshock_event_to_verdict_seconds",
@@ -99,6 +103,13 @@ DEAD_LETTERS = Counter(
     "foreshock_kafka_dead_letters", "Messages that could not be used, by topic and reason.", ["topic", "reason"],
     registry=REGISTRY,
 )  # fmt: skip
+
+
+def drop(source: str, reason: str, count: int = 1) -> None:
+    """Count samples or records of a source that are not used, in both metrics."""
+    DROPPED.labels(reason).inc(count)
+    SOURCE_DROPPED.labels(source, reason).inc(count)
+
 
 MODELS = {"isolation_forest": "if", "autoencoder": "ae"}
 """Detectors that have a shorter name among the metrics."""

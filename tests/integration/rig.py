@@ -19,6 +19,7 @@ from foreshock.adapters.sql import Store
 from foreshock.config import Config, load
 from foreshock.runtime.embedded import TASK, Embedded
 from foreshock.runtime.log import SegmentLog
+from foreshock.runtime.rollups import Rollups
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.views import Views
 from foreshock.testing import FakeClock
@@ -84,7 +85,8 @@ class Rig:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = Store(config.database_url, busy_timeout_seconds=busy_seconds)
         self.log = SegmentLog.open(self.folder / "log", self.store.committed(TASK))
-        self.views = Views(max_series=100, points=10)
+        rollups = Rollups([one.name for one in config.detectors], 100)
+        self.views = Views(max_series=100, points=10, rollups=rollups, keep_points=True)
         self.engine = Embedded(
             config, self.clock, self.log, self.store, SnapshotStore(self.folder / "snapshots"), self.views,
             tick_seconds=0,

@@ -111,6 +111,7 @@ class Seen:
 
     console: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -125,6 +126,7 @@ def opened(browser: Browser, shop: Shop, **more: Any) -> Iterator[tuple[Page, Se
             seen.console.append(message.text)
 
     def asked(request: Request) -> None:
+        seen.asked.append(request.url.removeprefix(shop.url))
         if not request.url.startswith((shop.url, shop.url.replace("http", "ws"), "data:", "blob:")):
             seen.elsewhere.append(request.url)
 
@@ -143,6 +145,45 @@ def opened(browser: Browser, shop: Shop, **more: Any) -> Iterator[tuple[Page, Se
 def clean(seen: Seen) -> None:
     assert seen.console == []
     assert seen.elsewhere == []
+
+
+def test_the_first_view_brings_its_answers_with_it(shop: Shop, browser: Browser) -> None:
+    with opened(browser, shop) as (page, seen):
+        expect(page.locator(".strip .names a").first).to_be_visible()
+        expect(page.locator(".slots, .big-number").first).to_be_visible()
+        brought = {"/api/v1/alerts?status=firing&limit=500", "/api/v1/strip", "/api/v1/budget"}
+        assert brought.isdisjoint(seen.asked), seen.asked
+        page.evaluate("location.hash = '#/detectors'")
+        expect(page.locator(".tbl tbody tr").first).to_be_visible()
+        clean(seen)
+
+
+def test_a_silence_is_told_shown_and_ended_early(shop: Shop, browser: Browser) -> None:
+    with opened(browser, shop) as (page, seen):
+        page.evaluate("location.hash = '#/settings'")
+        page.get_by_role("button", name="Silence", exact=True).click()
+        page.get_by_label("Of", exact=True).fill("service.name=cart")
+        expect(page.get_by_text("now 1 entity of", exact=False)).to_be_visible()
+        page.get_by_label("Why").fill("we look at it")
+        page.get_by_role("button", name="Start silence now").click()
+        held = page.get_by_role("region", name="In force and to come")
+        expect(held).to_contain_text("we look at it")
+        expect(held.get_by_text("in force")).to_be_visible()
+        [one] = _silences(shop)
+        assert one["matchers"] == {"service.name": "cart"}
+        held.get_by_role("button", name="End the silence of cart").click()
+        expect(page.get_by_text("Nothing is silenced", exact=False)).to_be_visible()
+        [ended] = _silences(shop)
+        assert ended["id"] == one["id"]
+        assert one["effective_unix_nano"] == ended["effective_unix_nano"] < ended["until_unix_nano"]
+        assert ended["until_unix_nano"] < one["until_unix_nano"]
+        clean(seen)
+
+
+def _silences(shop: Shop) -> list[dict[str, Any]]:
+    answer = httpx.get(f"{shop.url}/api/v1/control", params={"kind": "silence"}, trust_env=False)
+    found: list[dict[str, Any]] = answer.json()["controls"]
+    return found
 
 
 AXE = ROOT / "web/node_modules/axe-core/axe.min.js"
@@ -232,6 +273,33 @@ def test_with_the_keyboard_alone(shop: Shop, browser: Browser) -> None:
         expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
+        clean(seen)
+
+
+def test_explore_reaches_back_and_takes_a_note(shop: Shop, browser: Browser) -> None:
+    with opened(browser, shop) as (page, seen):
+        page.evaluate("location.hash = '#/explore'")
+        chart = page.locator(".cv.band[tabindex='0']").first
+        expect(chart.locator("canvas")).to_be_visible()
+        for name in ("30 days", "6 h", "1 h"):
+            page.get_by_role("button", name=name, exact=True).click()
+            expect(page.get_by_role("button", name=name, exact=True)).to_have_attribute("aria-pressed", "true")
+        box = chart.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 80)
+        page.wait_for_timeout(400)  # a wheel that scrolls the page does not zoom
+        page.mouse.wheel(0, -400)
+        expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
+        expect(page.locator(".read span").first).not_to_have_text("–")
+        page.get_by_role("button", name="Earlier").click()
+        page.wait_for_url("**from=**")
+        page.get_by_role("button", name="Add a note").click()
+        assert serious(page) == []
+        page.get_by_role("textbox", name="Why").fill("a new version, by hand")
+        page.get_by_role("button", name="Add it").click()
+        expect(page.locator("table.cards").filter(has_text="a new version, by hand")).to_be_visible()
+        page.reload()
+        expect(page.locator("table.cards").filter(has_text="a new version, by hand")).to_be_visible()
         clean(seen)
 
 

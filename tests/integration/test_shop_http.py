@@ -22,8 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from foreshock.adapters.calls import decode_calls
 from foreshock.adapters.http import inflate
+from foreshock.errors import RetryableError
+from foreshock.runtime.clock import SystemClock
+from foreshock.shop.faults import Fault
 from foreshock.shop.http.faults import KINDS
 from foreshock.shop.http.launch import Launched, launched
+from foreshock.shop.http.tour import Tour
 
 SERVICES = ("gateway", "cart", "redis")
 WAIT = 15.0
@@ -356,6 +360,19 @@ def test_a_bad_fault_is_answered_with_the_kinds_that_there_are(ask: Ask, service
 
 
 # -- trouble -------------------------------------------------------------------------------------------------------
+
+
+def test_the_demo_breaks_a_service_and_heals_it_as_somebody_asks(shop: Launched, ask: Ask) -> None:
+    tour = Tour(shop.urls, SystemClock(), 0, first_seconds=1e6, gap_seconds=10)
+    truth = tour.inject(Fault("error_spike", "cart", "large", duration_seconds=60))
+    assert [one["kind"] for one in ask("cart", "GET", "/faults").json()["faults"]] == ["error_spike"]
+    answers(ask, "cart", "/cart/7", 500)
+    assert tour.heal() == 1
+    assert ask("cart", "GET", "/faults").json()["faults"] == []
+    assert tour.truth()[0].until_unix_nano < truth.until_unix_nano
+    answers(ask, "cart", "/cart/7", 200)
+    with pytest.raises(RetryableError, match="not open yet"):
+        tour.inject(Fault("error_spike", "payment"))
 
 
 def test_a_service_killed_under_load_is_brought_back_and_the_others_go_on(shop: Launched, ask: Ask) -> None:

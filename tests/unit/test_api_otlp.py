@@ -20,8 +20,8 @@ from foreshock.api.services import Health, Services
 from foreshock.errors import RetryableError
 from foreshock.runtime.views import Views
 from foreshock.types.record import OTLP, OTLP_JSON
+from tests.unit.api.rig import Answer, Client, FixedClock, Runtime
 from tests.unit.made_otlp import gauge, number, request
-from tests.unit.test_api import Answer, Client, FixedClock, Runtime
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 JSON = {"content-type": "application/json"}

@@ -11,20 +11,26 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from foreshock.adapters.sql import Store
 from foreshock.api import answers
-from foreshock.api.chart import buckets, greatest, least, mean
+from foreshock.api.auth import Role, Token
+from foreshock.api.chart import buckets, greatest, least, mean, width_of
 from foreshock.api.desk import Desk
+from foreshock.api.first import FIRST
 from foreshock.api.inside import Inside
 from foreshock.api.limits import Limiter
 from foreshock.api.routes import ROUTES
 from foreshock.api.services import Health, Services
 from foreshock.config import load
+from foreshock.detect.speed import Speeds
 from foreshock.errors import RetryableError
 from foreshock.ports import DetectorInfo
 from foreshock.runtime.figures import DetectorFigures, Figures
+from foreshock.runtime.keeper import Keeper
+from foreshock.runtime.rollups import Rollups
+from foreshock.runtime.stretch import empty as no_stretch
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
 from foreshock.shop.faults import Fault, Truth
@@ -32,12 +38,13 @@ from foreshock.shop.source import ShopSource
 from foreshock.state import Registry
 from foreshock.testing.check_store import sample_alert
 from foreshock.types import Control, ControlKind, Series, labels
-from tests.unit.test_api import NOW, Client, FixedClock, Runtime
+from tests.unit.api.rig import NOW, Client, FixedClock, Runtime
 from tests.unit.test_rings import rows_of, verdict_of
 
 ROOT = Path(__file__).parents[2]
 PAYMENT = labels({"service.name": "payment"})
 FOUND = (DetectorFigures("deviation", "deviation", "deviation", "primary", "univariate", 7, 1, 4, 2, 0.5),)
+SPEEDS = {"deviation": Speeds(0.001, 0.004, 5e5)}
 CALLS = labels({"client": "checkout", "server": "payment"})
 
 
@@ -74,7 +81,7 @@ def views_of() -> Views:
     for entity in (PAYMENT, CALLS):
         for name, unit in (("calls.rate", "1/s"), ("calls.error_ratio", "1"), ("calls.duration.p95", "s")):
             registry.intern(Series(name, entity, unit=unit))
-    views = Views(20, 50)
+    views = Views(20, 720)
     for k in range(24):
         at = NOW - (23 - k) * 5 * 10**9
         rows = rows_of(registry, [at, at], [0, 1])
@@ -84,7 +91,7 @@ def views_of() -> Views:
         alarmed = np.array([k > 20, False])
         verdicts = [verdict_of("deviation", strength), verdict_of("linear", [0.5, -0.5], whole=True)]
         views.feed(rows, verdicts, registry, alarmed)
-    views.feed_source("shop", NOW, 600)
+    views.feed_source("shop", NOW, 600, NOW - 2 * 10**9)
     return views
 
 
@@ -100,6 +107,11 @@ def runtime() -> Runtime:
 
 @pytest.fixture
 def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Services]:
+    yield from services_of(tmp_path, runtime, shop)
+
+
+def services_of(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Services]:
+    """Everything that the page asks for, of a service, calls to it, and a shop that can be broken."""
     store = Store(f"sqlite:///{tmp_path}/s.db")
     views, clock = views_of(), FixedClock()
     config = load([], preset="demo", environ={}, overrides={"http": {"tokens": [{"token": "hush", "role": "admin"}]}})
@@ -109,6 +121,10 @@ def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Se
     }
     ticker = Ticker({"shop": 0}, 5 * 10**9)
     ticker.saw("shop", NOW, NOW)
+    registry = CollectorRegistry()
+    dropped = Counter("foreshock_source_dropped", "As the process counts it.", ["source", "reason"], registry=registry)
+    for source, reason, count in (("shop", "late", 3), ("http", "late", 1), ("shop", "future", 9)):
+        dropped.labels(source, reason).inc(count)
 
     def control(asked: Control) -> Control:
         runtime.controls.append(asked)
@@ -119,8 +135,8 @@ def services(tmp_path: Path, runtime: Runtime, shop: StandInShop) -> Iterator[Se
     yield Services(
         version="1.2.3", clock=clock, decode=runtime.decode, submit=runtime.submit, control=control, views=views,
         store=store, status=lambda: {"position": 7}, health=Health, reserve=runtime.reserve,
-        inside=Inside(config, views, CollectorRegistry(), lambda: info,
-                      lambda: Figures(6, {"environment": 0.5}, {"late": 3}, FOUND), ticker, [], {}),
+        inside=Inside(config, views, registry, lambda: info,
+                      lambda: Figures(6, {"environment": 0.5}, {"late": 3}, FOUND, SPEEDS), ticker, [], {}),
         desk=Desk(shop, clock, dict, dict), page=tmp_path / "web", requests_per_second=1000.0,
     )  # fmt: skip
     store.close()
@@ -151,9 +167,17 @@ def test_a_chart_has_points_bands_and_the_opinions_of_all_detectors(client: Clie
     assert one["ratio"][-1] == pytest.approx(np.exp(2.0))
     assert whole["ratio"][-1] == pytest.approx(np.exp(0.5))
     assert chart["points"]["anomalous"][-3:] == [True] * 3
+    assert (chart["bucket_seconds"], chart["parts"]) == (
+        0.0,
+        [{"from_unix_seconds": NOW / 1e9 - 115, "kept_seconds": 0}],
+    )
     thin = client.get("/api/v1/series/points?entity=service.name=payment&feature=calls.error_ratio&most=10")
-    assert thin["raw"] is False
-    assert len(thin["points"]["value"]) == 8
+    assert (thin["raw"], thin["bucket_seconds"]) == (False, 15.0)
+    times = thin["points"]["time_unix_seconds"]
+    assert times == [NOW // 10**9 // 15 * 15 - 15 * k for k in range(8, -1, -1)], (
+        "aligned, so that moving shows the same"
+    )
+    assert len(thin["points"]["value"]) == 9 <= 10
     assert thin["detectors"][0]["ratio"][-1] == pytest.approx(np.exp(2.0)), "a bucket shows its worst"
     since = (NOW - 20 * 10**9) / 1e9
     late = client.get(f"/api/v1/series/points?entity=service.name=payment&feature=calls.rate&since={since:.0f}")
@@ -164,13 +188,74 @@ def test_a_chart_has_points_bands_and_the_opinions_of_all_detectors(client: Clie
 
 def test_buckets_know_what_is_not_known() -> None:
     nan = float("nan")
-    values, starts = np.array([1.0, nan, 3.0, nan, nan, nan]), buckets(6, 2)
+    times = np.arange(6, dtype=np.int64)
+    values, starts = np.array([1.0, nan, 3.0, nan, nan, nan]), buckets(times, 3)
     assert starts.tolist() == [0, 3]
     np.testing.assert_equal(mean(values, starts).tolist(), [2.0, nan])
+    np.testing.assert_equal(mean(values, starts, np.array([3, 9, 1, 1, 1, 1])).tolist(), [1.5, nan])
     np.testing.assert_equal(greatest(values, starts).tolist(), [3.0, nan])
     np.testing.assert_equal(least(values, starts).tolist(), [1.0, nan])
     for empty in (mean, greatest, least):
-        assert empty(values[:0], buckets(0, 5)).tolist() == []
+        assert empty(values[:0], buckets(times[:0], 5)).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("n", "step", "most"),
+    [(10, 1.0, 10), (11, 1.0, 10), (100_000, 1.0, 2000), (4320, 600.0, 2000), (5000, 0.013, 999), (400, 86_400.0, 10),
+     (1000, 0.0, 10)],
+)  # fmt: skip
+def test_no_answer_has_more_than_was_asked_for(n: int, step: float, most: int) -> None:
+    time = (NOW + np.arange(n) * round(step * 1e9)).astype(np.int64)
+    stretch = replace(no_stretch(), time_unix_nano=time, seconds=np.full(n, 600 if step == 600.0 else 0, np.int32))
+    width = width_of(stretch, most)
+    assert (width == 0) == (n <= most)
+    assert len(buckets(time, width)) <= most
+    assert width % (600 * 10**9) == 0 or step != 600.0, "no bucket is cut in two"
+
+
+def test_a_month_of_a_series_in_buckets(client: Client, services: Services) -> None:
+    """What is no longer in memory comes from the store, and what is there from memory."""
+    views, store = services.views, services.store
+    rollups = Rollups(("deviation", "linear"))
+    old, keeper = Views(20, 50, rollups=rollups), Keeper(Views(1, 1, rollups=rollups), store.stretches)
+    registry = Registry()
+    registry.intern(Series("calls.rate", PAYMENT, unit="1/s"))
+    minutes = 30 * 1440
+    for k in range(0, minutes, 1440):
+        at = [NOW - (minutes - k - j) * 60 * 10**9 for j in range(1440)]
+        rows = rows_of(registry, at, [0] * 1440)
+        verdicts = [verdict_of("deviation", [-1.0] * 1440), verdict_of("linear", [0.5] * 1440, whole=True)]
+        old.feed(rows, verdicts, registry)
+        keeper.put(keeper.full(registry))
+    query = "/api/v1/series/points?entity=service.name=payment&feature=calls.rate"
+    month = client.get(f"{query}&since={NOW / 1e9 - 31 * 86400:.0f}")
+    assert (month["raw"], month["bucket_seconds"], month["unit"]) == (False, 1800.0, "1/s")
+    assert 1000 < len(month["points"]["value"]) <= 2000
+    assert {one["kept_seconds"] for one in month["parts"]} == {600}
+    assert month["oldest_unix_seconds"] == pytest.approx(NOW / 1e9 - 30 * 86400, abs=600)
+    by_name = {one["detector"]: one for one in month["detectors"]}
+    assert (by_name["deviation"]["whole"], by_name["linear"]["whole"]) == (False, True)
+    assert by_name["linear"]["ratio"][3] == pytest.approx(np.exp(0.5), rel=1e-3)
+    # Two hours that end now: minutes of the past, and the last two minutes point by point.
+    hours = client.get(f"{query}&since={NOW / 1e9 - 7200:.0f}&most=5000")
+    assert client.get(f"{query}&since={NOW / 1e9 - 7200:.0f}&until=8000000000&most=5000") == hours, "nothing is to come"
+    kept = [one["kept_seconds"] for one in hours["parts"]]
+    assert kept[-1] == 0
+    assert 60 in kept
+    assert views.find('{service.name="payment"}', "calls.rate", 50) is not None
+    gone = client.get(f"{query}&since={NOW / 1e9 - 86400 * 40:.0f}&until={NOW / 1e9 - 86400 * 39:.0f}")
+    assert gone["points"]["value"] == []
+    for bad in ("most=100001", "most=9", "since=yesterday"):
+        assert client("GET", f"{query}&{bad}").status_code == 400
+
+
+def test_who_may_tell_something_is_said(services: Services) -> None:
+    assert Client(services).get("/api/v1/control")["may_tell"] is True
+    tokens = (Token.of("v", Role.VIEWER, "look"), Token.of("o", Role.OPERATOR, "tell"))
+    guarded = Client(replace(services, tokens=tokens))
+    for secret, may in (("look", False), ("tell", True)):
+        answer = guarded("GET", "/api/v1/control", headers={"Authorization": f"Bearer {secret}"})
+        assert answer.json()["may_tell"] is may
 
 
 def test_the_strip_and_the_map(client: Client) -> None:
@@ -195,14 +280,21 @@ def test_detectors_sources_budget_and_settings(client: Client, services: Service
     assert (one["achieved_ratio"], one["achieved_per_day"]) == (0.5, 0.5 * one["budget_per_day"])
     assert (one["episodes"], one["open"], one["true_positives"], one["false_positives"]) == (7, 1, 4, 2)
     assert one["warm_up_seconds"] == 120.0
+    assert (one["latency_p50_seconds"], one["latency_p99_seconds"], one["rows_per_second"]) == (0.001, 0.004, 5e5)
+    assert (two["latency_p99_seconds"], two["rows_per_second"]) == (None, None), "it has made no step yet"
     assert (two["kind"], two["judging"], two["of"], two["achieved_per_day"]) == ("multivariate", 2, 2, None)
     found = client.get("/api/v1/sources")
     shop = next(one for one in found["sources"] if one["name"] == "shop")
     assert (shop["state"], shop["samples"], shop["pace"][-1]) == ("live", 600, 600)
     assert [one["state"] for one in found["sources"] if one["name"] == "host"] == ["waiting"]
-    assert found["dropped"] == [
-        {"reason": "late", "count": 3, "says": "they came later than the lateness of their source allows"}
-    ]
+    assert (shop["delay_p50_seconds"], shop["delay_p99_seconds"]) == (2.0, 2.0)
+    assert shop["dropped"] == [{"reason": "future", "count": 9}, {"reason": "late", "count": 3}]
+    future, late = found["dropped"]
+    assert (future["reason"], future["count"], future["sources"]) == ("future", 9, [{"source": "shop", "count": 9}])
+    assert late == {
+        "reason": "late", "count": 4, "says": "they came later than the lateness of their source allows",
+        "sources": [{"source": "shop", "count": 3}, {"source": "http", "count": 1}],
+    }  # fmt: skip
     budget = client.get("/api/v1/budget")
     assert (budget["notified_today"], budget["environment_per_day"], len(budget["days"])) == (1, 200.0, 30)
     assert budget["days"][-1]["true_alerts"] == 1
@@ -366,6 +458,73 @@ def test_the_page_is_served_from_its_folder_and_nothing_else(client: Client, tmp
         answer = client("GET", f"/assets/{name}")
         assert answer.status_code == 404
         assert "secret" not in answer.text.replace("secret.txt", "")
+
+
+def _first(page: str) -> dict[str, Any]:
+    text = page.split('<script type="application/json" id="first">')[1].split("</script>", maxsplit=1)[0]
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_the_page_brings_its_first_answers(client: Client, services: Services, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text('<body><div id="app"></div></body>')
+    alert = alert_of(services, strength=1.5)
+    page = client("GET", "/")
+    assert page.headers["cache-control"] == "no-cache"
+    assert page.text.endswith('</script><div id="app"></div></body>')
+    found = _first(page.text)
+    assert set(found) == {*FIRST, "/ws"}
+    for asked in FIRST:
+        assert found[asked] == client.get(asked), asked
+    assert found[FIRST[0]]["alerts"][0]["foreshock"]["episode"] == alert.episode
+    assert found["/ws"]["topic"] == "entities"
+    assert {one[0] for one in found["/ws"]["entities"]} == {
+        '{service.name="payment"}', '{client="checkout",server="payment"}',
+    }  # fmt: skip
+
+
+def test_first_answers_cannot_leave_their_element_and_long_ones_stay_out(
+    client: Client, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text('<div id="app"></div>')
+    evil = sample_alert("x", NOW, annotations=(("summary", "</script><script>alert(1)</script><!--"),))
+    services.store.commit("t", 0, 1, [evil], None, [])
+    page = client("GET", "/").text
+    assert page.count("<script") == page.count("</script>") == 1
+    assert "<!--" not in page
+    assert _first(page)[FIRST[0]]["alerts"][0]["annotations"]["summary"].startswith("</script>")
+    monkeypatch.setattr("foreshock.api.first.MOST_BYTES", 2000)
+    assert "/api/v1/strip" not in _first(client("GET", "/").text)
+
+
+def test_where_one_has_to_say_who_asks_the_page_knows_nothing(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.html").write_text('<div id="app"></div>')
+    client = Client(replace(services, tokens=(Token.of("a", Role.ADMIN, "s"),)))
+    for headers in ({}, {"Authorization": "Bearer s"}):
+        assert client("GET", "/", headers=headers).text == '<div id="app"></div>'
+
+
+def test_scripts_are_sent_packed_to_who_can_unpack_them(client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "web/assets"
+    folder.mkdir(parents=True)
+    text = "let a = 1;" * 1000
+    (folder / "a-1.js").write_text(text)
+    packed = client("GET", "/assets/a-1.js", headers={"Accept-Encoding": "gzip, br"})
+    assert (packed.headers["content-encoding"], packed.headers["vary"], packed.text) == (
+        "gzip",
+        "Accept-Encoding",
+        text,
+    )
+    assert int(packed.headers["content-length"]) < 200
+    plain = client("GET", "/assets/a-1.js", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert (plain.headers["vary"], plain.text) == ("Accept-Encoding", text)
+    for answer in (packed, plain):
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.headers["content-type"].startswith("text/javascript")
 
 
 def test_what_a_caller_has_already_is_not_sent_again(client: Client) -> None:

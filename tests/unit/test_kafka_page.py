@@ -54,3 +54,13 @@ def test_each_example_is_understood_and_of_its_type(name: str) -> None:
     assert topic.type is not None
     kind = list[Reading] if topic.type is Reading else topic.type
     msgspec.json.decode(topic.example, type=kind)
+
+
+def test_every_reason_for_which_a_message_dies_is_explained(script: ModuleType) -> None:
+    page = script.page()
+    sources = [ROOT / "src/foreshock/adapters" / name for name in ("kafka", "otlp")]
+    files = [file for folder in sources for file in folder.glob("*.py")]
+    files += [ROOT / "src/foreshock/adapters" / name for name in ("decode.py", "decode_json.py", "assemble.py")]
+    raised = {reason for file in files for reason in re.findall(r'BadInputError\(\s*"(\w+)"', file.read_text())}
+    assert {"bad_json", "unknown_format", "bad_otlp", "bad_arrow"} <= raised
+    assert {reason for reason in raised if f"`{reason}`" not in page} == set()

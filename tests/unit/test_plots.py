@@ -14,8 +14,8 @@ from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
 from foreshock.config import load
 from foreshock.errors import ConfigError
 from foreshock.runtime.plots import Pictures, draw
+from foreshock.runtime.rings import POINT
 from foreshock.runtime.task import Task, Watermark, encode_json
-from foreshock.runtime.views import POINT
 from foreshock.runtime.warm import warm
 from foreshock.types import Alert, Record, Status
 from foreshock.types.record import WATERMARK

@@ -13,7 +13,7 @@ from foreshock.config import Config, load
 from foreshock.errors import PermanentError
 from foreshock.runtime.recovery import Reader
 from foreshock.runtime.snapshot import SnapshotJob
-from foreshock.runtime.task import Task, Watermark, encode_json, newest, same, stamped
+from foreshock.runtime.task import Task, Watermark, encode_json, newest, same
 from foreshock.state import State, pack
 from foreshock.telemetry import DROPPED, ERRORS
 from foreshock.types import Columns, Control, ControlKind, Record, Samples
@@ -294,10 +294,3 @@ def test_a_config_that_cannot_be_used_is_never_passed_over() -> None:
     broken = Record("default", "foreshock", CONFIG, START * S, b'{"detectors": ["nobody:Knows"]}')
     with pytest.raises(PermanentError, match="detectors"):
         Reader(Recorded([broken, answer])).judge(Task(config()), 1, broken)
-
-
-def test_what_changes_decisions_takes_effect_where_none_is_made_yet() -> None:
-    silence, label = Control(ControlKind.SILENCE, "s", 5), Control(ControlKind.LABEL, "l", 5, label="true")
-    assert stamped(silence, 9) == Control(ControlKind.SILENCE, "s", 9)
-    assert stamped(silence, 3) is silence
-    assert stamped(label, 9) is label

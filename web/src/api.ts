@@ -11,6 +11,22 @@ export class ApiError extends Error {
   }
 }
 
+/** What the server put into the page: the first answers, by what asks for them. Each is used once, and only at the start. */
+const FIRST = firstAnswers();
+const FIRST_MS = 5000;
+setTimeout(() => FIRST.clear(), FIRST_MS);
+
+function firstAnswers(): Map<string, unknown> {
+  const text = document.getElementById('first')?.textContent;
+  return new Map(text ? Object.entries(JSON.parse(text) as object) : []);
+}
+
+export function first<T>(asked: string): T | undefined {
+  const found = FIRST.get(asked) as T | undefined;
+  FIRST.delete(asked);
+  return found;
+}
+
 const KEY = 'foreshock.token';
 
 export function token(): string {
@@ -34,6 +50,8 @@ type Query = Record<string, string | number | undefined>;
 async function ask<T>(method: string, path: string, query: Query = {}, body?: unknown): Promise<T> {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+  const known = method === 'GET' ? first<T>(url.pathname + url.search) : undefined;
+  if (known !== undefined) return known;
   const headers: Record<string, string> = {};
   if (token()) headers['Authorization'] = `Bearer ${token()}`;
   const init: RequestInit = { method, headers };

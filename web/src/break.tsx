@@ -28,7 +28,7 @@ const FAULTS: Record<string, [string, string]> = {
 export function BreakPanel({ onClose }: { onClose: () => void }): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   const cache = useQueryClient();
-  const { standing } = useLive();
+  const standing = useLive((live) => live.standing);
   const faults = useFaults(true, true);
   const [service, setService] = useState('payment');
   const [kind, setKind] = useState('error_spike');

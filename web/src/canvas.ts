@@ -25,11 +25,16 @@ export type Texture = 'missing' | 'excluded' | 'warming_up' | 'stale';
 /** A canvas of this size in CSS pixels, cleared. */
 export function fit(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
   const ratio = Math.max(1, devicePixelRatio || 1);
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
+  const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+  // To set a size, be it the same, makes the canvas anew.
+  if (canvas.width !== wide) canvas.width = wide;
+  if (canvas.height !== high) canvas.height = high;
   const g = canvas.getContext('2d');
-  g?.setTransform(ratio, 0, 0, ratio, 0, 0);
-  g?.clearRect(0, 0, width, height);
+  if (!g) return null;
+  g.setTransform(ratio, 0, 0, ratio, 0, 0);
+  g.clearRect(0, 0, width, height);
+  g.lineWidth = 1;
+  g.lineJoin = 'miter';
   return g;
 }
 

@@ -1,9 +1,10 @@
 import { useEffect, useLayoutEffect, useRef, useState, type JSX } from 'react';
 import uPlot from 'uplot';
-import 'uplot/dist/uPlot.min.css';
 
 import { colours, hatch, type Texture } from './canvas';
-import { clock, num, quantity, scale, span } from './format';
+import { clock, moment, num, quantity, scale, span } from './format';
+import { attach } from './gestures';
+import { lastShown, moved } from './range';
 import { useTheme } from './theme';
 import type { ChartPoints, StatusName } from './types';
 
@@ -27,6 +28,8 @@ interface Props {
   clipped?: boolean;
   range?: [number, number] | null;
   onRange?: (range: [number, number] | null) => void;
+  /** How far one can go back and forth, where that is further than the points; then wheel and pinch zoom too. */
+  bounds?: [number, number];
   onCursor?: (index: number | null) => void;
   label: string;
   /** A dashed line with its name. */
@@ -81,7 +84,7 @@ export function yRange(points: ChartPoints, clipped: boolean, range: [number, nu
 
 function quantile(values: number[], share: number): number {
   if (!values.length) return 0;
-  return [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))]!;
+  return Float64Array.from(values).sort()[Math.min(values.length - 1, Math.floor(values.length * share))]!;
 }
 
 /** The observed series behind which stands what is expected; the anomalous part heavier, on a soft ground. */
@@ -108,6 +111,7 @@ export function BandChart(props: Props): JSX.Element {
     const c = colours();
     const made = new uPlot(options(latest, width, c), data(latest.current.points), host.current);
     plot.current = made;
+    if (latest.current.range) made.setScale('x', xRange(latest.current));
     return () => {
       made.destroy();
       plot.current = null;
@@ -123,7 +127,11 @@ export function BandChart(props: Props): JSX.Element {
       made.setData(data(points), false);
       made.setScale('x', xRange(latest.current));
     });
-  }, [points, range]);
+  }, [points]);
+
+  useEffect(() => {
+    plot.current?.setScale('x', xRange(latest.current));
+  }, [range]);
 
   const anomalous = JSON.stringify(props.anomalous ?? []);
   useEffect(() => plot.current?.redraw(false), [anomalous]);
@@ -153,17 +161,21 @@ function keys(event: React.KeyboardEvent, plot: uPlot | null, props: Props): voi
   if (!plot) return;
   const t = props.points.time_unix_seconds;
   const shown = xRange(props);
-  const at = plot.cursor.idx ?? t.length - 1;
+  const at = plot.cursor.idx ?? lastShown(t, [shown.min, shown.max]) ?? t.length - 1;
+  const bounds = props.bounds ?? [t[0] ?? 0, t.at(-1) ?? 1];
   const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -20, PageDown: 20 }[event.key];
-  if (step) {
+  if (event.shiftKey && step && props.onRange) {
+    event.preventDefault();
+    props.onRange(moved([shown.min, shown.max], Math.sign(step) * (Math.abs(step) > 1 ? 1 : 0.25)));
+  } else if (step) {
     event.preventDefault();
     const to = Math.max(0, Math.min(t.length - 1, at + step));
     plot.setCursor({ left: plot.valToPos(t[to]!, 'x'), top: 10 });
   } else if ((event.key === '+' || event.key === '-') && props.onRange && t.length) {
     const middle = t[at] ?? (shown.min + shown.max) / 2;
     const half = ((shown.max - shown.min) / 2) * (event.key === '+' ? 0.5 : 2);
-    const range: [number, number] = [Math.max(t[0]!, middle - half), Math.min(t.at(-1)!, middle + half)];
-    props.onRange(range[0] <= t[0]! && range[1] >= t.at(-1)! ? null : range);
+    const range: [number, number] = [Math.max(bounds[0], middle - half), Math.min(bounds[1], middle + half)];
+    props.onRange(range[0] <= bounds[0] && range[1] >= bounds[1] ? null : range);
   } else if (event.key === 'Escape') props.onRange?.(null);
 }
 
@@ -205,7 +217,7 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
         space: 80,
         values: (u, splits) => {
           const wide = (u.scales['x']!.max ?? 0) - (u.scales['x']!.min ?? 0);
-          return splits.map((t) => clock(t * 1000, wide < 300));
+          return splits.map((t) => axisTime(t * 1000, wide));
         },
       },
       {
@@ -239,6 +251,8 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
     bands: [{ series: [1, 2], fill: c.band }],
     hooks: {
       drawClear: [(u) => ground(u, latest.current)],
+      // Behind the line (3), before the band (1, 2).
+      drawSeries: [(u, i) => (i === 2 && !thin ? reach(u, latest.current.points) : undefined)],
       draw: [(u) => foreground(u, latest.current)],
       setCursor: [(u) => latest.current.onCursor?.(u.cursor.left != null && u.cursor.left >= 0 ? (u.cursor.idx ?? null) : null)],
       setSelect: [
@@ -249,9 +263,53 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
           u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
         },
       ],
-      ready: [(u) => u.over.addEventListener('dblclick', () => latest.current.onRange?.(null))],
+      ready: [(u) => ready(u, latest)],
     },
   };
+}
+
+function ready(u: uPlot, latest: { current: Props }): void {
+  u.over.addEventListener('dblclick', () => latest.current.onRange?.(null));
+  if (!latest.current.bounds) return;
+  attach(u.over, {
+    range: () => [u.scales['x']!.min ?? 0, u.scales['x']!.max ?? 1],
+    set: (range) => latest.current.onRange?.(range),
+    at: (left) => u.posToVal(left, 'x'),
+  });
+}
+
+/** A time of day, or the day where a long range passes midnight. */
+export function axisTime(ms: number, wide: number): string {
+  if (wide < 300) return clock(ms);
+  const midnight = new Date(ms).getHours() === 0 && new Date(ms).getMinutes() === 0;
+  return wide > 72_000 && midnight ? moment(ms, false).replace(/ 00:00$/, '') : clock(ms, false);
+}
+
+/** Behind the line of buckets: what they reach from the least to the most. */
+function reach(u: uPlot, points: ChartPoints): void {
+  const { least, most, value, time_unix_seconds: t } = points;
+  if (!value.some((v, i) => finite(v) && finite(most[i]) && finite(least[i]) && most[i]! > least[i]!)) return;
+  const g = u.ctx;
+  const { left, top, width, height } = u.bbox;
+  const X = (at: number): number => u.valToPos(at, 'x', true);
+  const Y = (v: number): number => u.valToPos(v, 'y', true);
+  g.save();
+  g.beginPath();
+  g.rect(left, top, width, height);
+  g.clip();
+  g.fillStyle = colours().quiet;
+  g.globalAlpha = 0.55;
+  for (let i = 0; i < t.length; i++) {
+    if (!finite(most[i]) || !finite(least[i])) continue;
+    let j = i;
+    while (j + 1 < t.length && finite(most[j + 1]) && finite(least[j + 1])) j++;
+    g.beginPath();
+    for (let k = i; k <= j; k++) g.lineTo(X(t[k]!), Y(most[k]!));
+    for (let k = j; k >= i; k--) g.lineTo(X(t[k]!), Y(least[k]!));
+    g.fill();
+    i = j;
+  }
+  g.restore();
 }
 
 /** Behind the line: where it is anomalous, and where nothing is known. */
@@ -379,7 +437,7 @@ export function reading(points: ChartPoints, index: number | null, unit: string,
   const at = points.time_unix_seconds[i];
   if (at === undefined) return ['–', 'nothing yet', 'not known yet'];
   return [
-    clock(at * 1000),
+    moment(at * 1000),
     quantity(points.value[i], unit, feature),
     span(points.low[i] ?? null, points.high[i] ?? null, unit, feature),
   ];

@@ -170,3 +170,10 @@ export function featureName(feature: string | undefined): string {
 
 /** Where a number starts from: rates, shares, times and counts from 0. */
 export const fromZero = (unit: string): boolean => unit !== 'Cel';
+
+const DETECTORS: Record<string, string> = {
+  deviation: 'Deviation', linear: 'Joint forecast', robust_z: 'Robust z', zscore: 'z-score', seasonal: 'Seasonal', pca: 'Principal components',
+  half_space_trees: 'Half-space trees', isolation_forest: 'Isolation forest', rate_of_change: 'Rate of change', static_threshold: 'Your limit', stuck: 'Stuck', noise: 'Noise',
+};
+/** A detector by the name that people call it, where it bears that of its type. */
+export const detectorName = (name: string): string => DETECTORS[name] ?? name;

@@ -36,6 +36,11 @@ export interface Live {
   skipped: number;
 }
 
+const known = (message: { standing: Standing; entities: EntityNow[] }): Pick<Live, 'standing' | 'entities'> => ({
+  standing: message.standing,
+  entities: new Map(message.entities.map((one) => [one[0], one])),
+});
+
 type OnAlert = (alert: AlertState) => void;
 type OnPoints = (points: NewPoints) => void;
 
@@ -64,7 +69,10 @@ export class LiveLink {
     return () => this.heard.delete(listener);
   };
 
-  readonly current = (): Live => this.state;
+  /** How all stood when the page was made, until the connection says more. */
+  begin(message: { standing: Standing; entities: EntityNow[] } | undefined): void {
+    if (message && !this.state.standing) this.set(known(message));
+  }
 
   connect(): void {
     clearTimeout(this.timer);
@@ -127,8 +135,7 @@ export class LiveLink {
       this.after = message.id;
       this.onAlert(message.alert);
     } else if (message.topic === 'entities') {
-      const entities = new Map(message.entities.map((one) => [one[0], one]));
-      this.set({ standing: message.standing, entities, skipped: this.state.skipped + message.skipped });
+      this.set({ ...known(message), skipped: this.state.skipped + message.skipped });
     } else for (const one of message.series) this.onPoints(one);
   }
 
@@ -161,7 +168,12 @@ export class LiveLink {
 
 export const live = new LiveLink();
 
-export const useLive = (): Live => useSyncExternalStore(live.subscribe, live.current);
+/** What is known live, or the part of it that is asked for: only a change of that part draws anew. */
+export function useLive(): Live;
+export function useLive<T>(pick: (state: Live) => T): T;
+export function useLive<T>(pick?: (state: Live) => T): Live | T {
+  return useSyncExternalStore<Live | T>(live.subscribe, () => (pick ? pick(live.state) : live.state));
+}
 
 const STATUS = ['scored', 'warming_up', 'missing', 'stale', 'excluded'] as const;
 export const MOST_POINTS = 1500;

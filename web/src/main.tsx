@@ -2,6 +2,8 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 
+import 'uplot/dist/uPlot.min.css';
+
 import { App } from './app';
 import './tokens.css';
 import './app.css';

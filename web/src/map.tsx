@@ -62,10 +62,16 @@ export function layers(map: ServiceMap): string[][] {
   return out;
 }
 
+/** A layer too wide for one row, in rows of about the same length. */
+function inRows(layer: string[], most: number): string[][] {
+  const size = Math.ceil(layer.length / Math.ceil(layer.length / most));
+  return Array.from({ length: Math.ceil(layer.length / size) }, (_, i) => layer.slice(i * size, (i + 1) * size));
+}
+
 /** Where there are too many services, the usual ones of a layer fold into one counted node. */
 export function fold(all: string[][], keep: Set<string>, most: number, total: number): string[][] {
+  if (total <= MOST_WHOLE) return all.flatMap((layer) => inRows(layer, most));
   return all.map((layer) => {
-    if (total <= MOST_WHOLE && layer.length <= most) return layer;
     const kept = layer.filter((one) => keep.has(one)).slice(0, Math.max(1, most - 1));
     const rest = layer.length - kept.length;
     return rest > 0 ? [...kept, `+${rest}`] : kept;
@@ -190,10 +196,10 @@ function Node({ one, nw, nh, alert, map, loud }: { one: Placed; nw: number; nh: 
       <rect className="foc" x={x - 6} y={y - 6} width={nw + 12} height={nh + 12} rx="10" />
       <rect className="b" x={x} y={y} width={nw} height={nh} rx="6" />
       {store && <path d={`M${x + 6} ${y + nh - 4}h${nw - 12}`} className="store" />}
-      <text x={x + 10} y={y + 18}>
+      <text x={x + 8} y={y + 18} {...(name.length * 9 > nw - (mark ? 28 : 16) ? { style: { fontSize: 12 } } : {})}>
         {name.length > nw / 8 ? name.slice(0, Math.floor(nw / 8) - 1) + '…' : name}
       </text>
-      <text className="s" x={x + 10} y={y + 35}>
+      <text className="s" x={x + 8} y={y + 35}>
         {value}
       </text>
       {mark && (

@@ -371,8 +371,42 @@ export interface paths {
         /** What people told the pipeline, the latest first. */
         get: operations["get_api_v1_control"];
         put?: never;
-        /** `POST /api/v1/control`. */
+        /** Maintenance, a deploy, a silence, a label or another word to the pipeline. */
         post: operations["post_api_v1_control"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/control/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End maintenance, a deploy or a silence now; one that has yet to begin does not. */
+        delete: operations["delete_api_v1_control_id"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who asks, and what they may do. */
+        get: operations["get_api_v1_me"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -485,10 +519,11 @@ export interface components {
         };
         /**
          * Controls
-         * @description Control records, the latest first.
+         * @description Control records, the latest first; `may_tell` = whether the caller may add some.
          */
         Controls: {
             controls: components["schemas"]["ControlRecord"][];
+            may_tell?: boolean;
         };
         /**
          * ControlRecord
@@ -605,6 +640,9 @@ export interface components {
         /**
          * Chart
          * @description A series as a chart shows it: `raw` points one by one, else in buckets.
+         *
+         *         `bucket_seconds` = length of the buckets that it was thinned to, 0 = it was not; `parts` says of what it was made.
+         *         `oldest_unix_seconds` = when what is known begins, told where `since` is given.
          */
         Chart: {
             entity: string;
@@ -614,8 +652,19 @@ export interface components {
             /** @enum {unknown} */
             kind: "counter" | "gauge";
             raw: boolean;
+            bucket_seconds: number;
+            oldest_unix_seconds: number | null;
+            parts: components["schemas"]["ChartPart"][];
             points: components["schemas"]["ChartPoints"];
             detectors: components["schemas"]["Opinion"][];
+        };
+        /**
+         * ChartPart
+         * @description From this time on the answer is made of points (`kept_seconds` 0) or of buckets of so many seconds.
+         */
+        ChartPart: {
+            from_unix_seconds: number;
+            kept_seconds: number;
         };
         /**
          * ChartPoints
@@ -718,7 +767,9 @@ export interface components {
          *
          *         `model` is its name among the metrics. `achieved_per_day` and `budget_per_day` are notifications a series (or
          *         entity) and day, `achieved_ratio` their quotient; null = no scored day yet, or no budget. `episodes` it found, how
-         *         many of them are `open` now, and how many labels confirm and deny.
+         *         many of them are `open` now, and how many labels confirm and deny. A step took `latency_seconds` on average since
+         *         the start; half of the last 1,024 took `latency_p50_seconds` at most, 99 of 100 `latency_p99_seconds`, at
+         *         `rows_per_second` while it worked.
          */
         DetectorState: {
             name: string;
@@ -742,6 +793,8 @@ export interface components {
             true_positives: number;
             false_positives: number;
             latency_seconds: number | null;
+            latency_p50_seconds: number | null;
+            latency_p99_seconds: number | null;
             rows_per_second: number | null;
         };
         /**
@@ -796,9 +849,11 @@ export interface components {
         };
         /**
          * SourceState
-         * @description A source: what it brings, and how late.
+         * @description A source: what it brings, how late, and what of it was not used.
          *
-         *         `behind_seconds` = how old its newest sample is, `silent_seconds` since it last sent; `pace` = samples in each
+         *         `behind_seconds` = how old its newest sample is, `silent_seconds` since it last sent; half of its last 256 records
+         *         were `delay_p50_seconds` late at most, 99 of 100 `delay_p99_seconds`, from the time of their oldest sample to their
+         *         receipt; samples that come more than `lateness_seconds` behind newer ones are too late. `pace` = samples in each
          *         minute of the last hour, the last one going on now.
          */
         SourceState: {
@@ -813,17 +868,37 @@ export interface components {
             samples_per_second: number;
             behind_seconds: number | null;
             silent_seconds: number | null;
+            delay_p50_seconds: number | null;
+            delay_p99_seconds: number | null;
             last_received: string | null;
             pace: number[];
+            dropped: components["schemas"]["DroppedOfSource"][];
+        };
+        /**
+         * DroppedOfSource
+         * @description Samples of one source that were not used since the start, and why.
+         */
+        DroppedOfSource: {
+            reason: string;
+            count: number;
         };
         /**
          * Dropped
-         * @description Samples that were not used since the start, and why.
+         * @description Samples that were not used since the start, why, and whose they were; the most first.
          */
         Dropped: {
             reason: string;
             count: number;
             says: string;
+            sources: components["schemas"]["DroppedFrom"][];
+        };
+        /**
+         * DroppedFrom
+         * @description How many of these samples were a source's.
+         */
+        DroppedFrom: {
+            source: string;
+            count: number;
         };
         /**
          * BudgetView
@@ -878,6 +953,16 @@ export interface components {
                 [key: string]: number;
             };
             sources: Record<string, never>[];
+        };
+        /**
+         * Me
+         * @description Who asks: the name of the token, empty without tokens, and what its role lets it do.
+         */
+        Me: {
+            name: string;
+            /** @enum {unknown} */
+            role: "admin" | "ingest" | "operator" | "viewer";
+            may: ("control" | "ingest" | "read")[];
         };
         /**
          * Faults
@@ -1572,11 +1657,11 @@ export interface operations {
                 /** @description Only episodes in this state. */
                 status?: "firing" | "resolved";
                 /** @description From this time on: RFC 3339 or Unix seconds. */
-                since?: string;
+                since?: string | number;
                 /** @description An entity: `{host.name="a1"}` or `host.name=a1`. */
                 entity?: string;
                 /** @description Only those of this kind. */
-                kind?: string;
+                kind?: "anomaly" | "threshold" | "silence" | "change" | "watchdog";
                 /** @description Only those in whose labels or annotations this stands. */
                 text?: string;
                 /** @description How many, at most. */
@@ -2014,10 +2099,10 @@ export interface operations {
                 /** @description A feature: the name of a series and its attributes. */
                 feature: string;
                 /** @description From this time on: RFC 3339 or Unix seconds. */
-                since?: string;
+                since?: string | number;
                 /** @description Up to this time: RFC 3339 or Unix seconds. */
-                until?: string;
-                /** @description Buckets, at most. */
+                until?: string | number;
+                /** @description Points or buckets, at most. */
                 most?: number;
             };
             header?: never;
@@ -2326,9 +2411,9 @@ export interface operations {
                 /** @description Only what this detector found. */
                 detector?: string;
                 /** @description From this time on: RFC 3339 or Unix seconds. */
-                since?: string;
+                since?: string | number;
                 /** @description Up to this time: RFC 3339 or Unix seconds. */
-                until?: string;
+                until?: string | number;
                 /** @description How many, at most. */
                 limit?: number;
             };
@@ -2703,9 +2788,9 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Only those of this kind. */
-                kind?: string;
+                kind?: "maintenance" | "deploy" | "silence" | "expected" | "label" | "forget";
                 /** @description From this time on: RFC 3339 or Unix seconds. */
-                since?: string;
+                since?: string | number;
                 /** @description How many, at most. */
                 limit?: number;
             };
@@ -2858,6 +2943,156 @@ export interface operations {
             };
             /** @description The body cannot be taken. */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much at once; again after `Retry-After` seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now; again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_api_v1_control_id: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is so. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ControlRecord"];
+                };
+            };
+            /** @description The request cannot be accepted. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller is not known. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too much at once; again after `Retry-After` seconds. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now; again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_api_v1_me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is so. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description The request cannot be accepted. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller is not known. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller may not. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -7,11 +7,13 @@ import { nice, stretches } from './chart';
 import { extend, LiveLink, type NewPoints } from './live';
 import { fold, layers } from './map';
 import { AlertRow } from './parts';
-import { AlertPage, contributions, scientific } from './pages/alert';
+import { AlertPage } from './pages/alert';
+import { contributions, scientific } from './pages/alert/why';
 import { scorePoints } from './pages/explore';
+import { joinStrip } from './queries';
 import { parse } from './router';
 import { headline, inOrder, pageState } from './state';
-import { sortRows } from './strip';
+import { markFor, sortRows } from './strip';
 import type { AlertState, ChartPoints, Standing, StripRow } from './types';
 
 const START = Date.parse('2026-03-02T17:40:00Z');
@@ -182,12 +184,37 @@ describe('the map', () => {
     expect(layer).toEqual(['s7', 's9', '+58']);
     expect(fold([many.slice(0, 5)], new Set(), 8, 5)).toEqual([many.slice(0, 5)]);
   });
+
+  it('puts a wide layer of a small system into rows', () => {
+    expect(fold([['web'], ['a', 'b', 'c', 'd', 'e']], new Set(), 4, 6)).toEqual([['web'], ['a', 'b', 'c'], ['d', 'e']]);
+  });
 });
 
 it('the strip begins with what alarms', () => {
   const row = (name: string, ratio: number, alarmed: number[] = []): StripRow => ({ entity: name, labels: { 'service.name': name }, status: 'scored', ratio: [ratio], minutes: ['scored'], alarmed });
   const rows = [row('a', 0.2), row('b', 0.9), row('c', 0.1, [0]), row('d', 0.3)];
   expect(sortRows(rows, new Set(['d'])).map((one) => one.entity)).toEqual(['d', 'c', 'b', 'a']);
+});
+
+it('the strip calls nothing usual that is not judged', () => {
+  const row = (ratio: (number | null)[], status: StripRow['status'] = 'scored'): StripRow => ({ entity: 'a', labels: { 'service.name': 'a' }, status, ratio, minutes: ratio.map(() => status), alarmed: [] });
+  expect([row([null, 0.2]), row([null, null]), row([0.3, ...Array.from({ length: 10 }, () => null)]), row([0.2], 'missing')].map((one) => markFor(one, new Set()))).toEqual(['ok', 'warming_up', 'warming_up', 'missing']);
+  expect(markFor(row([2]), new Set(['a']))).toBe('fire');
+});
+
+it('the strip grows by its last minutes', () => {
+  const row = (minutes: StripRow['minutes'], alarmed: number[], entity = 'a'): StripRow => ({ entity, labels: {}, status: 'scored', ratio: minutes.map((one) => (one ? 1 : null)), minutes, alarmed });
+  const known = { last_unix_seconds: 600, minutes: 6, rows: [row(['missing', 'scored', 'scored', 'scored', 'stale', 'scored'], [1, 2, 5]), row([null, null, null, null, null, 'scored'], [], 'gone')] };
+  const more = { last_unix_seconds: 660, minutes: 3, rows: [row(['excluded', 'scored', 'missing'], [1]), row([null, null, 'scored'], [2], 'new')] };
+  const joined = joinStrip(known, more)!;
+  expect([joined.last_unix_seconds, joined.minutes]).toEqual([660, 6]);
+  expect(joined.rows.map((one) => one.entity)).toEqual(['a', 'new']);
+  expect(joined.rows[0]!.minutes).toEqual(['scored', 'scored', 'scored', 'excluded', 'scored', 'missing']);
+  expect(joined.rows[0]!.alarmed).toEqual([0, 1, 4]);
+  expect(joined.rows[1]!.minutes).toEqual([null, null, null, null, null, 'scored']);
+  expect(joined.rows[1]!.alarmed).toEqual([5]);
+  expect(joinStrip(known, { ...more, last_unix_seconds: 600 + 3 * 60 })).toBeNull();
+  expect(joinStrip(known, { ...more, last_unix_seconds: 540 })).toBeNull();
 });
 
 it('addresses are read', () => {

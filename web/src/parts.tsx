@@ -7,7 +7,7 @@ import { Mark, type MarkName } from './marks';
 import { useChart, useOpen } from './queries';
 import { alertPath } from './router';
 import { useTheme } from './theme';
-import type { AlertState, ChartPoints } from './types';
+import type { AlertState, Chart, ChartPoints } from './types';
 
 /** A local time, UTC on hover. */
 export function Time({ at, seconds = true }: { at: number; seconds?: boolean }): JSX.Element {
@@ -106,15 +106,12 @@ export function KeySwatch({ kind }: { kind: Swatch }): JSX.Element {
   return <canvas ref={canvas} aria-hidden="true" />;
 }
 
-export function Spark({ points, since = 0, width = 120, height = 36 }: { points: ChartPoints | undefined; since?: number; width?: number; height?: number }): JSX.Element {
-  const canvas = useRef<HTMLCanvasElement>(null);
+export function Spark({ points, since = 0, height = 36 }: { points: ChartPoints | undefined; since?: number; height?: number }): JSX.Element {
+  const [canvas, width] = useWidth<HTMLCanvasElement>();
   const theme = useTheme();
   useEffect(() => {
-    if (canvas.current && points) {
-      const shown = last(points, 360);
-      spark(canvas.current, shown, since, canvas.current.clientWidth || width, height);
-    }
-  }, [points, since, width, height, theme]);
+    if (canvas.current && points && width) spark(canvas.current, last(points, 360), since, width, height);
+  }, [canvas, points, since, width, height, theme]);
   return <canvas ref={canvas} aria-hidden="true" style={{ height }} />;
 }
 
@@ -158,6 +155,15 @@ export function figures(alert: AlertState): { observed: string; expected: string
 
 export const startOf = (alert: AlertState): number => Date.parse(alert.startsAt);
 export const endOf = (alert: AlertState): number | null => (alert.status === 'resolved' ? Date.parse(alert.endsAt) : null);
+
+/** Where the alert says that it was anomalous: from its start to its end, or to now. */
+export const anomalousPart = (alert: AlertState, chart: Chart): [number, number][] => {
+  const start = startOf(alert) / 1000;
+  const end = endOf(alert);
+  const newest = chart.points.time_unix_seconds.at(-1) ?? start;
+  return [[start, end === null ? Math.max(newest, start) : end / 1000]];
+};
+
 export const announced = (alert: AlertState): boolean => alert.foreshock.notified === true;
 
 /** Whether an open alert was announced, or belongs to a group of which one was. */
@@ -193,8 +199,10 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
       <Mark name={mark} label={mark === 'fire' && !announced(alert) ? 'announced with its group' : (WORDS[mark] ?? '')} {...(mark === 'missing' ? { tint: 'fire' } : {})} />
       <div>
         <div className="w">
-          <span className="e">{alertEntity(alert.labels)}</span>
-          <span className="f">{alert.foreshock.kind === 'silence' ? '' : featureName(alert.labels['feature'])}</span>
+          <span className="ef">
+            <span className="e">{alertEntity(alert.labels)}</span>
+            <span className="f">{alert.foreshock.kind === 'silence' ? '' : featureName(alert.labels['feature'])}</span>
+          </span>
           <span className="t">
             {end === null ? <span className="since">since </span> : null}
             <Time at={start} />

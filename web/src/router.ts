@@ -32,9 +32,18 @@ export const go = (hash: string): void => {
 
 export const alertPath = (episode: string): string => `#/alert/${episode}`;
 
-export function explorePath(entity?: string, feature?: string): string {
+/** Say in the address what is shown, without a step in the history. */
+export function note(hash: string): void {
+  history.replaceState(history.state, '', hash);
+}
+
+export function explorePath(entity?: string, feature?: string, range?: [number, number]): string {
   const query = new URLSearchParams();
   if (entity) query.set('entity', entity);
   if (feature) query.set('feature', feature);
+  if (range) {
+    query.set('from', range[0].toFixed(0));
+    query.set('to', range[1].toFixed(0));
+  }
   return '#/explore' + (entity ? '?' + query.toString() : '');
 }

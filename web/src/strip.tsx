@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, type PointerEvent } from 'react';
+import { memo, useEffect, useMemo, useRef, useState, type JSX, type KeyboardEvent, type PointerEvent } from 'react';
 
 import { drawStrip, ROW, STRIP_TOP, stripHeight, type StripLine } from './canvas';
 import { alertEntity, clock, entityName, NB } from './format';
@@ -20,10 +20,11 @@ const recent = (row: StripRow): number => row.ratio.slice(-60).reduce<number>((m
 /** Those that alarm now first, then those that did, then by the highest strength. */
 export function sortRows(rows: StripRow[], hot: Set<string>): StripRow[] {
   const rank = (row: StripRow): number => (hot.has(entityName(row.labels)) ? 4 : row.alarmed.some((one) => one >= row.minutes.length - 10) ? 2 : 'client' in row.labels ? 0 : 1);
-  return [...rows].sort((a, b) => rank(b) - rank(a) || recent(b) - recent(a) || a.entity.localeCompare(b.entity));
+  const ranked = rows.map((row) => ({ row, rank: rank(row), recent: recent(row) }));
+  return ranked.sort((a, b) => b.rank - a.rank || b.recent - a.recent || a.row.entity.localeCompare(b.row.entity)).map((one) => one.row);
 }
 
-export function StripPanel({ strip, open, deploys, end }: { strip: StripView; open: AlertState[]; deploys: ControlRecord[]; end: string }): JSX.Element {
+export const StripPanel = memo(function StripPanel({ strip, open, deploys, end }: { strip: StripView; open: AlertState[]; deploys: ControlRecord[]; end: string }): JSX.Element {
   const [host, width] = useWidth<HTMLDivElement>();
   const canvas = useRef<HTMLCanvasElement>(null);
   const theme = useTheme();
@@ -115,11 +116,13 @@ export function StripPanel({ strip, open, deploys, end }: { strip: StripView; op
       </div>
     </section>
   );
-}
+});
 
-function markFor(row: StripRow, hot: Set<string>): MarkName {
+/** What is not judged yet is not called usual. */
+export function markFor(row: StripRow, hot: Set<string>): MarkName {
   if (hot.has(entityName(row.labels))) return 'fire';
-  return row.status === 'scored' ? 'ok' : row.status;
+  if (row.status !== 'scored') return row.status;
+  return row.ratio.slice(-10).some((one) => one !== null) ? 'ok' : 'warming_up';
 }
 
 function Tip({ at, line, minutes, width, lastMs }: { at: { row: number; minute: number }; line: StripLine; minutes: number; width: number; lastMs: number }): JSX.Element {

@@ -12,11 +12,14 @@ export type ServiceMap = S['ServiceMap'];
 export type MapNode = S['MapNode'];
 export type DetectorState = S['DetectorState'];
 export type SourceState = S['SourceState'];
+export type Dropped = S['Dropped'];
+export type Me = S['Me'];
 export type BudgetView = S['BudgetView'];
 export type ControlRecord = S['ControlRecord'];
 export type Faults = S['Faults'];
 export type FaultState = S['FaultState'];
 export type Setting = S['Setting'];
+export type Finding = S['Finding'];
 export type Label = S['LabelRequest']['label'];
 
 /** How the process stands, told each second over the WebSocket. */

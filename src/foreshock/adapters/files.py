@@ -15,7 +15,7 @@ from foreshock.adapters.files_reader import TableReader
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.errors import BadInputError, RetryableError
 from foreshock.ports import Clock, Submit
-from foreshock.telemetry import DROPPED
+from foreshock.telemetry import drop
 from foreshock.types import Record
 from foreshock.types.record import WATERMARK
 from foreshock.types.units import Options
@@ -108,7 +108,7 @@ class FilesSource:
             except RetryableError:
                 clock.sleep(_RETRY_SECONDS)
             except BadInputError as error:
-                DROPPED.labels(error.reason).inc()
+                drop(self.name, error.reason)
                 return
             else:
                 return

@@ -12,7 +12,7 @@ from foreshock.adapters.host_reader import HostReader
 from foreshock.adapters.metrics import METRICS, encode_metrics
 from foreshock.errors import RetryableError
 from foreshock.ports import Clock, Submit
-from foreshock.telemetry import DROPPED
+from foreshock.telemetry import drop
 from foreshock.types import Record
 from foreshock.types.units import Options, Seconds
 
@@ -67,7 +67,7 @@ class HostSource:
                 continue
             tick = now // every * every
             if missed := (tick - due) // every:
-                DROPPED.labels("missed_reading").inc(missed)
+                drop(self.name, "missed_reading", missed)
             self._bring(submit, tick, now)
             due = tick + every
 
@@ -81,4 +81,4 @@ class HostSource:
         try:
             submit(record)
         except RetryableError:
-            DROPPED.labels("source_backpressure").inc(len(reading.metrics))
+            drop(self.name, "source_backpressure", len(reading.metrics))

@@ -1,9 +1,10 @@
-"""Routes about Foreshock itself and what people tell it: detectors, sources, budget, settings, control, the shop."""
+"""Routes about Foreshock itself: detectors, sources, budget, settings, who asks, and the demo's shop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -12,14 +13,11 @@ from starlette.responses import Response
 
 from foreshock.adapters.sql.store import Told
 from foreshock.api import answers
-from foreshock.api.ask import asked, number, one_of, time_of
+from foreshock.api.ask import asked
+from foreshock.api.auth import Permission
 from foreshock.api.ingest import body_of, must_be_json
-from foreshock.api.read import entities_by_labels
 from foreshock.api.services import Json, caller_of, problem, services_of
 from foreshock.errors import BadInputError
-from foreshock.incident.story import entity_labels
-from foreshock.runtime.views import Views
-from foreshock.types import Alert, Control, ControlKind, Labels, digest
 
 DAYS = 30
 MOST_TOLD = 5000
@@ -48,6 +46,14 @@ def get_settings(request: Request) -> Response:
     asked(request, ())
     inside = services_of(request).inside
     return Json(answers.Settings(inside.settings() if inside is not None else []))
+
+
+def get_me(request: Request) -> Response:
+    """`GET /api/v1/me`: who asks, and what they may do."""
+    asked(request, ())
+    caller = caller_of(request)
+    may: Any = [str(one) for one in Permission if caller.may(one)]
+    return Json(answers.Me(caller.name, str(caller.role), may))  # type: ignore[arg-type]
 
 
 def get_budget(request: Request) -> Response:
@@ -92,49 +98,6 @@ def by_day(told: Iterable[Told], labels: Mapping[str, str], now_unix_nano: int) 
     return list(days.values())
 
 
-def get_controls(request: Request) -> Response:
-    """`GET /api/v1/control`: what people told the pipeline, the latest first."""
-    query = asked(request, ("kind", "since", "limit"))
-    kind = one_of(query, "kind", [str(one) for one in ControlKind])
-    found = services_of(request).store.controls(
-        time_of(query, "since") or 0, kind, number(query, "limit", 100, 1, 1000)
-    )
-    return Json({"controls": [_record(one) for one in reversed(found)]})
-
-
-async def post_label(request: Request) -> Response:
-    """`POST /api/v1/alerts/{episode}/label`: an opinion on an episode; `expected` gives its entity a fresh start."""
-    services = services_of(request)
-    must_be_json(request)
-    try:
-        wanted = msgspec.json.decode(await body_of(request, services), type=answers.LabelRequest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadInputError("bad_label", f"not a label: {error}") from error
-    episode = request.path_params["episode"]
-    alert = await run_in_threadpool(services.store.alert, episode)
-    if alert is None:
-        return problem(404, "Not Found", f"there is no episode {episode}, or not any more")
-    now = services.clock.now_unix_nano()
-    author, key = caller_of(request).name, request.headers.get("idempotency-key", "")
-    made = [
-        Control(ControlKind.LABEL, digest("label", episode, key or str(now)), now, episode=episode,
-                label=wanted.label, comment=wanted.comment, author=author)
-    ]  # fmt: skip
-    entity = entity_of(alert, services.views)
-    if wanted.label == "expected" and entity is not None:
-        made.append(
-            Control(ControlKind.EXPECTED, digest("expected", episode, key or str(now)), now, matchers=dict(entity),
-                    comment=wanted.comment, author=author)
-        )  # fmt: skip
-    stamped = [await run_in_threadpool(services.control, one) for one in made]
-    return Json({"controls": [_record(one) for one in stamped]}, 202)
-
-
-def entity_of(alert: Alert, views: Views) -> Labels | None:
-    """The entity in view that an alert is about."""
-    return entities_by_labels(views).get(entity_labels(alert.labels))
-
-
 def get_faults(request: Request) -> Response:
     """`GET /api/v1/demo/faults`: what can break in the demo's shop, and what did."""
     asked(request, ())
@@ -167,8 +130,3 @@ async def delete_faults(request: Request) -> Response:
 
 def _no_shop() -> Response:
     return problem(404, "Not Found", "there is no simulated shop here: `foreshock demo` has one")
-
-
-def _record(control: Control) -> answers.ControlRecord:
-    fields = {name: getattr(control, name) for name in control.__struct_fields__}
-    return answers.ControlRecord(**fields | {"kind": str(control.kind)})

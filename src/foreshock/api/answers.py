@@ -5,9 +5,9 @@ Numbers that are not known are null. Times with `_unix_seconds` are Unix seconds
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Number = float | None
 StatusName = Literal["scored", "warming_up", "missing", "stale", "excluded"]
@@ -220,8 +220,19 @@ class Opinion(Struct):
     p_value: list[Number]
 
 
+class ChartPart(Struct):
+    """From this time on the answer is made of points (`kept_seconds` 0) or of buckets of so many seconds."""
+
+    from_unix_seconds: float
+    kept_seconds: float
+
+
 class Chart(Struct):
-    """A series as a chart shows it: `raw` points one by one, else in buckets."""
+    """A series as a chart shows it: `raw` points one by one, else in buckets.
+
+    `bucket_seconds` = length of the buckets that it was thinned to, 0 = it was not; `parts` says of what it was made.
+    `oldest_unix_seconds` = when what is known begins, told where `since` is given.
+    """
 
     entity: str
     feature: str
@@ -229,6 +240,9 @@ class Chart(Struct):
     unit: str
     kind: Literal["gauge", "counter"]
     raw: bool
+    bucket_seconds: float
+    oldest_unix_seconds: Number
+    parts: list[ChartPart]
     points: ChartPoints
     detectors: list[Opinion]
 
@@ -291,7 +305,9 @@ class DetectorState(Struct):
 
     `model` is its name among the metrics. `achieved_per_day` and `budget_per_day` are notifications a series (or
     entity) and day, `achieved_ratio` their quotient; null = no scored day yet, or no budget. `episodes` it found, how
-    many of them are `open` now, and how many labels confirm and deny.
+    many of them are `open` now, and how many labels confirm and deny. A step took `latency_seconds` on average since
+    the start; half of the last 1,024 took `latency_p50_seconds` at most, 99 of 100 `latency_p99_seconds`, at
+    `rows_per_second` while it worked.
     """
 
     name: str
@@ -313,6 +329,8 @@ class DetectorState(Struct):
     true_positives: int
     false_positives: int
     latency_seconds: Number
+    latency_p50_seconds: Number
+    latency_p99_seconds: Number
     rows_per_second: Number
 
 
@@ -322,10 +340,19 @@ class Detectors(Struct):
     detectors: list[DetectorState]
 
 
-class SourceState(Struct):
-    """A source: what it brings, and how late.
+class DroppedOfSource(Struct):
+    """Samples of one source that were not used since the start, and why."""
 
-    `behind_seconds` = how old its newest sample is, `silent_seconds` since it last sent; `pace` = samples in each
+    reason: str
+    count: int
+
+
+class SourceState(Struct):
+    """A source: what it brings, how late, and what of it was not used.
+
+    `behind_seconds` = how old its newest sample is, `silent_seconds` since it last sent; half of its last 256 records
+    were `delay_p50_seconds` late at most, 99 of 100 `delay_p99_seconds`, from the time of their oldest sample to their
+    receipt; samples that come more than `lateness_seconds` behind newer ones are too late. `pace` = samples in each
     minute of the last hour, the last one going on now.
     """
 
@@ -339,16 +366,27 @@ class SourceState(Struct):
     samples_per_second: float
     behind_seconds: Number
     silent_seconds: Number
+    delay_p50_seconds: Number
+    delay_p99_seconds: Number
     last_received: str | None
     pace: list[int]
+    dropped: list[DroppedOfSource]
+
+
+class DroppedFrom(Struct):
+    """How many of these samples were a source's."""
+
+    source: str
+    count: int
 
 
 class Dropped(Struct):
-    """Samples that were not used since the start, and why."""
+    """Samples that were not used since the start, why, and whose they were; the most first."""
 
     reason: str
     count: int
     says: str
+    sources: list[DroppedFrom]
 
 
 class Sources(Struct):
@@ -408,16 +446,25 @@ class ControlRecord(Struct):
 
 
 class Controls(Struct):
-    """Control records, the latest first."""
+    """Control records, the latest first; `may_tell` = whether the caller may add some."""
 
     controls: list[ControlRecord]
+    may_tell: bool | UnsetType = UNSET
+
+
+class Me(Struct):
+    """Who asks: the name of the token, empty without tokens, and what its role lets it do."""
+
+    name: str
+    role: Literal["viewer", "ingest", "operator", "admin"]
+    may: list[Literal["read", "ingest", "control"]]
 
 
 class LabelRequest(Struct, forbid_unknown_fields=True):
     """An opinion on an episode; `none` takes it back, `expected` also makes what is seen now the new normal."""
 
     label: Literal["true", "false", "expected", "none"]
-    comment: str = ""
+    comment: Annotated[str, Meta(max_length=2000)] = ""
 
 
 class FaultKindState(Struct):

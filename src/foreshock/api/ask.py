@@ -8,9 +8,13 @@ from datetime import datetime
 
 from starlette.requests import Request
 
+from foreshock.adapters.sql.text import parse_labels
 from foreshock.errors import BadInputError
+from foreshock.types import label_text
 
 _LARGEST_SECONDS = 1 << 33
+_FAR = 1 << 62
+"""Nanoseconds: a time further off is as good as this one, and this one fits wherever it goes."""
 
 
 def asked(request: Request, known: Collection[str]) -> dict[str, str]:
@@ -54,6 +58,17 @@ def needed(asked: dict[str, str], name: str) -> str:
     return asked[name]
 
 
+def entity_of(asked: dict[str, str], name: str = "entity") -> str | None:
+    """The canonical text of an entity, or None where none is given."""
+    text = asked.get(name)
+    if text is None:
+        return None
+    found = parse_labels(text)
+    if not found:
+        raise BadInputError("bad_entity", f"{name} has at least one label, such as host.name=a1")
+    return label_text(found)
+
+
 def time_of(asked: dict[str, str], name: str) -> int | None:
     """Nanoseconds of RFC 3339 text or Unix seconds."""
     text = asked.get(name)
@@ -75,4 +90,4 @@ def time_of(asked: dict[str, str], name: str) -> int | None:
         raise BadInputError(
             "bad_parameter", f"{name} is a time such as 2026-01-31T12:00:00Z or Unix seconds, not {text!r}"
         )
-    return round(when.timestamp() * 1e6) * 1000
+    return max(-_FAR, min(_FAR, round(when.timestamp() * 1e6) * 1000))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from foreshock.api import answers
 from foreshock.errors import BadInputError, ConfigError, RetryableError
 from foreshock.ports import Clock
-from foreshock.shop.faults import CATALOGUE, KINDS, MAGNITUDES, Fault, FaultKind, check
+from foreshock.shop.faults import CATALOGUE, KINDS, MAGNITUDES, Fault, FaultKind, Truth, check
 from foreshock.shop.judge import judge
-from foreshock.shop.source import ShopSource
 from foreshock.shop.topology import SHOP
 from foreshock.types import Alert, rfc3339
 
@@ -21,11 +20,32 @@ MOST_BEHIND_SECONDS = 15.0
 """What broke in the past would be over before anybody saw it."""
 
 
+class Shop(Protocol):
+    """What can be broken: the simulated shop, or one of real services."""
+
+    @property
+    def now_unix_nano(self) -> int:
+        """Up to where things have happened; 0 before it is open."""
+        ...
+
+    def truth(self) -> tuple[Truth, ...]:
+        """What was, is and will be broken."""
+        ...
+
+    def inject(self, fault: Fault) -> Truth:
+        """Break something now; ConfigError or BadInputError where it cannot be, RetryableError where not now."""
+        ...
+
+    def heal(self) -> int:
+        """End every fault that is in force now; how many there were."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Breaks things in a simulated shop; `said` and `decided` are the alerts of this run and when they were decided."""
+    """Breaks things in a shop; `said` and `decided` are the alerts of this run and when they were decided."""
 
-    shop: ShopSource
+    shop: Shop
     clock: Clock
     said: Callable[[], Mapping[str, Alert]]
     decided: Callable[[], Mapping[str, int]]

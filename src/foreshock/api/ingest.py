@@ -1,4 +1,4 @@
-"""What comes in over HTTP: events, calls and control records.
+"""Telemetry that comes in over HTTP: events and calls; and bodies, for whoever reads one.
 
 Acknowledged = appended (CONTRACTS §1): reserve queue space, else 429; parse and validate without touching a slot,
 else 400; append and enqueue; only then 202. What cannot be taken now for another reason is 503.
@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
-from uuid import uuid4
 
-import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from foreshock import telemetry
 from foreshock.adapters.http import CALL_TYPES, CONTENT_TYPES, inflate, record_type, too_large
-from foreshock.api.services import Json, QueueFull, Services, caller_of, error_answer, services_of
+from foreshock.api.services import Json, QueueFull, Services, error_answer, services_of
 from foreshock.errors import BadInputError, RetryableError
-from foreshock.types import Control, ControlKind, Decoded, Record
+from foreshock.types import Decoded, Record
 from foreshock.types.record import JSON
 
 IN_LOOP_BYTES = 64 * 1024
@@ -59,10 +57,10 @@ async def receive(request: Request, source: str, types: Mapping[str, str]) -> De
         record = Record(services.environment, source, content_type, services.clock.now_unix_nano(), body)
         return await _take(services, record)
     except BadInputError as error:
-        telemetry.DROPPED.labels(error.reason).inc()
+        telemetry.drop(source, error.reason)
         raise
     except RetryableError as error:
-        telemetry.DROPPED.labels("queue_full" if isinstance(error, QueueFull) else "unavailable").inc()
+        telemetry.drop(source, "queue_full" if isinstance(error, QueueFull) else "unavailable")
         raise
 
 
@@ -94,57 +92,6 @@ def _reserve(held: ExitStack, services: Services, size: int) -> None:
         if services.health().problems:
             raise
         raise QueueFull(str(error)) from error
-
-
-class ControlRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A control record as it is asked for: `types.Control`, of which only `kind` is needed.
-
-    A missing `id` is made up, a missing `effective_unix_nano` is now; the author is the token's name where there is
-    one.
-    """
-
-    kind: ControlKind
-    id: str = ""
-    effective_unix_nano: int = 0
-    until_unix_nano: int = 0
-    matchers: dict[str, str] = {}
-    episode: str = ""
-    label: str = ""
-    comment: str = ""
-    author: str = ""
-
-
-async def post_control(request: Request) -> Response:
-    """`POST /api/v1/control`."""
-    services = services_of(request)
-    must_be_json(request)
-    asked = _control(await body_of(request, services))
-    control = Control(
-        kind=asked.kind,
-        id=asked.id or request.headers.get("idempotency-key", "") or uuid4().hex,
-        effective_unix_nano=asked.effective_unix_nano or services.clock.now_unix_nano(),
-        until_unix_nano=asked.until_unix_nano,
-        matchers=asked.matchers,
-        episode=asked.episode,
-        label=asked.label,
-        comment=asked.comment,
-        author=caller_of(request).name or asked.author,
-    )
-    if control.until_unix_nano and control.until_unix_nano <= control.effective_unix_nano:
-        raise BadInputError("bad_control", "until_unix_nano must be later than effective_unix_nano, or 0")
-    return Json(await run_in_threadpool(services.control, control), 202)
-
-
-def _control(body: bytes) -> ControlRequest:
-    try:
-        asked = msgspec.json.decode(body, type=ControlRequest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadInputError("bad_control", f"not a control record: {error}") from error
-    if asked.kind is ControlKind.LABEL and not (asked.label and (asked.episode or asked.matchers)):
-        raise BadInputError("bad_control", "a label wants `label`, and `episode` or `matchers`")
-    if asked.kind is ControlKind.FORGET and not asked.matchers:
-        raise BadInputError("bad_control", "to forget everything is not offered: name the entity in `matchers`")
-    return asked
 
 
 def must_be_json(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from foreshock.api import answers
 from foreshock.config import Config, settings_of
+from foreshock.detect.speed import Speeds
 from foreshock.ports import DetectorInfo, Source
 from foreshock.runtime.figures import SAYINGS, DetectorFigures, Figures
 from foreshock.runtime.ticker import Ticker
@@ -16,10 +18,12 @@ from foreshock.runtime.views import SourceView, Views
 from foreshock.telemetry import model_of
 from foreshock.types import rfc3339
 
+NO_SPEED = Speeds(math.nan, math.nan, math.nan)
 LATE_SECONDS = 60.0
 """A source whose newest sample is older than its lateness and this is late."""
 SILENT_SECONDS = 30.0
 """A source that has sent nothing for so long, and for three of its readings, is silent."""
+_DROPPED = "foreshock_source_dropped_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class Inside:
     def detectors(self) -> list[answers.DetectorState]:
         """The detectors side by side, in the order of the settings."""
         info, judging = self.detectors_info(), self.views.judging()
-        figures = {one.name: one for one in self.figures().detectors}
+        taken = self.figures()
+        figures, speeds = {one.name: one for one in taken.detectors}, taken.speeds
         counts = self.views.counts()
         step = self.config.stream.step
         out = []
@@ -72,7 +77,7 @@ class Inside:
                     own.true_positives,
                     own.false_positives,
                     self._latency(model),
-                    self._sample("detector_throughput_mps", model),
+                    *speeds.get(part.name, NO_SPEED),
                 )
             )
         return out
@@ -91,16 +96,19 @@ class Inside:
         silent = self.ticker.silent_seconds()
         types = {one.name: one.type for one in self.config.sources}
         running = {one.name: one for one in self.sources}
+        dropped = self._dropped()
         names = dict.fromkeys([*types, *running, *brought])
         return [
             self._source(name, types.get(name, ""), running.get(name), brought.get(name), silent.get(name),
-                         now_unix_nano)
+                         now_unix_nano, [answers.DroppedOfSource(reason, count)
+                                         for (source, reason), count in dropped.items() if source == name])
             for name in names
         ]  # fmt: skip
 
     def _source(
-        self, name: str, kind: str, source: Source | None, seen: SourceView | None, silent: float | None, now: int
-    ) -> answers.SourceState:
+        self, name: str, kind: str, source: Source | None, seen: SourceView | None, silent: float | None, now: int,
+        dropped: list[answers.DroppedOfSource],
+    ) -> answers.SourceState:  # fmt: skip
         pace = self.views.pace(name, now)
         newest = self.ticker.newest(name)
         behind = None if newest is None else max(0.0, (now - newest) / 1e9)
@@ -127,15 +135,33 @@ class Inside:
             pace[-2] / 60.0 if pace[-2] else pace[-1] / max(1.0, now / 1e9 % 60.0),
             behind,
             silent,
+            seen.delay_p50_seconds if seen else None,
+            seen.delay_p99_seconds if seen else None,
             rfc3339(seen.last_received_unix_nano) if seen else None,
             pace,
+            dropped,
         )
 
     def dropped(self) -> list[answers.Dropped]:
-        """Samples that were not used, by reason, most first."""
-        counts = {reason: count for reason, count in self.figures().counts.items() if count}
-        order = sorted(counts, key=lambda reason: (-counts[reason], reason))
-        return [answers.Dropped(reason, counts[reason], SAYINGS.get(reason, "")) for reason in order]
+        """Samples that were not used, by reason, the most first."""
+        by_reason: dict[str, list[answers.DroppedFrom]] = {}
+        for (source, reason), count in self._dropped().items():
+            by_reason.setdefault(reason, []).append(answers.DroppedFrom(source, count))
+        found = [
+            answers.Dropped(reason, sum(one.count for one in whose), SAYINGS.get(reason, ""), whose)
+            for reason, whose in by_reason.items()
+        ]
+        return sorted(found, key=lambda one: (-one.count, one.reason))
+
+    def _dropped(self) -> dict[tuple[str, str], int]:
+        """Samples that were not used since the start, by source and reason, the most first."""
+        found = [
+            ((sample.labels["source"], sample.labels["reason"]), int(sample.value))
+            for metric in self.registry.restricted_registry([_DROPPED]).collect()
+            for sample in metric.samples
+            if sample.name == _DROPPED and sample.value
+        ]
+        return dict(sorted(found, key=lambda one: (-one[1], one[0])))
 
     def settings(self) -> list[answers.Setting]:
         """Every setting, with its source."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import takewhile
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -48,12 +49,9 @@ class Subscribe(msgspec.Struct, forbid_unknown_fields=True):
     token: str = ""
 
 
-class Told(Protocol):
-    """Writes an alert as the API does."""
-
-    def __call__(self, alert: Alert, /) -> dict[str, Any]:
-        """The JSON of an alert."""
-        ...
+def plainly(alerts: Sequence[Alert]) -> list[dict[str, Any]]:
+    """Alerts as JSON, with nothing beside them."""
+    return [alert.to_json() for alert in alerts]
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +73,7 @@ class Full(Exception):
 class Hub:
     """Looks for what is new, in the server's event loop, while anybody listens.
 
-    `standing` is told with the entities: how the process stands. `told` writes alerts.
+    `standing` is told with the entities: how the process stands. `told` writes alerts as the API does.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class Hub:
         views: Views,
         store: Store,
         standing: Callable[[], dict[str, Any]] = dict,
-        told: Told = Alert.to_json,
+        told: Callable[[Sequence[Alert]], list[dict[str, Any]]] = plainly,
         most: int = MOST_CLIENTS,
     ) -> None:
         self.views, self.store, self.standing, self.told, self.most = views, store, standing, told, most
@@ -130,11 +128,16 @@ class Hub:
         if self._pump is None or self._pump.done():
             self._loop, self._new = asyncio.get_running_loop(), asyncio.Event()
             self._alerts.clear()
-            self._seq = await run_in_threadpool(self.store.last_event)
+            self._seq = await run_in_threadpool(self._begin)
             if self._pump is None or self._pump.done():  # none was started meanwhile
                 self._pump = asyncio.create_task(self._run())
         listener.alerts_after = self._seq
         return listener
+
+    def _begin(self) -> int:
+        """What the first listener is told at once, and the id that alerts go on from; runs in a worker thread."""
+        self._take_entities()
+        return self.store.last_event()
 
     def leave(self, listener: Listener) -> None:
         """It listens no more."""
@@ -176,7 +179,7 @@ class Hub:
         while listener.alerts_after < self._seq:
             oldest = self._alerts[0][0] if self._alerts else self._seq + 1
             if oldest <= listener.alerts_after + 1:
-                found = [one for one in self._alerts if one[0] > listener.alerts_after]
+                found = self._newer(listener.alerts_after)
             else:
                 try:
                     found = await run_in_threadpool(self._read, listener.alerts_after)
@@ -189,10 +192,18 @@ class Hub:
                 listener.alerts_after = seq
                 yield seq, message
 
+    def _newer(self, after: int) -> list[tuple[int, bytes]]:
+        """Kept transitions behind `after`; looked for from the end, since most listeners have all but the last."""
+        return list(takewhile(lambda one: one[0] > after, reversed(self._alerts)))[::-1]
+
     def _read(self, after: int) -> list[tuple[int, bytes]]:
         """Transitions behind `after`, written; runs in a worker thread."""
         events = self.store.events(after, KEPT_ALERTS)
-        return [(seq, _encode({"topic": "alerts", "id": seq, "alert": self.told(alert)})) for seq, alert in events]
+        written = self.told([alert for _, alert in events]) if events else []
+        return [
+            (seq, _encode({"topic": "alerts", "id": seq, "alert": alert}))
+            for (seq, _), alert in zip(events, written, strict=True)
+        ]
 
     def _points_for(self, listener: Listener) -> bytes | None:
         """Points of its series since those that it has; one message, however many ticks it did not take."""
@@ -219,8 +230,8 @@ class Hub:
 
     async def _run(self) -> None:
         """Look for what is new until nobody listens."""
-        due = 0.0
         loop = asyncio.get_running_loop()
+        due = loop.time() + ENTITIES_SECONDS
         while self._listeners:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._new.wait(), TICK_SECONDS)
@@ -242,13 +253,15 @@ class Hub:
             self._seq = found[-1][0]
 
     def _take_entities(self) -> None:
-        rows = [
-            [
-                label_text(one.entity), one.status.name.lower(), float(np.exp(one.strength)),
-                one.last_seen_unix_nano / 1e9, one.series,
-            ]
-            for one in self.views.entities(MOST_ENTITIES)
-        ]  # fmt: skip
-        body = {"topic": "entities", "skipped": 0, "standing": self.standing(), "entities": rows}
-        self._entities = _encode(body)
+        self._entities = self.entities_now()
         self._version += 1
+
+    def entities_now(self) -> bytes:
+        """How the process and every entity stand, as the message that listeners get."""
+        found = self.views.entities(MOST_ENTITIES)
+        ratio = np.exp([one.strength for one in found]).round(3).tolist()
+        rows = [
+            [label_text(one.entity), one.status.name.lower(), above, one.last_seen_unix_nano / 1e9, one.series]
+            for one, above in zip(found, ratio, strict=True)
+        ]
+        return _encode({"topic": "entities", "skipped": 0, "standing": self.standing(), "entities": rows})

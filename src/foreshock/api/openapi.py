@@ -9,29 +9,41 @@ from typing import Any
 
 import msgspec
 
+from foreshock.adapters.sql.text import MOST_CHARACTERS, PATTERN
 from foreshock.api import answers
 from foreshock.api.services import Guarded
+from foreshock.runtime.views import POINTS
+from foreshock.types import AlertKind, ControlKind
 
 _NAMES = "#/components/schemas/{name}"
 _TEXT, _SINCE = {"type": "string"}, "RFC 3339 or Unix seconds."
+_SECONDS = {"type": "number", "minimum": 0, "exclusiveMaximum": 1 << 33}
+_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, _SECONDS]}
+_ENTITY = {"type": "string", "pattern": PATTERN, "maxLength": MOST_CHARACTERS}
 _PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "status": ({"enum": ["firing", "resolved"]}, "Only episodes in this state."),
-    "since": (_TEXT, f"From this time on: {_SINCE}"),
-    "until": (_TEXT, f"Up to this time: {_SINCE}"),
-    "entity": (_TEXT, 'An entity: `{host.name="a1"}` or `host.name=a1`.'),
+    "since": (_TIME, f"From this time on: {_SINCE}"),
+    "until": (_TIME, f"Up to this time: {_SINCE}"),
+    "entity": (_ENTITY, 'An entity: `{host.name="a1"}` or `host.name=a1`.'),
     "feature": (_TEXT, "A feature: the name of a series and its attributes."),
     "kind": (_TEXT, "Only those of this kind."),
     "text": (_TEXT, "Only those in whose labels or annotations this stands."),
-    "limit": ({"type": "integer", "minimum": 1}, "How many, at most."),
+    "limit": ({"type": "integer", "minimum": 1, "maximum": 1000}, "How many, at most."),
     "offset": ({"type": "integer", "minimum": 0, "maximum": 1 << 31}, "How many to pass over."),
     "cursor": (_TEXT, "Where the last page ended: its `next`."),
-    "points": ({"type": "integer", "minimum": 0}, "How many of the last values to show."),
+    "points": ({"type": "integer", "minimum": 0, "maximum": POINTS}, "How many of the last values to show."),
     "order": ({"enum": ["seen", "p_value"]}, "As they came up, or the most abnormal first."),
     "detectors": ({"enum": ["false", "true"]}, "Whether to show the last verdict of each detector."),
     "detector": (_TEXT, "Only what this detector found."),
-    "most": ({"type": "integer", "minimum": 10, "maximum": 20_000}, "Buckets, at most."),
+    "most": ({"type": "integer", "minimum": 10, "maximum": 100_000}, "Points or buckets, at most."),
     "minutes": ({"type": "integer", "minimum": 10, "maximum": 180}, "How far back."),
 }
+_OF_ROUTE: dict[tuple[str, str], dict[str, Any]] = {
+    ("/api/v1/entities", "limit"): {"type": "integer", "minimum": 1, "maximum": 10_000},
+    ("/api/v1/alerts", "kind"): {"enum": [str(one) for one in AlertKind]},
+    ("/api/v1/control", "kind"): {"enum": [str(one) for one in ControlKind]},
+}
+"""Where a parameter means something else than elsewhere."""
 _NEEDED = {"/api/v1/series/points": {"entity", "feature"}}
 _ERRORS = {
     "400": "The request cannot be accepted.", "401": "The caller is not known.", "403": "The caller may not.",
@@ -103,5 +115,6 @@ def _places(path: str) -> list[dict[str, Any]]:
 
 def _parameter(path: str, name: str) -> dict[str, Any]:
     schema, says = _PARAMETERS[name]
+    schema = _OF_ROUTE.get((path, name), schema)
     return {"name": name, "in": "query", "required": name in _NEEDED.get(path, ()), "schema": schema,
             "description": says}  # fmt: skip

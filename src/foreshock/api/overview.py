@@ -30,7 +30,9 @@ def get_strip(request: Request) -> Response:
             label_text(one.entity),
             dict(one.entity),
             one.status.name.lower(),  # type: ignore[arg-type]
-            np.where(one.cells["minute"] < 0, np.nan, np.exp(one.cells["strength"].astype(np.float64))).tolist(),
+            np.where(one.cells["minute"] < 0, np.nan, np.exp(one.cells["strength"].astype(np.float64)))
+            .round(6)
+            .tolist(),
             [
                 STATUS[code] if minute >= 0 else None
                 for code, minute in zip(one.cells["status"].tolist(), one.cells["minute"].tolist(), strict=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import mimetypes
+from functools import lru_cache
 from pathlib import Path
 
 from starlette.requests import Request
@@ -10,6 +12,7 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message
 
 import foreshock
+from foreshock.api.first import first_answers
 
 FOLDER = Path(foreshock.__file__).parent / "web"
 
@@ -33,11 +36,19 @@ _NOT_BUILT = """<!doctype html>
 <a href="/openapi.json">/openapi.json</a>.</p></html>
 """
 _FOR_EVER = "public, max-age=31536000, immutable"
+_PACKED, _GZIP = frozenset({".js", ".css", ".svg"}), {"Content-Encoding": "gzip"}
+
+
+_BODY = b'<div id="app"></div>'
 
 
 def get_page(request: Request) -> Response:
-    """`GET /`: the page."""
-    return _file(request, "index.html")
+    """`GET /`: the page, with its first answers."""
+    path = _found(request, "index.html")
+    if path is None:
+        return Response(_NOT_BUILT, 200, media_type="text/html")
+    page = path.read_bytes().replace(_BODY, first_answers(request) + _BODY, 1)
+    return Response(page, media_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
 def get_asset(request: Request) -> Response:
@@ -56,15 +67,29 @@ def get_icon(request: Request) -> Response:
 
 
 def _file(request: Request, name: str) -> Response:
-    folder = (request.app.state.services.page or FOLDER).resolve()
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder) or not path.is_file():
-        if name == "index.html":
-            return Response(_NOT_BUILT, 200, media_type="text/html")
+    path = _found(request, name)
+    if path is None:
         return Response(f"there is no {name}\n", 404, media_type="text/plain")
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    lasting = _FOR_EVER if name.startswith("assets/") else "no-cache"
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": lasting})
+    headers = {"Cache-Control": _FOR_EVER if name.startswith("assets/") else "no-cache"}
+    if path.suffix in _PACKED:
+        headers["Vary"] = "Accept-Encoding"
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(_packed(path, path.stat().st_mtime_ns), 200, headers | _GZIP, kind)
+    return FileResponse(path, media_type=kind, headers=headers)
+
+
+@lru_cache(maxsize=64)
+def _packed(path: Path, changed: int) -> bytes:
+    """A file of the page, packed once for all who ask; `changed` says of which version."""
+    return gzip.compress(path.read_bytes(), 9, mtime=0)
+
+
+def _found(request: Request, name: str) -> Path | None:
+    """A file of the built page, None where it has none of this name."""
+    folder = (request.app.state.services.page or FOLDER).resolve()
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder) and path.is_file() else None
 
 
 def secured(message: Message) -> Message:

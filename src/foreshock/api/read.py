@@ -9,9 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from foreshock.adapters.sql.text import parse_labels
 from foreshock.api import answers
-from foreshock.api.ask import asked, number, one_of, time_of
+from foreshock.api.ask import asked, entity_of, number, one_of, time_of
 from foreshock.api.services import Json, Services, problem, services_of
 from foreshock.incident.story import alert_labels, entity_labels
 from foreshock.runtime.views import EntityView, Role, SeriesView, Views
@@ -61,7 +60,7 @@ def get_alerts(request: Request) -> Response:
         number(query, "limit", 100, 1, 1000),
         status,
         time_of(query, "since"),
-        query.get("entity"),
+        entity_of(query),
         query.get("cursor"),
         kind,
         query.get("text"),
@@ -125,9 +124,8 @@ def get_series(request: Request) -> Response:
     views = services_of(request).views
     each = one_of(query, "detectors", ("false", "true")) == "true"
     limit, offset = number(query, "limit", 100, 1, 1000), number(query, "offset", 0, 0, 1 << 31)
-    entity = query.get("entity")
     found = views.series(
-        None if entity is None else label_text(parse_labels(entity)),
+        entity_of(query),
         query.get("feature"),
         number(query, "points", 0, 0, views.points),
         limit + 1,
@@ -147,11 +145,11 @@ def get_series(request: Request) -> Response:
 def get_verdicts(request: Request) -> Response:
     """`GET /api/v1/verdicts`: what detectors found anomalous, and what would have been normal, the newest first."""
     query = asked(request, ("entity", "feature", "detector", "since", "until", "limit"))
-    limit, entity = number(query, "limit", 100, 1, 1000), query.get("entity")
+    limit = number(query, "limit", 100, 1, 1000)
     since, until = time_of(query, "since"), time_of(query, "until")
     found = findings(
         services_of(request).store.verdicts(
-            None if entity is None else label_text(parse_labels(entity)),
+            entity_of(query),
             query.get("feature"),
             since or 0,
             _END if until is None else until,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foreshock.api import about, answers, chart, ingest, overview, read
+from foreshock.api import about, answers, chart, control, ingest, overview, read
 from foreshock.api.auth import Permission
 from foreshock.api.services import Guarded
 
@@ -21,7 +21,7 @@ ROUTES = (
     Guarded("GET", "/api/v1/alerts", read.get_alerts, READ, answers.Alerts,
             ("status", "since", "entity", "kind", "text", "limit", "cursor")),
     Guarded("GET", "/api/v1/alerts/{episode}", read.get_alert, READ, answers.AlertState),
-    Guarded("POST", "/api/v1/alerts/{episode}/label", about.post_label, CONTROL, answers.Controls,
+    Guarded("POST", "/api/v1/alerts/{episode}/label", control.post_label, CONTROL, answers.Controls,
             body=answers.LabelRequest, status=202),
     Guarded("GET", "/api/v1/entities", read.get_entities, READ, answers.Entities, ("order", "limit", "offset")),
     Guarded("GET", "/api/v1/series", read.get_series, READ, answers.SeriesPage,
@@ -37,9 +37,11 @@ ROUTES = (
     Guarded("GET", "/api/v1/budget", about.get_budget, READ, answers.BudgetView),
     Guarded("GET", "/api/v1/config", about.get_settings, READ, answers.Settings),
     Guarded("GET", "/api/v1/status", read.get_status, READ, answers.Runtime),
-    Guarded("GET", "/api/v1/control", about.get_controls, READ, answers.Controls, ("kind", "since", "limit")),
-    Guarded("POST", "/api/v1/control", ingest.post_control, CONTROL, answers.ControlRecord,
-            body=ingest.ControlRequest, status=202),
+    Guarded("GET", "/api/v1/control", control.get_controls, READ, answers.Controls, ("kind", "since", "limit")),
+    Guarded("POST", "/api/v1/control", control.post_control, CONTROL, answers.ControlRecord,
+            body=control.ControlRequest, status=202),
+    Guarded("DELETE", "/api/v1/control/{id}", control.delete_control, CONTROL, answers.ControlRecord, status=202),
+    Guarded("GET", "/api/v1/me", about.get_me, READ, answers.Me),
     Guarded("GET", "/api/v1/demo/faults", about.get_faults, READ, answers.Faults),
     Guarded("POST", "/api/v1/demo/faults", about.post_fault, CONTROL, answers.FaultState, body=answers.FaultRequest,
             status=201),

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreshock import telemetry
@@ -67,7 +67,16 @@ _OWN = (
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     return problem(error.status_code, error.detail, f"{request.method} {request.url.path}", headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What can be asked of a path: each method has a route of its own, and the first one knows only its own."""
+    routes = (one for one in request.app.routes if isinstance(one, Route))
+    found = (one.methods or () for one in routes if one.matches(request.scope)[0] is not Match.NONE)
+    return {method for methods in found for method in methods}
 
 
 async def _foreshock_error(request: Request, error: Exception) -> Response:

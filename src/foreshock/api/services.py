@@ -56,6 +56,10 @@ def _no_reservation(size: int) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def _no_control(name: str, author: str) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the routes stand on.
@@ -68,7 +72,8 @@ class Services:
     as it is; `health` is what readiness is judged by. `hosts` are further host names that the server answers to; `host`
     is what it binds to. `watchdog` gives the alert that always fires; it is shown before the others. `max_body_bytes`
     bounds a body, packed and unpacked. `submit_blocks` says that `submit` may wait for the disk: it then runs in a
-    worker thread. `inside` tells of the parts of the process, `desk` of the simulated shop where there is one, `hub`
+    worker thread. `end_control` ends an interval early: its id and who asks → the record, None where there is none.
+    `inside` tells of the parts of the process, `desk` of the simulated shop where there is one, `hub`
     sends what is new to those who listen; `page` is the folder of the built page; `requests_per_second` of one caller
     and route are answered in the long run (telemetry is bounded by `reserve` instead).
     """
@@ -94,6 +99,7 @@ class Services:
     max_body_bytes: int = 8 << 20
     body_seconds: float = 30.0
     submit_blocks: bool = False
+    end_control: Callable[[str, str], Control | None] = _no_control
     inside: Inside | None = None
     desk: Desk | None = None
     hub: Hub | None = None

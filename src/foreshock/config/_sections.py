@@ -71,7 +71,18 @@ class Store(Options):
         pattern=r"^sqlite:///.+",
         description="Database, as an SQLAlchemy URL; `{data_dir}` stands for that setting.",
     )
-    retention: Annotated[Seconds, Field(gt=0)] = Field(default=30 * 86400.0, description="How long rows are kept.")
+    retention: Annotated[Seconds, Field(gt=0)] = Field(
+        default=30 * 86400.0, description="How long rows are kept, and series by ten minutes."
+    )
+    minutes: Annotated[Seconds, Field(ge=0)] = Field(
+        default=3 * 86400.0, description="How long series are kept by the minute, for charts."
+    )
+    points: Annotated[Seconds, Field(ge=0)] = Field(
+        default=6 * 3600.0, description="How long series are kept point by point, for charts; 0 = not beyond memory."
+    )
+    series: Annotated[int, Field(ge=0)] = Field(
+        default=5000, description="Series that are kept so, at most; further ones are judged all the same."
+    )
 
 
 class Token(Options):

@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 
 from foreshock.detect.bar import Bar, BarOptions
 from foreshock.detect.calibrate import Calibrator, CalibratorOptions
+from foreshock.detect.speed import Speed
 from foreshock.errors import ConfigError, ForeshockError, PermanentError
 from foreshock.ports import Detector
 from foreshock.state import Registry, State
@@ -199,6 +200,7 @@ class Part:
         model = model_of(name)
         self._latency, self._throughput = LATENCY.labels(model), THROUGHPUT.labels(model)
         self._anomalies = ANOMALIES.labels(model)
+        self.speed = Speed()
 
     def _ask_for_more(self) -> None:
         """Have `step` give bands and contributions where it can on request.
@@ -266,6 +268,7 @@ class Part:
             ) from error
         seconds = perf_counter() - started
         self._latency.observe(seconds)
+        self.speed.note(seconds, len(frame))
         if seconds > 0:
             self._throughput.set(len(frame) / seconds)
         if len(scores.score) != len(frame) or len(scores.status) != len(frame):

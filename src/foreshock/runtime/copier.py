@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Protocol
 
@@ -51,10 +52,10 @@ class Copier:
         """Whether it is time for the next (`now` as of `perf_counter`)."""
         return self._job is None and now >= self._next
 
-    def begin(self, task: Copied, position: int) -> None:
-        """Fix the moment: the state after all records below `position`."""
+    def begin(self, task: Copied, position: int, beside: Mapping[str, State] | None = None) -> None:
+        """Fix the moment: the state after all records below `position`, and what else is made of their outputs."""
         started = perf_counter()
-        self._job = SnapshotJob(task.states())
+        self._job = SnapshotJob(task.states() | dict(beside or {}))
         self._position, self._watermark = position, task.watermark
         self._config, self._sources = task.config.resolved(), dict(task.sources)
         self._seconds = perf_counter() - started

@@ -18,7 +18,8 @@ from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, parse_resolved
 from foreshock.runtime.distributed_format import CONFIG, Run, Step, Word, decode_word, encode
-from foreshock.runtime.task import decode_control, encode_json, same, stamped
+from foreshock.runtime.stamp import stamped
+from foreshock.runtime.task import decode_control, encode_json, same
 from foreshock.state import State
 from foreshock.telemetry import ALERTS, DROPPED
 from foreshock.types import Alert, Columns
@@ -220,7 +221,7 @@ class EnvironmentTask(KafkaTask):
             return
         newest = max((one.watermark for one in self._heard.values()), default=0)
         lateness = max((one.lateness for one in self.config.kafka.inputs), default=0.0)
-        control = stamped(asked, newest + int(lateness * 1e9))
+        control = stamped(asked, None, newest + int(lateness * 1e9))
         alerts = self._budget.process(Columns(controls=(control,))).alerts
         if emit:
             self._say(alerts)

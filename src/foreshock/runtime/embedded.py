@@ -23,15 +23,17 @@ from foreshock.ports import Clock
 from foreshock.runtime.copier import Copier
 from foreshock.runtime.figures import Complaints, Figures, figures
 from foreshock.runtime.inbox import Inbox, Queued
+from foreshock.runtime.keeper import Keeper
 from foreshock.runtime.log import SegmentLog
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.recovery import Origin, Reader, find_origin, numerics_change, task_of
 from foreshock.runtime.snapshot import SnapshotStore
-from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest, stamped
+from foreshock.runtime.stamp import INTERVALS, Told, ended, stamped
+from foreshock.runtime.task import Outputs, Task, Watermark, about, decode_watermark, encode_json, newest
 from foreshock.runtime.ticker import Ticker
 from foreshock.runtime.views import Views
-from foreshock.runtime.writer import Forget, Writer
-from foreshock.telemetry import DROPPED, ERRORS, EVENT_TO_VERDICT, LOG_BYTES, WATERMARK
+from foreshock.runtime.writer import Chore, Forget, Writer
+from foreshock.telemetry import ERRORS, EVENT_TO_VERDICT, LOG_BYTES, WATERMARK, drop
 from foreshock.types import Alert, Control, ControlKind, Decoded, Record, label_text
 from foreshock.types import record as records
 
@@ -41,6 +43,8 @@ TASK = "embedded"
 COMMIT_SECONDS = 0.2
 COMMIT_ROWS = 8192
 FIGURES_SECONDS = 1.0
+POINTS_SECONDS = 10.0
+"""Time between two looks at which series have points enough to be stored."""
 RETRY_SECONDS = 1.0
 MOST_SAID = 1000
 """Alerts of this run that are kept for its report."""
@@ -75,6 +79,7 @@ class Embedded:
         self.task = Task(config, bands=True)
         self.inbox = Inbox(config.limits)
         self.writer = Writer(store, snapshots, on_commit)
+        self._keeper = Keeper(views, store.stretches)
         self.figures = Figures()
         self.recovered_records = 0
         # The latest state of each episode that this process spoke of; the oldest go first.
@@ -91,10 +96,11 @@ class Embedded:
         self._threads: list[threading.Thread] = []
         self._position = 0
         self._has_config = False
+        self._told = Told(store.control)
         self._commits = CommitBuilder(TASK)
         self._copier = Copier(config.snapshot)
         self._complaints = Complaints()
-        self._next_figures = 0.0
+        self._next_figures = self._next_points = 0.0
 
     @property
     def failed(self) -> str | None:
@@ -134,21 +140,34 @@ class Embedded:
         if samples is None:
             return 0
         for reason, count in samples.dropped.items():
-            DROPPED.labels(reason).inc(count)
+            drop(record.source, reason, count)
         return len(samples)
 
     def control(self, control: Control) -> Control:
         """Append a control record, stamped so that it takes effect where nothing is decided yet; returns it stamped.
 
-        Raises RetryableError as `submit`.
+        Another record of the same id changes the first one's interval (`runtime.stamp`). Raises RetryableError as
+        `submit`.
         """
+        before = self._told.of(control.id) if control.kind in INTERVALS else None
         with self.reserve(0):
             with self._lock:
-                now = stamped(control, self.ticker.watermark + self.ticker.longest_lateness())
+                one = stamped(control, before, self.ticker.watermark + self.ticker.longest_lateness())
                 # Under one lock, so that no watermark gets in between and decides what this is to change.
-                end = self._append(self._own(records.CONTROL, encode_json(now)))
+                end = self._append(self._own(records.CONTROL, encode_json(one)))
             self._sync(end)
-        return now
+        self._told.note(one)
+        return one
+
+    def end_control(self, name: str, author: str = "") -> Control | None:
+        """End an interval of maintenance, a deploy or a silence from now on; None where there is none of this id.
+
+        Raises RetryableError as `submit`.
+        """
+        known = self._told.of(name)
+        if known is None or known.kind not in INTERVALS:
+            return None
+        return self.control(ended(known, self.clock.now_unix_nano(), author))
 
     def tick(self) -> None:
         """Say how far time has come: a watermark record where it has moved. Raises RetryableError as `submit`."""
@@ -265,6 +284,7 @@ class Embedded:
         """Newest usable snapshot → the committed part again, silently → the rest of the log, with outputs."""
         if origin.snapshot is not None:
             self.task, self._has_config = task_of(origin.snapshot), True
+            self.views.load_rollups(origin.snapshot.states, self.task.pipeline.registry)
         self._position = origin.position
         reader = Reader(self.log, lambda config: config.digest != self.config.digest)
         for position, record in self.log.read(origin.position):
@@ -317,7 +337,8 @@ class Embedded:
             self.views.feed(columns.rows, columns.verdicts, registry, columns.alarmed)
         self.views.feed_alerts(outputs.alerts)
         if samples is not None:
-            self.views.feed_source(record.source, record.received_unix_nano, len(samples))
+            oldest = int(samples.time_unix_nano.min()) if len(samples) else None
+            self.views.feed_source(record.source, record.received_unix_nano, len(samples), oldest)
         WATERMARK.set(self.task.watermark / 1e9)
         if record.content_type == records.WATERMARK:
             self.advanced_unix_nano = self.clock.now_unix_nano()
@@ -326,6 +347,7 @@ class Embedded:
             self._commits.add(next_position - 1, outputs, registry)
             if self._commits.rows >= COMMIT_ROWS:
                 self._commit()
+        self._keep_full()
 
     def _remember(self, alerts: list[Alert]) -> None:
         for alert in alerts:
@@ -347,13 +369,22 @@ class Embedded:
         for alert in self.views.alerts():
             if any(about(alert, entity) for entity in entities):
                 self.views.feed_alerts([replace(alert, ends_unix_nano=control.effective_unix_nano)])
+        registry = self.task.pipeline.registry
         for entity in entities:
-            self.views.forget(label_text(entity))
+            slot = registry.entity_slot(entity)
+            self.views.forget(label_text(entity), registry.columns[slot], slot)
         if emit and entities:
             self._commit()
             # In alerts, an entity's labels have the names that Prometheus accepts.
             texts = (text for one in entities for text in (label_text(one), label_text(alert_labels(one, {}))))
             self.writer.put(Forget(tuple(dict.fromkeys(texts))))
+
+    def _keep_full(self) -> None:
+        """Have the chunks of roll-ups that are full stored: behind what they are made of, before the next snapshot."""
+        full = self._keeper.full(self.task.pipeline.registry)
+        if full:
+            self._commit()
+            self.writer.put(Chore(lambda: self._keeper.put(full)))
 
     # -- between records -----------------------------------------------------------------------------------------
 
@@ -364,7 +395,9 @@ class Embedded:
         if self._copier.busy:
             self._copy()
         elif snapshot and self._position > 0 and self._copier.due(now):
-            self._copier.begin(self.task, self._position)
+            self._copier.begin(self.task, self._position, self.views.rollups_state())
+        if now >= self._next_points and self.writer.offer(Chore(self._keeper.keep_points)):
+            self._next_points = now + POINTS_SECONDS
         if now >= self._next_figures:
             self._next_figures = now + FIGURES_SECONDS
             self._publish(now)
@@ -390,9 +423,10 @@ class Embedded:
         self._commit()
         self._publish(perf_counter())
         if not self._copier.busy and self._position > 0:
-            self._copier.begin(self.task, self._position)
+            self._copier.begin(self.task, self._position, self.views.rollups_state())
         while self._copier.busy:
             self._copy()
+        self.writer.put(Chore(self._keeper.keep_all_points))
 
 
 _OWN = frozenset({records.WATERMARK, records.CONFIG, records.CONTROL, records.GAP, records.UPGRADE})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from foreshock.detect.speed import Speeds
 from foreshock.runtime.task import Task
 from foreshock.telemetry import model_of
 
@@ -49,13 +50,15 @@ class DetectorFigures:
 class Figures:
     """State of a task in numbers, taken by its own thread: no other may look into operators.
 
-    `budget` is achieved ÷ budget at each level that has a scored day; `counts` what was not used, by reason.
+    `budget` is achieved ÷ budget at each level that has a scored day; `counts` what was not used, by reason; `speeds`
+    how fast each detector was lately, by name.
     """
 
     series: int = 0
     budget: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     detectors: tuple[DetectorFigures, ...] = ()
+    speeds: Mapping[str, Speeds] = field(default_factory=dict)
 
 
 def figures(task: Task, now_unix_nano: int | None = None) -> Figures:
@@ -72,7 +75,8 @@ def figures(task: Task, now_unix_nano: int | None = None) -> Figures:
         "environment": achieved.environment_ratio,
     }
     budget = {level: ratio for level, ratio in levels.items() if ratio == ratio}
-    return Figures(len(pipeline.registry), budget, pipeline.counts(), detectors)
+    speeds = {name: part.speed.figures() for name, part in pipeline.bank.parts.items()}
+    return Figures(len(pipeline.registry), budget, pipeline.counts(), detectors, speeds)
 
 
 def _detectors(task: Task, day: int) -> tuple[DetectorFigures, ...]:

@@ -19,10 +19,10 @@ from foreshock.errors import RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.embedded import Embedded
 from foreshock.runtime.log import SegmentLog
-from foreshock.runtime.rings import OPINION
+from foreshock.runtime.rings import OPINION, POINT
 from foreshock.runtime.snapshot import SnapshotStore
 from foreshock.runtime.task import Task
-from foreshock.runtime.views import POINT, Views
+from foreshock.runtime.views import Views
 from foreshock.runtime.warm import readings, warm
 from foreshock.state import SlotTable
 from foreshock.types import Record
@@ -65,6 +65,7 @@ def estimate(config: Config, entities: int, features: int, step_seconds: float) 
     tables = _table_bytes(task, small, small_series, entities, series)
     opinions = OPINION.itemsize * len(config.detectors)
     views = min(series, Views().max_series) * Views().points * (POINT.itemsize + opinions)
+    views += _rollup_bytes(config, entities, series)
     queue = config.limits.queue_bytes // 8
     memory = base + tables + views + int(objects / small_series * series) + queue
     per_million = seconds / samples * 1e6
@@ -103,7 +104,7 @@ def _cpu_seconds(config: Config, records: list[Record]) -> float:
         folder = Path(name)
         store = Store(f"sqlite:///{folder / 'plan.db'}")
         with SegmentLog.open(folder / "log") as log:
-            engine = Embedded(config, SystemClock(), log, store, SnapshotStore(folder / "snapshots"), Views())
+            engine = Embedded(config, SystemClock(), log, store, SnapshotStore(folder / "snapshots"), Views.of(config))
             engine.start()
             engine.ready.wait()
             started = process_time()
@@ -118,6 +119,13 @@ def _cpu_seconds(config: Config, records: list[Record]) -> float:
             seconds = process_time() - started
         store.close()
     return seconds
+
+
+def _rollup_bytes(config: Config, entities: int, series: int) -> int:
+    rollups = Views.of(config).rollups
+    most = config.store.series
+    keys = _capacity(min(series, most)) + _capacity(min(entities, most))
+    return 0 if rollups is None else keys * rollups.bytes_per_series
 
 
 def _array_bytes(tables: dict[str, SlotTable], arrays: dict[str, NDArray[Any]]) -> int:

@@ -107,7 +107,7 @@ def _figure() -> tuple[Any, Any]:
 
 
 def draw(axes: Axes, points: NDArray[Any], alert: Alert | None = None) -> None:
-    """One series (`views.POINT[n]`) with its expected band, the anomalous part marked, gaps not joined."""
+    """One series (`rings.POINT[n]`) with its expected band, the anomalous part marked, gaps not joined."""
     times = points["time_unix_nano"].astype("datetime64[ns]")
     value = np.where(points["status"] == 2, np.nan, points["value"])
     axes.fill_between(times, points["low"], points["high"], color="#66696f", alpha=0.18, linewidth=0, label="expected")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,22 @@ from numpy.typing import NDArray
 
 from foreshock.state.jit import entry
 from foreshock.types import Rows, Verdict
+
+POINT = np.dtype(
+    [
+        ("time_unix_nano", "i8"),
+        ("value", "f8"),
+        ("expected", "f8"),
+        ("low", "f8"),
+        ("high", "f8"),
+        ("score", "f4"),
+        ("p_value", "f4"),
+        ("strength", "f4"),
+        ("anomalous", "?"),
+        ("status", "u1"),
+    ]
+)
+"""One point of a series as the views keep it."""
 
 OPINION = np.dtype([("strength", "f4"), ("p_value", "f4")])
 """What one detector says of one point: ln(score / bar) and the p-value; NaN = it did not judge."""
@@ -192,6 +211,39 @@ class Pace:
         return [counts.get(minute, 0) for minute in range(last - self.minutes + 1, last + 1)]
 
 
+class Delays:
+    """How late the last 256 records of each source were: from the time of their oldest sample to their receipt.
+
+    A source that catches up, each record less late than the one before, is late by what lies behind it: that is
+    forgotten.
+    """
+
+    kept, watched = 256, 8
+    fall_seconds, noise_seconds = 4.0, 0.5
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+        self._course: dict[str, deque[float]] = {}
+
+    def note(self, source: str, seconds: float) -> None:
+        """A source brought a record so late; times ahead of the clock are not late."""
+        seconds = max(0.0, seconds)
+        known = self._seconds.setdefault(source, deque(maxlen=self.kept))
+        course = self._course.setdefault(source, deque(maxlen=self.watched))
+        course.append(seconds)
+        falls = all(after <= before + self.noise_seconds for before, after in pairwise(course))
+        if falls and course[0] - seconds > self.fall_seconds:
+            known.clear()
+        known.append(seconds)
+
+    def of(self, source: str) -> tuple[float, float]:
+        """Seconds that half of the records, and 99 of 100, were late at most; NaN before the first."""
+        known = sorted(self._seconds.get(source, ()))
+        if not known:
+            return math.nan, math.nan
+        return known[(len(known) - 1) // 2], known[-(-99 * len(known) // 100) - 1]
+
+
 @entry
 def _push(
     ring: NDArray[Any],
@@ -239,3 +291,42 @@ def _mark(
             cells[e, column].status = status[i]
         if alarmed[i]:
             cells[e, column].alarmed = True
+
+
+def row_strength(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
+    """The greatest strength of each row over all verdicts: float64[n], NaN where nothing was judged."""
+    out = np.full(len(rows), np.nan)
+    for one in verdicts:
+        if one.whole:
+            np.fmax(out, one.strength, out=out)
+        else:
+            _strongest(rows.start, one.strength, out)
+    return out
+
+
+@entry
+def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Raise each row's strength to the greatest of its cells; NaN counts for nothing."""
+    for row in range(len(out)):
+        for cell in range(start[row], start[row + 1]):
+            if strength[cell] > out[row] or np.isnan(out[row]):
+                out[row] = strength[cell]
+
+
+@entry
+def stand(
+    entity: NDArray[np.int32],
+    time_unix_nano: NDArray[np.int64],
+    status: NDArray[np.uint8],
+    strength: NDArray[np.float64],
+    seen: NDArray[np.int64],
+    last_status: NDArray[np.uint8],
+    last_strength: NDArray[np.float64],
+) -> None:
+    """Bring the table of entities up to their latest rows."""
+    for row in range(len(entity)):
+        e = entity[row]
+        if time_unix_nano[row] >= seen[e]:
+            seen[e] = time_unix_nano[row]
+            last_status[e] = status[row]
+            last_strength[e] = strength[row]

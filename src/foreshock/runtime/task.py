@@ -18,7 +18,7 @@ from foreshock.errors import BadInputError, ConfigError, PermanentError
 from foreshock.incident.story import alert_labels
 from foreshock.state import State
 from foreshock.stream.align import SourceTime
-from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE
+from foreshock.telemetry import DROPPED, ERRORS, EVENTS, INFERENCE, drop
 from foreshock.types import (
     Alert,
     Calls,
@@ -37,8 +37,6 @@ from foreshock.types.record import CONFIG, CONTROL, GAP, UPGRADE, WATERMARK
 
 logger = logging.getLogger(__name__)
 decode_control = msgspec.json.Decoder(Control).decode
-_PAST = frozenset({ControlKind.MAINTENANCE, ControlKind.DEPLOY, ControlKind.LABEL})
-"""Control records that may speak of the past: they change refits and views only, there."""
 _alerts = msgspec.msgpack.Decoder(list[Alert])
 _encode = msgspec.msgpack.Encoder().encode
 _MOST_SAID = 100
@@ -155,7 +153,7 @@ class Task:
             try:
                 samples = decode(record, self.config.mapping)
             except BadInputError as error:
-                DROPPED.labels(error.reason).inc()
+                drop(record.source, error.reason)
                 return
         EVENTS.labels(record.source).inc(len(samples))
         largest = newest(samples, record, self.config)
@@ -245,14 +243,6 @@ class KeyedTask(Task):
 
     def _decide(self, time_unix_nano: int, out: Outputs) -> None:
         """Nothing: the environment task does."""
-
-
-def stamped(control: Control, least_unix_nano: int) -> Control:
-    """The control record as it takes effect: not before `least_unix_nano`, up to which all may be decided, if it
-    changes what is decided."""
-    if control.kind in _PAST or control.effective_unix_nano >= least_unix_nano:
-        return control
-    return msgspec.structs.replace(control, effective_unix_nano=least_unix_nano)
 
 
 def about(alert: Alert, entity: Labels) -> bool:

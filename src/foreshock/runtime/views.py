@@ -8,33 +8,24 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foreshock import telemetry
+from foreshock.config import Config
 from foreshock.detect.combine import combine, together
-from foreshock.runtime.rings import MINUTE, Opinions, Pace, Ring, Strip
-from foreshock.state.jit import entry
+from foreshock.runtime.points import NO_POINTS, grown, grown_points, p_of, points_of, row_points
+from foreshock.runtime.rings import MINUTE, POINT, Delays, Opinions, Pace, Ring, Strip, row_strength, stand
+from foreshock.runtime.rollups import Rollups
+from foreshock.runtime.stretch import Stretch, empty, of_points
+from foreshock.state import State
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
 
-POINT = np.dtype(
-    [
-        ("time_unix_nano", "i8"),
-        ("value", "f8"),
-        ("expected", "f8"),
-        ("low", "f8"),
-        ("high", "f8"),
-        ("score", "f4"),
-        ("p_value", "f4"),
-        ("strength", "f4"),
-        ("anomalous", "?"),
-        ("status", "u1"),
-    ]
-)
-"""One point of a series as the views keep it."""
+POINTS = 720
+"""Points that are kept of a series."""
 
 _SKIPPED = -2
 _UNSEEN = -1
@@ -72,6 +63,14 @@ class SeriesDetail(NamedTuple):
     entity_opinions: dict[str, NDArray[Any]]
 
 
+class Rolled(NamedTuple):
+    """The buckets of a series that are not stored yet, and those of its entity, for detectors of whole entities."""
+
+    series: Series
+    own: Stretch
+    entity: Stretch
+
+
 class EntityStrip(NamedTuple):
     """An entity, its status, and its last minutes (`CELL[n]`, oldest first; minute -1 = nothing came in it)."""
 
@@ -97,12 +96,14 @@ class EntityView:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """What a source has brought since the start."""
+    """What a source has brought since the start, and how late half and 99 of 100 of its last records were (s)."""
 
     source: str
     last_received_unix_nano: int
     records: int
     samples: int
+    delay_p50_seconds: float = math.nan
+    delay_p99_seconds: float = math.nan
 
 
 class Views:
@@ -110,15 +111,24 @@ class Views:
 
     Memory is reserved at once and used as points come in: when all are full, `max_series * points * 54` bytes, and 8
     more for each detector. A series beyond `max_series` is judged like any other but has no view; `not_viewed` counts
-    them.
+    them. `rollups` go further back; with `keep_points` points are handed on before they fall out of the rings.
     """
 
-    def __init__(self, max_series: int = 5000, points: int = 720, max_alerts: int = 10_000) -> None:
-        self.max_series, self.points, self.max_alerts = max_series, points, max_alerts
+    def __init__(
+        self,
+        max_series: int = 5000,
+        points: int = POINTS,
+        max_alerts: int = 10_000,
+        rollups: Rollups | None = None,
+        keep_points: bool = False,
+    ) -> None:
+        self.max_series, self.points, self.max_alerts, self.rollups = max_series, points, max_alerts, rollups
+        self.keep_points = keep_points
         self.not_viewed = 0
         self._lock = threading.Lock()
         self._ring = Ring(POINT, max_series, points)
-        self._opinions, self._strip, self._pace = Opinions(self._ring), Strip(), Pace()
+        self._opinions, self._strip = Opinions(self._ring), Strip()
+        self._pace, self._delays = Pace(), Delays()
         self._viewed: list[Series] = []
         self._view_of: NDArray[np.int32] = np.full(64, _UNSEEN, np.int32)
         self._by_entity: dict[str, list[int]] = {}
@@ -133,6 +143,16 @@ class Views:
         # The last point of each detector: of single series by view, where there are several; of entities by slot.
         self._last_of: dict[str, NDArray[Any]] = {}
         self._roles: dict[str, Role] = {}
+        # What is rolled up, by entity and feature ("" = the entity itself), with its slot.
+        self._rolled: dict[tuple[str, str], tuple[int, Series]] = {}
+        # How many points of each view were handed on to be stored.
+        self._kept: NDArray[np.int64] = np.zeros(max_series, np.int64)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Views with room for what a config keeps."""
+        rollups = Rollups([one.name for one in config.detectors], config.store.series)
+        return cls(rollups=rollups, keep_points=config.store.points > 0)
 
     # Feeding: the pipeline thread
 
@@ -148,26 +168,28 @@ class Views:
         if not len(rows):
             return
         single = [one for one in verdicts if not one.whole]
-        cells = _points(rows, leading(single))
-        apart = [(one.detector, _points(rows, [one])) for one in single] if len(single) > 1 else []
-        strength = _row_strength(rows, leading(verdicts))
+        cells = points_of(rows, leading(single))
+        apart = [(one.detector, points_of(rows, [one])) for one in single] if len(single) > 1 else []
+        strength = row_strength(rows, leading(verdicts))
         with self._lock:
             self._admit(rows, names)
+            if self.rollups is not None:
+                self.rollups.take(rows, cells, verdicts)
             self._opinions.take(rows, verdicts, self._view_of)
             self._ring.push(self._view_of, rows.series, cells)
             self._part(rows, verdicts, apart)
             self._strip.take(rows, strength, alarmed)
-            _stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
+            stand(rows.entity, rows.time_unix_nano, rows.status, strength, self._seen, self._status, self._strength)
 
     def _part(self, rows: Rows, verdicts: Sequence[Verdict], apart: Sequence[tuple[str, NDArray[Any]]]) -> None:
         """Keep the last point of each detector (the lock is held); a single one of series has it in the ring."""
         self._roles = {one.detector: Role(one.shadow, one.whole) for one in verdicts}
         for one in verdicts:
             if one.whole:
-                last = self._last_of.get(one.detector, _NO_POINTS)
-                last = self._last_of[one.detector] = _grown_points(last, int(rows.entity.max()) + 1)
+                last = self._last_of.get(one.detector, NO_POINTS)
+                last = self._last_of[one.detector] = grown_points(last, int(rows.entity.max()) + 1)
                 # Of several rows of an entity the last one stays.
-                last[rows.entity] = _row_points(rows, one)
+                last[rows.entity] = row_points(rows, one)
             elif not apart:
                 self._last_of.pop(one.detector, None)
         if not apart:
@@ -190,20 +212,30 @@ class Views:
                 else:
                     telemetry.DROPPED.labels("alerts_not_viewed").inc()
 
-    def feed_source(self, source: str, received_unix_nano: int, samples: int) -> None:
-        """Note that a source brought a record."""
+    def feed_source(
+        self, source: str, received_unix_nano: int, samples: int, oldest_unix_nano: int | None = None
+    ) -> None:
+        """Note that a source brought a record, whose oldest sample is of this time."""
         with self._lock:
+            if oldest_unix_nano is not None:
+                self._delays.note(source, (received_unix_nano - oldest_unix_nano) / 1e9)
             old = self._sources.get(source)
             records, before = (old.records, old.samples) if old else (0, 0)
             self._sources[source] = SourceView(source, received_unix_nano, records + 1, before + samples)
             self._pace.note(source, received_unix_nano, samples)
 
-    def forget(self, entity: str) -> None:
-        """Drop what is shown of an entity (canonical text); its series come again with their next points."""
+    def forget(self, entity: str, rolled: Collection[int] = (), rolled_entity: int = -1) -> None:
+        """Drop what is shown of an entity (canonical text); its series come again with their next points.
+
+        `rolled` and `rolled_entity` are the slots of its series and its own, for the roll-ups.
+        """
         with self._lock:
+            if self.rollups is not None and rolled_entity >= 0:
+                self.rollups.forget(rolled, rolled_entity)
             views = self._by_entity.get(entity, [])
             for view in views:
                 self._ring.clear(view)
+            self._kept[views] = 0
             slot = self._entity_slot.get(entity)
             self._opinions.clear(views, slot)
             if slot is not None:
@@ -211,15 +243,18 @@ class Views:
                 self._strip.clear(slot)
 
     def _admit(self, rows: Rows, names: Names) -> None:
-        self._view_of = _grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
+        self._view_of = grown(self._view_of, int(rows.series.max(initial=-1)), _UNSEEN)
         top = int(rows.entity.max(initial=-1))
-        self._seen, self._status = _grown(self._seen, top, 0), _grown(self._status, top, 0)
-        self._strength, self._widths = _grown(self._strength, top, np.nan), _grown(self._widths, top, 0)
+        self._seen, self._status = grown(self._seen, top, 0), grown(self._status, top, 0)
+        self._strength, self._widths = grown(self._strength, top, np.nan), grown(self._widths, top, 0)
         for slot in range(len(self._entities), top + 1):
             self._entities.append(names.entities[slot])
-            self._entity_slot[label_text(names.entities[slot])] = slot
+            text = label_text(names.entities[slot])
+            self._entity_slot[text] = slot
+            self._rolled[text, ""] = slot, Series("", names.entities[slot])
         for slot in dict.fromkeys(rows.series[self._view_of[rows.series] == _UNSEEN].tolist()):
             series = names.series[slot]
+            self._rolled[series.entity_text, series.feature] = slot, series
             self._widths[self._entity_slot[series.entity_text]] += 1
             if len(self._viewed) == self.max_series:
                 self._view_of[slot] = _SKIPPED
@@ -229,6 +264,45 @@ class Views:
             view = self._view_of[slot] = len(self._viewed)
             self._viewed.append(series)
             self._by_entity.setdefault(series.entity_text, []).append(int(view))
+
+    # Roll-ups and points on their way to the store: the pipeline thread, but for `unkept`
+
+    def rollups_state(self) -> dict[str, State]:
+        """What goes on in the roll-ups, for a snapshot."""
+        return {} if self.rollups is None else {"rollups": self.rollups.state()}
+
+    def load_rollups(self, states: Mapping[str, State], names: Names) -> None:
+        """Go on with the roll-ups of a snapshot, if there are any in it."""
+        if self.rollups is None or "rollups" not in states:
+            return
+        with self._lock:
+            self.rollups.load(states["rollups"])
+            series, entities = self.rollups.keys()
+            for slot in series:
+                one = names.series[slot]
+                self._rolled[one.entity_text, one.feature] = slot, one
+            for slot in entities:
+                self._rolled[label_text(names.entities[slot]), ""] = slot, Series("", names.entities[slot])
+
+    def unkept(self, least: int, most: int) -> list[tuple[Series, Stretch]]:
+        """Points that came since they were last asked for, of at most `most` series that have at least `least` of them.
+
+        They count as handed on. Points that fell out of the ring meanwhile are lost: buckets stand for them.
+        """
+        if not self.keep_points:
+            return []
+        with self._lock:
+            ready = np.flatnonzero(self._ring.head - self._kept >= max(least, 1))[:most].tolist()
+        out = []
+        for view in ready:
+            # One at a time, so that it does not hold up the pipeline.
+            with self._lock:
+                count = int(self._ring.head[view] - self._kept[view])
+                points, said = self._ring.last(view, count), self._opinions.of_series(view, count)
+                self._kept[view] = self._ring.head[view]
+            if len(points):
+                out.append((self._viewed[view], of_points(points, said)))
+        return out
 
     # Reading: any thread
 
@@ -288,10 +362,10 @@ class Views:
         each: list[NDArray[np.float64]] = []
         for name, role in roles.items():
             if role.whole:
-                last = _grown_points(self._last_of[name], int(slots.max(initial=-1)) + 1)[slots]
-                each.append(_p_of(last, seen))
+                last = grown_points(self._last_of[name], int(slots.max(initial=-1)) + 1)[slots]
+                each.append(p_of(last, seen))
             else:
-                each.append(combine(_p_of(self._newest(name, view), np.repeat(seen, np.diff(start))), start))
+                each.append(combine(p_of(self._newest(name, view), np.repeat(seen, np.diff(start))), start))
         return together(each) if each else np.full(len(slots), np.nan)
 
     def _newest(self, name: str, view: NDArray[np.int64]) -> NDArray[Any]:
@@ -323,7 +397,12 @@ class Views:
     def sources(self) -> list[SourceView]:
         """Sources by name."""
         with self._lock:
-            return [self._sources[name] for name in sorted(self._sources)]
+            found = [self._sources[name] for name in sorted(self._sources)]
+            late = [self._delays.of(one.source) for one in found]
+        return [
+            replace(one, delay_p50_seconds=half, delay_p99_seconds=most)
+            for one, (half, most) in zip(found, late, strict=True)
+        ]
 
     def counts(self) -> dict[str, int]:
         """How much is in view: entities, series, series not viewed, open alerts."""
@@ -349,6 +428,18 @@ class Views:
                 self._opinions.of_series(view, points),
                 self._opinions.of_entity(slot, points),
             )
+
+    def rolled(self, entity: str, feature: str, seconds: int) -> Rolled | None:
+        """The buckets of so many seconds that are not stored yet; None if the series is not rolled up."""
+        with self._lock:
+            if self.rollups is None or (entity, feature) not in self._rolled:
+                return None
+            slot, series = self._rolled[entity, feature]
+            if not feature:
+                return Rolled(series, empty(), self.rollups.of_entity(slot, seconds))
+            of = self._rolled.get((entity, ""))
+            own = self.rollups.of_series(slot, seconds)
+            return Rolled(series, own, empty() if of is None else self.rollups.of_entity(of[0], seconds))
 
     def newest(self) -> int:
         """The time of the newest row of all, Unix ns; 0 where there is none."""
@@ -395,102 +486,3 @@ class Views:
         """Samples that a source brought in each minute of the last hour, oldest first."""
         with self._lock:
             return self._pace.of(source, now_unix_nano)
-
-
-def _points(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[Any]:
-    """The cells of `rows` as points (`POINT[m]`) with what the verdicts over cells say."""
-    row = rows.row_of_cell()
-    out = np.zeros(len(rows.series), POINT)
-    out["time_unix_nano"], out["value"] = rows.time_unix_nano[row], rows.value
-    out["status"] = np.where(np.isnan(rows.value), np.uint8(Status.MISSING), rows.status[row])
-    for name in ("expected", "low", "high", "score", "p_value", "strength"):
-        out[name] = np.nan
-    if not verdicts:
-        return out
-    if len(verdicts) == 1:
-        for name in ("score", "p_value", "strength", "status", "anomalous", "expected", "low", "high"):
-            out[name] = getattr(verdicts[0], name)
-        return out
-    p = np.stack([one.p_value for one in verdicts])
-    least = np.where(np.isnan(p), np.inf, p).argmin(axis=0)
-    cell = np.arange(len(out))
-    for name in ("score", "p_value", "strength", "status"):
-        out[name] = np.stack([getattr(one, name) for one in verdicts])[least, cell]
-    out["anomalous"] = np.logical_or.reduce([one.anomalous for one in verdicts])
-    for name in ("expected", "low", "high"):
-        # Always the same detector's, where it knows one: a band that changed hands would flicker.
-        band = np.stack([getattr(one, name) for one in verdicts])
-        out[name] = band[(~np.isnan(band)).argmax(axis=0), cell]
-    return out
-
-
-def _row_points(rows: Rows, verdict: Verdict) -> NDArray[Any]:
-    """What a verdict over rows says, as points without a value (`POINT[n]`)."""
-    out = np.zeros(len(rows), POINT)
-    out["time_unix_nano"], out["value"] = rows.time_unix_nano, np.nan
-    for name in ("score", "p_value", "strength", "status", "anomalous", "expected", "low", "high"):
-        out[name] = getattr(verdict, name)
-    return out
-
-
-def _p_of(points: NDArray[Any], seen: NDArray[np.int64]) -> NDArray[np.float64]:
-    """p-values of points, NaN where a point is not of the row last seen."""
-    return np.where(points["time_unix_nano"] == seen, points["p_value"].astype(np.float64), np.nan)
-
-
-_NO_POINTS: NDArray[Any] = np.zeros(0, POINT)
-
-
-def _grown_points(old: NDArray[Any], size: int) -> NDArray[Any]:
-    if size <= len(old):
-        return old
-    grown = np.zeros(max(2 * len(old), size), POINT)
-    grown[: len(old)] = old
-    return grown
-
-
-def _row_strength(rows: Rows, verdicts: Sequence[Verdict]) -> NDArray[np.float64]:
-    """The greatest strength of each row over all verdicts: float64[n], NaN where nothing was judged."""
-    out = np.full(len(rows), np.nan)
-    for one in verdicts:
-        if one.whole:
-            np.fmax(out, one.strength, out=out)
-        else:
-            _strongest(rows.start, one.strength, out)
-    return out
-
-
-def _grown(old: NDArray[Any], highest: int, fill: float) -> NDArray[Any]:
-    if highest < len(old):
-        return old
-    grown = np.full(max(2 * len(old), highest + 1), fill, old.dtype)
-    grown[: len(old)] = old
-    return grown
-
-
-@entry
-def _strongest(start: NDArray[np.int64], strength: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Raise each row's strength to the greatest of its cells; NaN counts for nothing."""
-    for row in range(len(out)):
-        for cell in range(start[row], start[row + 1]):
-            if strength[cell] > out[row] or np.isnan(out[row]):
-                out[row] = strength[cell]
-
-
-@entry
-def _stand(
-    entity: NDArray[np.int32],
-    time_unix_nano: NDArray[np.int64],
-    status: NDArray[np.uint8],
-    strength: NDArray[np.float64],
-    seen: NDArray[np.int64],
-    last_status: NDArray[np.uint8],
-    last_strength: NDArray[np.float64],
-) -> None:
-    """Bring the table of entities up to their latest rows."""
-    for row in range(len(entity)):
-        e = entity[row]
-        if time_unix_nano[row] >= seen[e]:
-            seen[e] = time_unix_nano[row]
-            last_status[e] = status[row]
-            last_strength[e] = strength[row]

@@ -11,6 +11,7 @@ from foreshock import plugins
 from foreshock.adapters.calls import encode_calls
 from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
 from foreshock.config import Config, load
+from foreshock.runtime.rollups import Rollups
 from foreshock.runtime.task import Task, Watermark, encode_json
 from foreshock.runtime.views import Views
 from foreshock.telemetry import EPISODES, EVENTS, model_of
@@ -54,7 +55,8 @@ def _calls() -> Iterator[Record]:
 
 def warm(config: Config, rows: int = 80) -> Task:
     """Run a task of the config over a few made-up rows and a jump, so that every kernel it needs is compiled."""
-    task, views = Task(config, bands=True), Views(max_series=8, points=8)
+    task = Task(config, bands=True)
+    views = Views(max_series=8, points=8, rollups=Rollups([one.name for one in config.detectors], 8))
     for record in readings(2, 3, rows, 5.0):
         for columns in task.process(record).columns:
             views.feed(columns.rows, columns.verdicts, task.pipeline.registry)

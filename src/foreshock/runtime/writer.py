@@ -43,7 +43,14 @@ class Forget:
     entities: tuple[str, ...]
 
 
-Write = Commit | SnapshotWrite | Forget
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something else to be done in its turn; done again after a failure, which changes nothing."""
+
+    do: Callable[[], None]
+
+
+Write = Commit | SnapshotWrite | Forget | Chore
 
 
 class Writer:
@@ -69,6 +76,16 @@ class Writer:
     def put(self, item: Write) -> bool:
         """Have something written, waiting for room; False when nothing is written any more."""
         return self._hand_over(item)
+
+    def offer(self, item: Write) -> bool:
+        """Have something written if there is room; False where there is none now."""
+        if self._ended.is_set():
+            return False
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            return False
+        return True
 
     def hurry(self) -> None:
         """From now on what fails is left for the next start, which finds it in the log."""
@@ -140,6 +157,8 @@ class Writer:
                     self.store.forget(entity)
                 except BadInputError as error:
                     logger.warning("rows of an entity are not forgotten, they go with the retention: %s", error)
+        elif isinstance(item, Chore):
+            item.do()
         else:
             self._write_snapshot(item)
 

@@ -19,7 +19,7 @@ from foreshock.shop.labels import all_well, broken
 from foreshock.shop.output import Telemetry
 from foreshock.shop.settings import Settings
 from foreshock.shop.shop import Shop
-from foreshock.telemetry import DROPPED
+from foreshock.telemetry import drop
 from foreshock.types import Control, Record
 from foreshock.types.record import CALLS, CONTROL
 from foreshock.types.units import Options, Seconds
@@ -209,7 +209,7 @@ class ShopSource:
             except RetryableError:
                 clock.sleep(_RETRY_SECONDS)
             except BadInputError as error:
-                DROPPED.labels(error.reason).inc()
+                drop(self.name, error.reason)
                 return
             else:
                 return

@@ -39,7 +39,7 @@ from foreshock.stream.align_tables import (
     restore,
     save,
 )  # fmt: skip
-from foreshock.telemetry import DROPPED
+from foreshock.telemetry import drop
 from foreshock.types import Columns, Intake, Rows, Series
 from foreshock.types.units import Options, Seconds
 
@@ -135,7 +135,7 @@ class Align:
             self._exclusions.add(control)
         for intake in columns.intakes:
             self._take(intake)
-        self._tell()
+            self._tell(intake.source)
         return replace(columns, intakes=(), rows=self._rows())
 
     def on_watermark(self, time_unix_nano: int) -> Columns:
@@ -146,7 +146,6 @@ class Align:
             self._number[WATERMARK] = time_unix_nano
             self._exclusions.forget_before(time_unix_nano)
             self._sweep(time_unix_nano)
-        self._tell()
         return Columns(rows=self._rows())
 
     def forget(self, entity: int, series: NDArray[np.int32]) -> None:
@@ -317,11 +316,11 @@ class Align:
             self._cell_value[:m].copy(),
         )  # fmt: skip
 
-    def _tell(self) -> None:
-        """Bring the counts to the metrics."""
+    def _tell(self, source: str) -> None:
+        """Bring what a source's samples added to the counts to the metrics."""
         for place in np.flatnonzero(self._count != self._told):
             if place != COUNTER_RESET:
-                DROPPED.labels(REASONS[place]).inc(int(self._count[place] - self._told[place]))
+                drop(source, REASONS[place], int(self._count[place] - self._told[place]))
         self._told[:] = self._count
 
 

@@ -31,7 +31,7 @@ from foreshock.stream.fingerprint_tables import (
     Tables,
 )
 from foreshock.stream.sketch import BUCKETS
-from foreshock.telemetry import DROPPED
+from foreshock.telemetry import drop
 from foreshock.types import Calls, Columns, Intake, Labels, Samples, Series
 from foreshock.types.units import Options, Seconds
 
@@ -162,8 +162,8 @@ class Fingerprint:
                 out.append(intake)
             elif len(intake.calls):
                 self._take(intake, intake.calls)
+                self._tell(intake.source)
                 out += self._intakes(intake.received_unix_nano)
-        self._tell()
         return replace(columns, intakes=tuple(out))
 
     def on_watermark(self, time_unix_nano: int) -> Columns:
@@ -387,10 +387,10 @@ class Fingerprint:
         name, unit, attributes = named
         return Series(name, labels, attributes, unit)
 
-    def _tell(self) -> None:
-        """Bring the counts to the metrics."""
+    def _tell(self, source: str) -> None:
+        """Bring what a source's calls added to the counts to the metrics."""
         for place in np.flatnonzero(self._count != self._told):
-            DROPPED.labels(REASONS[place]).inc(int(self._count[place] - self._told[place]))
+            drop(source, REASONS[place], int(self._count[place] - self._told[place]))
         self._told[:] = self._count
 
 

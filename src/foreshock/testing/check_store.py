@@ -10,8 +10,9 @@ import numpy as np
 
 from foreshock.adapters.sql import Cursor, Dead, Store
 from foreshock.adapters.sql.rows import COLUMNS, NUMBERS
+from foreshock.adapters.sql.stretches import Packed
 from foreshock.errors import BadInputError, PermanentError
-from foreshock.types import Alert, AlertKind, Control, ControlKind, labels
+from foreshock.types import Alert, AlertKind, Control, ControlKind, Kind, Series, labels
 
 Factory = Callable[[str, float], Store]
 """Opens the store of a name with a retention in seconds, making it if there is none; the same name again reopens it."""
@@ -58,6 +59,8 @@ def _check_commit(factory: Factory) -> None:
     assert store.committed("u") == 0, "tasks do not see one another"
     assert store.alert(firing.episode) == firing, "an alert comes back as it went in"
     assert store.controls() == [control], "a control record comes back as it went in"
+    assert store.control("d-1") == control, "also by its id"
+    assert store.control("d-2") is None
     back = store.verdicts()
     assert back["notes"] == [None, '{"unit": "1"}'], "notes come back as they went in"
     for name in COLUMNS:
@@ -219,8 +222,53 @@ def _check_forget(factory: Factory) -> None:
     store.close()
 
 
+def _packed(series: Series, hour: int, rows: int = 5, seconds: int = 60) -> Packed:
+    start = hour * 3600 * _SECOND
+    return Packed(series, seconds, start, start + 3600 * _SECOND, rows, f"{series.feature}{hour}:{rows}".encode())
+
+
+def _check_stretches(factory: Factory) -> None:
+    store = factory("stretches", 1e9)
+    cpu = Series("cpu", labels({"host.name": "a1"}), labels({"mode": "user"}), "1", Kind.COUNTER)
+    other, whole = Series("cpu", labels({"host.name": "a2"})), Series("", labels({"host.name": "a1"}))
+    kept, hour = store.stretches, 3600 * _SECOND
+    kept.put([_packed(cpu, 0), _packed(cpu, 1), _packed(cpu, 2), _packed(other, 1), _packed(whole, 1)])
+    kept.put([_packed(cpu, 0, seconds=600)])
+    assert kept.series(_A1, cpu.feature) == cpu, "a series comes back as it went in"
+    assert kept.series(_A1, "") == whole, "an entity is a series without a name"
+    assert kept.series(_A2, cpu.feature) is None
+    read = kept.read(_A1, cpu.feature, 60, hour - 1, 2 * hour)
+    assert read == [_packed(cpu, one).data for one in (0, 1)], "what has something in the interval, oldest first"
+    assert kept.read(_A1, cpu.feature, 60, 0, 9 * hour, 1) == [_packed(cpu, 0).data]
+    assert kept.read(_A1, "mem", 60, 0, 9 * hour) == []
+    kept.put([_packed(cpu, 1, rows=4), _packed(cpu, 2, rows=6)])
+    read = kept.read(_A1, cpu.feature, 60, hour, 9 * hour)
+    assert read == [_packed(cpu, 1).data, _packed(cpu, 2, rows=6).data], "one made of fewer rows replaces nothing"
+    try:
+        kept.put([_packed(other, 5), _packed(other, 6)._replace(rows=None)])  # type: ignore[arg-type]
+    except PermanentError:
+        assert kept.read(_A2, "cpu", 60, 5 * hour, 9 * hour) == [], "all or nothing"
+    else:
+        raise AssertionError("a row without a count is refused")
+    store.close()
+    again = factory("stretches", 1e9)
+    kept = again.stretches
+    assert kept.read(_A1, cpu.feature, 60, 0, hour) == [_packed(cpu, 0).data], "what is kept is there after a restart"
+    many = [_packed(other, 1000 + k, seconds=0) for k in range(2500)]
+    kept.put(many)
+    assert kept.expire({0: 3400 * hour, 60: 2 * hour}) == 2400 + 4 + 1, "what is over goes, over several chunks"
+    assert len(kept.read(_A1, cpu.feature, 600, 0, hour)) == 1, "each resolution in its own time"
+    assert len(kept.read(_A2, "cpu", 0, 0, 9999 * hour)) == 100
+    assert kept.series(_A1, "") is None, "a series of which nothing is left goes too"
+    kept.put([_packed(whole, 3)])
+    assert again.forget(_A1) == 5, "three stretches, and two series"
+    assert kept.series(_A1, cpu.feature) is None
+    assert kept.read(_A2, "cpu", 0, 0, 9999 * hour) != [], "nobody else's"
+    again.close()
+
+
 CHECKS: tuple[Callable[[Factory], None], ...] = (
     _check_commit, _check_idempotence, _check_atomic, _check_episode, _check_questions, _check_outbox, _check_expiry,
-    _check_forget,
+    _check_forget, _check_stretches,
 )  # fmt: skip
 """All checks; each uses names of its own."""

@@ -1,11 +1,10 @@
 import type { JSX } from 'react';
 
-import { count, duration, NB, num } from '../format';
+import { count, detectorName, duration, num } from '../format';
 import { Mark } from '../marks';
-import { Failed, Loading, SkeletonRows } from '../parts';
 import { useBudget, useDetectors } from '../queries';
+import { HalfAndMost, Loaded, Table, twoLines, type Column } from '../table';
 import type { BudgetView, DetectorState } from '../types';
-import { detectorName } from './alert';
 
 export function Detectors(): JSX.Element {
   const found = useDetectors();
@@ -31,67 +30,23 @@ export function Detectors(): JSX.Element {
           <span className="mute">the one number to tune: how many notifications a day you will bear</span>
         </header>
         <div className="body budget">
-          {budget.data ? (
-            <>
-              <p className="soft">
-                At <b>{num(budget.data.environment_per_day)} a day</b> the last 30 days had <b>{count(total(budget.data, 'notified'), 'notification')}</b>:{' '}
-                {total(budget.data, 'true_alerts')} called real (filled), {total(budget.data, 'false_alerts')} called false (hollow), the others not labelled (grey). It is set by{' '}
-                <code>budget.environment</code> in the <a href="#/settings">settings</a>.
-              </p>
-              <Days budget={budget.data} />
-            </>
-          ) : budget.isError ? (
-            <Failed what="The budget" error={budget.error} still="Detection goes on." again={() => void budget.refetch()} />
-          ) : (
-            <SkeletonRows rows={2} />
-          )}
+          <Loaded query={budget} what="The budget" still="Detection goes on." rows={2}>
+            {(one) => (
+              <>
+                <p className="soft">
+                  At <b>{num(one.environment_per_day)} a day</b> the last 30 days had <b>{count(total(one, 'notified'), 'notification')}</b>: {total(one, 'true_alerts')} called real (filled),{' '}
+                  {total(one, 'false_alerts')} called false (hollow), the others not labelled (grey). It is set by <code>budget.environment</code> in the <a href="#/settings">settings</a>.
+                </p>
+                <Days budget={one} />
+              </>
+            )}
+          </Loaded>
         </div>
       </section>
       <section className="panel">
-        {found.data ? (
-          <div className="scroll" tabIndex={0} role="region" aria-label="Detectors">
-            <table className="tbl cards">
-              <thead>
-                <tr>
-                  <th>Detector</th>
-                  <th>State</th>
-                  <th>
-                    Alarms a series or entity and day
-                    <br />
-                    achieved, <span aria-hidden="true">┃</span> budget
-                  </th>
-                  <th className="num">
-                    True / false
-                    <br />
-                    by labels
-                  </th>
-                  <th className="num">Rows over the bar</th>
-                  <th className="num">
-                    Latency
-                    <br />
-                    mean a batch
-                  </th>
-                  <th className="num">
-                    Throughput
-                    <br />
-                    rows/s
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {list.map((one) => (
-                  <Row key={one.name} one={one} />
-                ))}
-              </tbody>
-            </table>
-          </div>
-        ) : found.isError ? (
-          <Failed what="The detectors" error={found.error} still="Detection goes on." again={() => void found.refetch()} />
-        ) : (
-          <Loading>
-            <SkeletonRows rows={4} />
-          </Loading>
-        )}
+        <Loaded query={found} what="The detectors" still="Detection goes on.">
+          {(rows) => <Table label="Detectors" columns={COLUMNS} rows={rows} keyOf={(one) => one.name} />}
+        </Loaded>
       </section>
     </>
   );
@@ -99,64 +54,87 @@ export function Detectors(): JSX.Element {
 
 const total = (budget: BudgetView, name: 'notified' | 'true_alerts' | 'false_alerts'): number => budget.days.reduce((sum, day) => sum + day[name], 0);
 
-function Row({ one }: { one: DetectorState }): JSX.Element {
-  const share = one.of ? Math.round((one.judging / one.of) * 100) : 0;
-  const over = one.budget_per_day !== null && one.achieved_per_day !== null && one.achieved_per_day > one.budget_per_day;
-  return (
-    <tr>
-      <td>
+const COLUMNS: Column<DetectorState>[] = [
+  {
+    name: 'Detector',
+    cell: (one) => (
+      <>
         <b>{detectorName(one.name)}</b> <code className="mute">{one.type}</code>
         <small>{one.kind === 'univariate' ? 'each series by itself' : 'all series of an entity together'}</small>
-      </td>
-      <td data-l="State">
-        <span className="st">
-          {one.role === 'shadow' ? (
-            <>
-              <Mark name="ring" />
-              shadow
-            </>
-          ) : one.judging ? (
-            <>
-              <Mark name="live" tint="soft" />
-              live
-            </>
-          ) : (
-            <>
-              <Mark name="warming_up" />
-              warming up
-            </>
-          )}
-        </span>
-        <small>
-          {one.role === 'shadow' ? 'scores, does not alarm' : `judges ${one.judging} of ${count(one.of, one.kind === 'univariate' ? 'series' : 'entity', one.kind === 'univariate' ? 'series' : 'entities')}${share < 100 && one.warm_up_seconds ? `; ${duration(one.warm_up_seconds)} to warm up` : ''}`}
-        </small>
-      </td>
-      <td data-l="Achieved, budget">
-        <span className="with-bar">
-          <Bar budget={one.budget_per_day} achieved={one.achieved_per_day} over={over} />
-          <span className="nw">
-            <b>{num(one.achieved_per_day)}</b> <span className="mute">of {one.budget_per_day === null ? 'no budget' : num(one.budget_per_day)}</span>
-          </span>
-        </span>
-        {over && (
-          <small className="risk nw">
-            <Mark name="risk" /> over its budget
-          </small>
-        )}
-      </td>
-      <td className="num" data-l="True / false">
+      </>
+    ),
+  },
+  { name: 'State', cell: (one) => <State one={one} /> },
+  {
+    name: (
+      <>
+        Alarms a series or entity and day
+        <br />
+        achieved, <span aria-hidden="true">┃</span> budget
+      </>
+    ),
+    label: 'Achieved, budget',
+    cell: (one) => <Spent one={one} />,
+  },
+  {
+    name: twoLines('True / false', 'by labels'), label: 'True / false', num: true,
+    cell: (one) => (
+      <>
         <b>{one.true_positives}</b> / {one.false_positives}
-      </td>
-      <td className="num" data-l="Over the bar">
-        {one.anomalies.toLocaleString('en')}
-      </td>
-      <td className="num" data-l="Latency">
-        {one.latency_seconds === null ? '–' : `${num(one.latency_seconds * 1e3)}${NB}ms`}
-      </td>
-      <td className="num" data-l="Throughput">
-        {num(one.rows_per_second)}
-      </td>
-    </tr>
+      </>
+    ),
+  },
+  { name: 'Rows over the bar', label: 'Over the bar', num: true, cell: (one) => one.anomalies.toLocaleString('en') },
+  { name: twoLines('Latency a batch', 'median, p99'), label: 'Latency, p99', num: true, cell: (one) => <HalfAndMost half={one.latency_p50_seconds} most={one.latency_p99_seconds} /> },
+  { name: twoLines('Throughput', 'rows/s at work'), label: 'Rows/s at work', num: true, cell: (one) => num(one.rows_per_second) },
+];
+
+function State({ one }: { one: DetectorState }): JSX.Element {
+  const share = one.of ? Math.round((one.judging / one.of) * 100) : 0;
+  const [what, whats] = one.kind === 'univariate' ? ['series', 'series'] : ['entity', 'entities'];
+  return (
+    <>
+      <span className="st">
+        {one.role === 'shadow' ? (
+          <>
+            <Mark name="ring" />
+            shadow
+          </>
+        ) : one.judging ? (
+          <>
+            <Mark name="live" tint="soft" />
+            live
+          </>
+        ) : (
+          <>
+            <Mark name="warming_up" />
+            warming up
+          </>
+        )}
+      </span>
+      <small>
+        {one.role === 'shadow' ? 'scores, does not alarm' : `judges ${one.judging} of ${count(one.of, what, whats)}${share < 100 && one.warm_up_seconds ? `; ${duration(one.warm_up_seconds)} to warm up` : ''}`}
+      </small>
+    </>
+  );
+}
+
+function Spent({ one }: { one: DetectorState }): JSX.Element {
+  const over = one.budget_per_day !== null && one.achieved_per_day !== null && one.achieved_per_day > one.budget_per_day;
+  return (
+    <>
+      <span className="with-bar">
+        <Bar budget={one.budget_per_day} achieved={one.achieved_per_day} over={over} />
+        <span className="nw">
+          <b>{num(one.achieved_per_day)}</b> <span className="mute">of {one.budget_per_day === null ? 'no budget' : num(one.budget_per_day)}</span>
+        </span>
+      </span>
+      {over && (
+        <small className="risk nw">
+          <Mark name="risk" /> over its budget
+        </small>
+      )}
+    </>
   );
 }
 
@@ -200,4 +178,3 @@ function Days({ budget }: { budget: BudgetView }): JSX.Element {
     </div>
   );
 }
-

@@ -1,14 +1,16 @@
-import { useMemo, useState, type JSX } from 'react';
+import { useEffect, useMemo, useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../chart';
-import { count, entityName, featureName, labelsOf, num } from '../format';
+import { count, detectorName, duration, entityName, featureName, labelsOf, moment, num, quantity, span } from '../format';
 import { useLive } from '../live';
-import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time } from '../parts';
+import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time, useWidth } from '../parts';
 import { Mark, type MarkName } from '../marks';
-import { useChart, useControls, useHistory, useOpen, useSeriesList } from '../queries';
-import { alertPath, explorePath, go } from '../router';
+import { useChart, useControls, useHistory, useOpen, useSeriesList, useStretch } from '../queries';
+import { anomalies, CLOSEST, lastShown, madeOf, moved, PRESETS, tile, within, withGaps, withTail, type Range } from '../range';
+import { explorePath, go, note } from '../router';
 import type { Chart, ChartPoints, SeriesState } from '../types';
-import { detectorName } from './alert';
+import { AtCursor, useSettled } from './explore-cursor';
+import { Notes, notesOf, speaksOf } from './explore-notes';
 
 export function Explore({ query }: { query: URLSearchParams }): JSX.Element {
   const all = useSeriesList();
@@ -16,7 +18,11 @@ export function Explore({ query }: { query: URLSearchParams }): JSX.Element {
   const feature = query.get('feature') ?? '';
   const list = all.data ?? [];
   const chosen =
-    list.find((one) => one.entity === entity && one.feature === feature) ?? list.find((one) => one.entity === entity) ?? (entity ? undefined : (list.find((one) => 'service.name' in labelsOf(one.entity) && one.feature === 'calls.error_ratio') ?? list[0]));
+    list.find((one) => one.entity === entity && one.feature === feature) ??
+    // One that is no longer in view may still be kept.
+    (entity && feature && all.data ? { entity, feature, name: feature, attributes: {}, unit: '', kind: 'gauge' as const } : undefined) ??
+    list.find((one) => one.entity === entity) ??
+    (entity ? undefined : (list.find((one) => 'service.name' in labelsOf(one.entity) && one.feature === 'calls.error_ratio') ?? list[0]));
   return (
     <>
       <div className="title">
@@ -30,7 +36,7 @@ export function Explore({ query }: { query: URLSearchParams }): JSX.Element {
               <Failed what="The list of series" error={all.error} still="Alerts are shown as before." again={() => void all.refetch()} />
             </Panel>
           ) : chosen ? (
-            <One key={chosen.entity + chosen.feature} series={chosen} />
+            <One key={chosen.entity + chosen.feature} series={chosen} query={query} />
           ) : all.isPending ? (
             <Panel title="Series">
               <Loading>
@@ -106,131 +112,185 @@ function Picker({ list, chosen, loading }: { list: SeriesState[]; chosen: Series
   );
 }
 
-const RANGES: [string, string][] = [['300', '5 min'], ['900', '15 min'], ['3600', '1 h'], ['', 'all']];
+/** What the address asks for, if it does. */
+function asked(query: URLSearchParams): Range | null {
+  const [from, to] = [Number(query.get('from') || NaN), Number(query.get('to') || NaN)];
+  return to > from ? [from, to] : null;
+}
 
-function One({ series }: { series: SeriesState }): JSX.Element {
-  const chart = useChart(series.entity, series.feature);
-  const [zoom, setZoom] = useState<[number, number] | null>(null);
-  const [span, setSpan] = useState('');
+/** Points that are asked for are as many as can be told apart: the answer is wider than what is shown. */
+const POINTS_A_PIXEL = 2.5;
+
+function One({ series, query }: { series: SeriesState; query: URLSearchParams }): JSX.Element {
+  const live = useChart(series.entity, series.feature);
+  const { standing } = useLive();
+  const [view, setView] = useState<Range | null>(() => asked(query));
+  const [length, setLength] = useState(3600);
   const [clipped, setClipped] = useState(true);
   const [index, setIndex] = useState<number | null>(null);
-  const history = useHistory({ entity: series.entity });
-  const alerts = (history.data?.pages[0]?.alerts ?? []).filter((one) => one.labels['feature'] === series.feature);
-  const deploys = useControls('deploy');
-  const data = chart.data;
-  if (!data)
-    return chart.isError ? (
-      <Panel title={featureName(series.feature)}>
-        <Failed what="This series" error={chart.error} still="Others can be chosen." again={() => void chart.refetch()} />
-      </Panel>
-    ) : (
-      <Panel title={featureName(series.feature)}>
-        <Loading>
-          <SkeletonRows rows={8} />
-        </Loading>
-      </Panel>
+  const [body, width] = useWidth<HTMLDivElement>();
+  const newest = live.data?.points.time_unix_seconds.at(-1) ?? (live.isPending ? undefined : (standing?.now_unix_seconds ?? Date.now() / 1000));
+  const end = newest ?? 0;
+  const range = useMemo<Range>(() => view ?? [end - length, end], [view, end, length]);
+  // A wheel turns faster than answers come: what is shown follows at once, what is asked for once it rests.
+  const wanted = newest === undefined ? '' : JSON.stringify(tile(range));
+  const rest = useSettled(wanted) || wanted;
+  const most = width > 700 ? Math.round((width * POINTS_A_PIXEL) / 500) * 500 : 1000;
+  const stretch = useStretch(series.entity, series.feature, rest ? (JSON.parse(rest) as Range) : null, most);
+  const chart = useMemo(() => (stretch.data ? withGaps(withTail(stretch.data, live.data)) : undefined), [stretch.data, live.data]);
+
+  const address = explorePath(series.entity, series.feature, view ?? undefined);
+  const settled = useSettled(address, 400);
+  useEffect(() => {
+    if (location.hash.startsWith('#/explore')) note(settled);
+  }, [settled]);
+
+  const title = `${entityName(labelsOf(series.entity))}, ${featureName(series.feature)}`;
+  if (!chart)
+    return (
+      <div className="stack" ref={body}>
+        <Panel title={title}>
+          {stretch.isError ? (
+            <Failed what="This series" error={stretch.error} still="Others can be chosen." again={() => void stretch.refetch()} />
+          ) : (
+            <Loading>
+              <SkeletonRows rows={8} />
+            </Loading>
+          )}
+        </Panel>
+      </div>
     );
-  const newest = data.points.time_unix_seconds.at(-1) ?? 0;
-  const range: [number, number] | null = zoom ?? (span ? [newest - Number(span), newest] : null);
-  const [time, value, expected] = reading(data.points, index, data.unit, data.feature);
-  const anomalous = alerts.map((one): [number, number] => [
-    Date.parse(one.startsAt) / 1000,
-    one.status === 'firing' ? newest : Date.parse(one.endsAt) / 1000,
-  ]);
-  const has = new Set(stretches(data.points).map((one) => one.kind));
-  const marks = (deploys.data ?? []).map((one) => ({ at: one.effective_unix_nano / 1e9, text: one.comment || 'deploy' }));
+  const bounds: Range = [Math.min(chart.oldest_unix_seconds ?? end - length, end - CLOSEST), end];
+  const show = (next: Range | null): void => setView(next && within(next, bounds));
+  const shared = { chart, range, bounds, index, onRange: show, onCursor: setIndex };
   return (
-    <>
+    <div className="stack" ref={body}>
       <section className="panel">
         <header>
-          <h2>
-            {entityName(labelsOf(series.entity))}, {featureName(series.feature)}
-          </h2>
+          <h2>{title}</h2>
           <code className="mute hide-phone">{series.feature}</code>
           <div className="r">
-            {zoom && (
-              <button className="btn ghost" type="button" onClick={() => setZoom(null)}>
+            {view && (
+              <button className="btn ghost" type="button" onClick={() => setView(null)}>
                 Reset zoom
               </button>
             )}
-            <Seg label="Range" value={zoom ? 'zoom' : span} choices={RANGES} onChoose={(next) => { setZoom(null); setSpan(next); }} />
+            <Seg label="Range" value={view ? '' : String(length)} choices={PRESETS} onChoose={(next) => { setView(null); setLength(Number(next)); }} />
           </div>
         </header>
-        <div className="read">
-          <span>{time}</span>
-          <span>
-            observed <b>{value}</b>
-          </span>
-          <span>
-            expected <b>{expected}</b>
-          </span>
-          <span className="end scale-choice">
-            Scale <Seg label="Scale" value={clipped ? 'expected' : 'everything'} choices={[['expected', 'expected'], ['everything', 'everything']]} onChoose={(next) => setClipped(next === 'expected')} />
-          </span>
-        </div>
-        <div className="read hide-phone">
-          <span className="key">
-            <span><KeySwatch kind="band" />expected</span>
-            {has.has('missing') && <span><KeySwatch kind="missing" />missing</span>}
-            {has.has('warming_up') && <span><KeySwatch kind="warming_up" />warming up</span>}
-            {has.has('excluded') && <span><KeySwatch kind="excluded" />not judged</span>}
-          </span>
-        </div>
+        <Reading {...shared} clipped={clipped} onClipped={setClipped} loading={stretch.isPlaceholderData} />
         <div className="chart-body">
-          <BandChart
-            points={data.points}
-            unit={data.unit}
-            feature={data.feature}
-            height={320}
-            anomalous={anomalous}
-            marks={marks}
-            group="explore"
-            clipped={clipped}
-            range={range}
-            onRange={setZoom}
-            onCursor={setIndex}
-            label={`${featureName(data.feature)} with its expected band, now ${value}. Arrow keys move the cursor, plus and minus zoom.`}
-          />
+          <Main {...shared} clipped={clipped} series={series} />
         </div>
-        <p className="sub">Drag to zoom, double-click to go back. With the keyboard: arrows move the cursor, + and − zoom.</p>
+        <Moving range={range} bounds={bounds} onRange={show} says={saysOf(chart, range)} />
       </section>
-      <Detectors chart={data} range={range} index={index} onRange={setZoom} onCursor={setIndex} />
-      <section className="panel">
-        <header>
-          <h2>Notes on this series</h2>
-        </header>
-        {alerts.length ? (
-          <table className="tbl cards">
-            <tbody>
-              {alerts.slice(0, 8).map((one) => (
-                <tr key={one.foreshock.episode}>
-                  <td>
-                    <span className="st">
-                      <Mark name={one.status === 'firing' ? 'fire' : 'good'} />
-                      <b>Alert</b>
-                    </span>
-                  </td>
-                  <td data-l="What">
-                    <a href={alertPath(one.foreshock.episode)}>{one.annotations['summary']}</a>
-                  </td>
-                  <td className="nw" data-l="When">
-                    <Time at={Date.parse(one.startsAt)} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        ) : (
-          <p className="body soft">No alert has named this series.</p>
-        )}
-      </section>
+      <Detectors {...shared} />
+      <AtCursor chart={chart} index={index ?? lastShown(chart.points.time_unix_seconds, range)} />
+      <Beside series={series} range={range} onShow={show} />
+    </div>
+  );
+}
+
+/** Of what the picture is made, and since when anything is known. */
+function saysOf(chart: Chart, range: Range): string {
+  const oldest = chart.oldest_unix_seconds;
+  const since = oldest != null && oldest > range[0] + 60 ? ` Nothing is kept from before ${moment(oldest * 1000, false)}.` : '';
+  return madeOf(chart, duration) + since;
+}
+
+interface Shared {
+  chart: Chart;
+  range: Range;
+  bounds: Range;
+  index: number | null;
+  onRange: (range: Range | null) => void;
+  onCursor: (index: number | null) => void;
+}
+
+function Reading({ chart, range, index, clipped, onClipped, loading }: Shared & { clipped: boolean; onClipped: (on: boolean) => void; loading: boolean }): JSX.Element {
+  const i = index ?? lastShown(chart.points.time_unix_seconds, range);
+  const [time, value, expected] = i === null ? ['–', 'nothing here', 'not known'] : reading(chart.points, i, chart.unit, chart.feature);
+  const [least, most] = i === null ? [null, null] : [chart.points.least[i] ?? null, chart.points.most[i] ?? null];
+  const reach = least !== null && most !== null && most > least ? span(least, most, chart.unit, chart.feature) : '';
+  const has = new Set(stretches(chart.points).filter((one) => one.from <= range[1] && one.to >= range[0]).map((one) => one.kind));
+  return (
+    <>
+      <div className="read">
+        <span>{time}</span>
+        <span>
+          observed <b>{value}</b>
+          {reach && <span className="mute hide-phone">, {reach}</span>}
+        </span>
+        <span>
+          expected <b>{expected}</b>
+        </span>
+        <span className="mute" role="status">{loading ? 'Loading …' : ''}</span>
+        <span className="end scale-choice">
+          Scale <Seg label="Scale" value={clipped ? 'expected' : 'everything'} choices={[['expected', 'expected'], ['everything', 'everything']]} onChoose={(next) => onClipped(next === 'expected')} />
+        </span>
+      </div>
+      <div className="read hide-phone">
+        <span className="key">
+          <span><KeySwatch kind="band" />expected</span>
+          {has.has('missing') && <span><KeySwatch kind="missing" />missing</span>}
+          {has.has('warming_up') && <span><KeySwatch kind="warming_up" />warming up</span>}
+          {has.has('excluded') && <span><KeySwatch kind="excluded" />not judged</span>}
+        </span>
+      </div>
     </>
   );
 }
 
+function Main({ chart, range, bounds, clipped, series, onRange, onCursor }: Shared & { clipped: boolean; series: SeriesState }): JSX.Element {
+  const { points, unit, feature } = chart;
+  const deploys = useControls('deploy');
+  const labels = labelsOf(series.entity);
+  const marks = (deploys.data ?? []).filter((one) => speaksOf(one, labels)).map((one) => ({ at: one.effective_unix_nano / 1e9, text: one.comment || 'deploy' }));
+  const hot = useMemo(() => anomalies(points, chart.bucket_seconds), [points, chart.bucket_seconds]);
+  const last = lastShown(points.time_unix_seconds, range);
+  const now = last === null ? 'nothing here' : quantity(points.value[last], unit, feature);
+  return (
+    <BandChart
+      points={points} unit={unit} feature={feature} height={320} anomalous={hot} marks={marks} group="explore" clipped={clipped}
+      range={range} bounds={bounds} onRange={onRange} onCursor={onCursor}
+      label={`${featureName(feature)} with its expected band, at the end ${now}. Arrow keys move the cursor, with Shift the range; plus and minus zoom.`}
+    />
+  );
+}
+
+/** Back and forth for those who have neither wheel nor touch, and how it is done otherwise. */
+function Moving({ range, bounds, onRange, says }: { range: Range; bounds: Range; onRange: (range: Range) => void; says: string }): JSX.Element {
+  const day = range[1] - range[0] > 72_000;
+  return (
+    <div className="sub moving">
+      <button className="btn ghost" type="button" aria-label="Earlier" disabled={range[0] <= bounds[0] + 1} onClick={() => onRange(moved(range, -0.5))}>
+        ←
+      </button>
+      <span>
+        <Time at={range[0] * 1000} seconds={!day} /> to <Time at={range[1] * 1000} seconds={!day} />
+      </span>
+      <button className="btn ghost" type="button" aria-label="Later" disabled={range[1] >= bounds[1] - 1} onClick={() => onRange(moved(range, 0.5))}>
+        →
+      </button>
+      <span className="says">{says}</span>
+      <span className="hide-phone how">Drag or turn the wheel to zoom, Shift and drag to move, double-click to go back. Keys: arrows, + and −, with Shift to move.</span>
+    </div>
+  );
+}
+
+/** Alerts of the series and what people told, in the range that is shown. */
+function Beside({ series, range, onShow }: { series: SeriesState; range: Range; onShow: (range: Range) => void }): JSX.Element {
+  const history = useHistory({ entity: series.entity });
+  const controls = useControls();
+  const labels = labelsOf(series.entity);
+  const alerts = (history.data?.pages ?? []).flatMap((page) => page.alerts).filter((one) => one.labels['feature'] === series.feature);
+  return <Notes notes={notesOf(controls.data ?? [], alerts, labels, range)} labels={labels} range={range} onShow={onShow} />;
+}
+
 /** Each detector’s score as a share of its bar, on the same time axis. */
-function Detectors(props: { chart: Chart; range: [number, number] | null; index: number | null; onRange: (r: [number, number] | null) => void; onCursor: (i: number | null) => void }): JSX.Element {
-  const { chart, index } = props;
+function Detectors(props: Shared): JSX.Element {
+  const { chart, range } = props;
+  const i = props.index ?? lastShown(chart.points.time_unix_seconds, range);
   return (
     <section className="panel">
       <header>
@@ -238,8 +298,7 @@ function Detectors(props: { chart: Chart; range: [number, number] | null; index:
         <span className="mute">score as a share of its bar; the dashed line is the bar</span>
       </header>
       {chart.detectors.map((one) => {
-        const i = index ?? one.ratio.length - 1;
-        const v = one.ratio[i] ?? null;
+        const v = i === null ? null : (one.ratio[i] ?? null);
         return (
           <div className="det" key={one.detector}>
             <span>
@@ -263,7 +322,7 @@ export function scorePoints(points: ChartPoints, ratio: (number | null)[]): Char
   return { ...points, status, value, least: value, most: value, expected: nothing, low: nothing, high: nothing };
 }
 
-function Score({ chart, ratio, range, onRange, onCursor }: { chart: Chart; ratio: (number | null)[]; range: [number, number] | null; onRange: (r: [number, number] | null) => void; onCursor: (i: number | null) => void }): JSX.Element {
+function Score({ chart, ratio, range, bounds, onRange, onCursor }: Shared & { ratio: (number | null)[] }): JSX.Element {
   const points = useMemo(() => scorePoints(chart.points, ratio), [chart.points, ratio]);
   const over = useMemo(() => {
     const out: [number, number][] = [];
@@ -277,6 +336,6 @@ function Score({ chart, ratio, range, onRange, onCursor }: { chart: Chart; ratio
     return out;
   }, [points]);
   return (
-    <BandChart points={points} unit="" feature="" height={44} thin axis={false} top={2.4} anomalous={over} limit={{ at: 1, text: '' }} group="explore" range={range} onRange={onRange} onCursor={onCursor} label="Score as a share of its bar" />
+    <BandChart points={points} unit="" feature="" height={44} thin axis={false} top={2.4} anomalous={over} limit={{ at: 1, text: '' }} group="explore" range={range} bounds={bounds} onRange={onRange} onCursor={onCursor} label="Score as a share of its bar" />
   );
 }

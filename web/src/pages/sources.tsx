@@ -1,14 +1,15 @@
 import { useEffect, useRef, type JSX } from 'react';
 
 import { colours, fit } from '../canvas';
-import { count, duration, entityName, labelsOf, NB, num } from '../format';
+import { count, duration, entityName, labelsOf, num, quantity } from '../format';
 import { useLive } from '../live';
 import { Mark } from '../marks';
-import { Failed, Loading, Panel, SkeletonRows, Time } from '../parts';
+import { Panel, Time } from '../parts';
 import { useOpen, useSources } from '../queries';
 import { alertPath, explorePath } from '../router';
+import { HalfAndMost, Loaded, Table, twoLines, type Column } from '../table';
 import { useTheme } from '../theme';
-import type { SourceState } from '../types';
+import type { Dropped, SourceState } from '../types';
 
 export function Sources(): JSX.Element {
   const found = useSources();
@@ -27,35 +28,9 @@ export function Sources(): JSX.Element {
         )}
       </div>
       <section className="panel live">
-        {found.data ? (
-          <div className="scroll" tabIndex={0} role="region" aria-label="Sources">
-            <table className="tbl cards">
-              <thead>
-                <tr>
-                  <th>Source</th>
-                  <th>State</th>
-                  <th className="num">Samples/s</th>
-                  <th>Last hour</th>
-                  <th className="num">Newest sample</th>
-                  <th className="num">Waited for</th>
-                  <th className="num">Samples</th>
-                  <th className="num">Last received</th>
-                </tr>
-              </thead>
-              <tbody>
-                {list.map((one) => (
-                  <Row key={one.name} one={one} />
-                ))}
-              </tbody>
-            </table>
-          </div>
-        ) : found.isError ? (
-          <Failed what="The sources" error={found.error} still="What comes in is judged as before." again={() => void found.refetch()} />
-        ) : (
-          <Loading>
-            <SkeletonRows rows={4} />
-          </Loading>
-        )}
+        <Loaded query={found} what="The sources" still="What comes in is judged as before.">
+          {(all) => <Table label="Sources" columns={COLUMNS} rows={all.sources} keyOf={(one) => one.name} />}
+        </Loaded>
       </section>
       <div className="grid even">
         <div className="c6">
@@ -69,60 +44,90 @@ export function Sources(): JSX.Element {
   );
 }
 
-function Row({ one }: { one: SourceState }): JSX.Element {
-  const late = one.state === 'late' || one.state === 'silent';
-  return (
-    <tr>
-      <td>
+const COLUMNS: Column<SourceState>[] = [
+  {
+    name: 'Source',
+    cell: (one) => (
+      <>
         <b>{one.name}</b>
         <small>{one.type || 'not in the settings'}</small>
-      </td>
-      <td data-l="State">
-        <span className="st">
-          {one.state === 'live' ? (
-            <>
-              <Mark name="live" tint="soft" />
-              live
-            </>
-          ) : one.state === 'waiting' ? (
-            <>
-              <Mark name="ring" />
-              waiting
-            </>
-          ) : one.state === 'late' ? (
-            <>
-              <Mark name="stale" tint="risk" />
-              <b className="risk">late</b>
-            </>
-          ) : (
-            <>
-              <Mark name={one.state === 'ended' ? 'no' : 'missing'} tint="fire" />
-              <b className="fire">{one.state}</b>
-            </>
-          )}
-        </span>
-        {one.problem && <small>{one.problem}</small>}
-      </td>
-      <td className="num" data-l="Samples/s">
+      </>
+    ),
+  },
+  { name: 'State', cell: (one) => <State one={one} /> },
+  {
+    name: 'Samples/s', num: true,
+    cell: (one) => (
+      <>
         <b>{num(one.samples_per_second)}</b>
-      </td>
-      <td data-l="Last hour" className="spark-cell">
-        <Pace pace={one.pace} />
-      </td>
-      <td className="num" data-l="Newest sample">
-        {one.behind_seconds === null ? '–' : <b className={late ? 'risk' : ''}>{duration(one.behind_seconds)} old</b>}
-      </td>
-      <td className="num" data-l="Waited for">
-        {num(one.lateness_seconds)}
-        {NB}s
-      </td>
-      <td className="num" data-l="Samples">
-        {one.samples.toLocaleString('en')}
-      </td>
-      <td className="num" data-l="Last received">
-        {one.last_received ? <Time at={Date.parse(one.last_received)} /> : '–'}
-      </td>
-    </tr>
+        <small>{num(one.samples)} in all</small>
+      </>
+    ),
+  },
+  { name: 'Last hour', className: 'spark-cell', cell: (one) => <Pace pace={one.pace} /> },
+  {
+    name: twoLines('Late by', 'median, p99'), label: 'Late by, p99', num: true,
+    cell: (one) => <HalfAndMost half={one.delay_p50_seconds} most={one.delay_p99_seconds} bad={one.state === 'late'} />,
+  },
+  {
+    name: twoLines('Waited for', 'then too late'), label: 'Waited for', num: true,
+    cell: (one) => quantity(one.lateness_seconds, 's'),
+  },
+  {
+    name: 'Newest sample', num: true,
+    cell: (one) =>
+      one.behind_seconds === null ? (
+        '–'
+      ) : (
+        <>
+          <b className={one.state === 'live' ? undefined : 'risk'}>{duration(one.behind_seconds)} old</b>
+          {one.last_received && (
+            <small>
+              came <Time at={Date.parse(one.last_received)} />
+            </small>
+          )}
+        </>
+      ),
+  },
+  { name: twoLines('Not used', 'since the start'), label: 'Not used', num: true, cell: (one) => <NotUsed one={one} /> },
+];
+
+function NotUsed({ one }: { one: SourceState }): JSX.Element {
+  const all = one.dropped.reduce((sum, part) => sum + part.count, 0);
+  const most = one.dropped[0];
+  if (!most) return <>0</>;
+  const share = all / Math.max(1, all + one.samples);
+  return (
+    <>
+      <b>{num(all)}</b>
+      <small>
+        {quantity(share, '1', 'ratio')}
+        {one.dropped.length > 1 ? ', mostly ' : ', '}
+        {(WORDS[most.reason] ?? most.reason.replace(/_/g, ' ')).toLowerCase()}
+      </small>
+    </>
+  );
+}
+
+const STATES: Record<SourceState['state'], JSX.Element> = {
+  live: <Mark name="live" tint="soft" />,
+  waiting: <Mark name="ring" />,
+  late: <Mark name="stale" tint="risk" />,
+  silent: <Mark name="missing" tint="fire" />,
+  ended: <Mark name="no" tint="fire" />,
+};
+const TINTS: Partial<Record<SourceState['state'], string>> = { late: 'risk', silent: 'fire', ended: 'fire' };
+
+function State({ one }: { one: SourceState }): JSX.Element {
+  const tint = TINTS[one.state];
+  return (
+    <>
+      <span className="st">
+        {STATES[one.state]}
+        {tint ? <b className={tint}>{one.state}</b> : one.state}
+      </span>
+      {one.problem && <small>{one.problem}</small>}
+    </>
   );
 }
 
@@ -145,10 +150,15 @@ function Pace({ pace }: { pace: number[] }): JSX.Element {
 }
 
 const WORDS: Record<string, string> = {
-  late: 'Too late', future: 'From the future', duplicate: 'Duplicate', not_finite: 'Not a number', series_limit: 'Too many series', pending_full: 'Too many waiting', entity_limit: 'Too many services',
+  late: 'Too late', future: 'From the future', duplicate: 'Duplicate', not_finite: 'Not a number', series_limit: 'Too many series', pending_full: 'Too many waiting',
+  entity_limit: 'Too many services', bad_json: 'Not JSON', no_time: 'Without a time', bad_time: 'Time not readable', queue_full: 'Refused, queue full',
+  unavailable: 'Refused, not ready', source_backpressure: 'No room in the queue', missed_reading: 'Reading missed',
 };
 
-function DroppedPanel({ dropped, total }: { dropped: { reason: string; count: number; says: string }[]; total: number }): JSX.Element {
+/** Sources that are not in the settings, by what they are. */
+const SOURCES: Record<string, string> = { fingerprints: 'windows of calls' };
+
+function DroppedPanel({ dropped, total }: { dropped: Dropped[]; total: number }): JSX.Element {
   const all = dropped.reduce((sum, one) => sum + one.count, 0);
   return (
     <Panel title="Not used since the start, and why">
@@ -160,6 +170,7 @@ function DroppedPanel({ dropped, total }: { dropped: { reason: string; count: nu
                 <span>
                   <b>{WORDS[one.reason] ?? one.reason.replace(/_/g, ' ')}</b>
                   {one.says && <small>{one.says}</small>}
+                  <small className="of">of {one.sources.map((part) => `${SOURCES[part.source] ?? part.source}${one.sources.length > 1 ? ` ${num(part.count)}` : ''}`).join(', ')}</small>
                 </span>
                 <span className="bar">
                   <i style={{ width: `${(one.count / all) * 100}%` }} />
@@ -173,7 +184,7 @@ function DroppedPanel({ dropped, total }: { dropped: { reason: string; count: nu
         )}
         {all > 0 && (
           <p className="soft foot">
-            {all.toLocaleString('en')} of {total.toLocaleString('en')} samples.
+            {all.toLocaleString('en')} of {(all + total).toLocaleString('en')} samples.
           </p>
         )}
       </div>
@@ -182,7 +193,7 @@ function DroppedPanel({ dropped, total }: { dropped: { reason: string; count: nu
 }
 
 function Silent(): JSX.Element {
-  const { entities } = useLive();
+  const entities = useLive((live) => live.entities);
   const open = useOpen();
   const silent = (open.data ?? []).filter((one) => one.foreshock.kind === 'silence');
   const named = new Set(silent.map((one) => one.foreshock.entity));

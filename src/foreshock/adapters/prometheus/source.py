@@ -15,7 +15,7 @@ from foreshock.adapters.prometheus.options import PrometheusOptions
 from foreshock.adapters.prometheus.reader import Reader
 from foreshock.errors import BadInputError, ConfigError, ForeshockError, RetryableError
 from foreshock.ports import Clock, Submit
-from foreshock.telemetry import DROPPED, ERRORS
+from foreshock.telemetry import ERRORS, drop
 from foreshock.types import Record, rfc3339
 from foreshock.types.record import ARROW, WATERMARK
 
@@ -178,7 +178,7 @@ class PrometheusSource:
         longest = round(max(self._options.backfill, _LEAST_GAP_SECONDS) / step)
         # While the past is being read, time goes on: that is no gap.
         if behind > longest + max(longest // 4, round(_CLOCK_SET_SECONDS / step)):
-            DROPPED.labels("prometheus_gap").inc(behind - longest)
+            drop(self.name, "prometheus_gap", behind - longest)
             self._say(f"nothing was read for {behind * step:.0f} s, longer than backfill: the older part is left out")
             reader.skip_to(last + 1 - longest)
         elif behind < -max(3, _SETTLE_SECONDS / step):
@@ -219,7 +219,7 @@ class PrometheusSource:
             except RetryableError:
                 self._wait(clock, _NO_ROOM_SECONDS)
             except BadInputError as error:
-                DROPPED.labels(error.reason).inc()
+                drop(self.name, error.reason)
                 return
             else:
                 return

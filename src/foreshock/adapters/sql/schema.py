@@ -13,14 +13,16 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The revision that `metadata` describes."""
 
 METADATA = MetaData()
@@ -103,6 +105,33 @@ VERDICT = Table(
 
 Clustered by time: rows come in that order, are asked for by time range and go by age. A second index on the entity
 would halve the speed of writing for rows that are few by nature.
+"""
+
+SERIES = Table(
+    "series",
+    METADATA,
+    Column("id", Counted, primary_key=True, autoincrement=True),
+    Column("entity", Text, nullable=False),
+    Column("feature", Text, nullable=False),
+    Column("json", Text, nullable=False),
+    UniqueConstraint("entity", "feature"),
+)
+"""Series of which stretches are kept; with an empty `feature`, an entity as detectors of whole entities see it."""
+
+STRETCH = Table(
+    "stretch",
+    METADATA,
+    Column("series", BigInteger, nullable=False),
+    Column("seconds", Integer, nullable=False),
+    Column("start_unix_nano", BigInteger, nullable=False),
+    Column("end_unix_nano", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("series", "seconds", "start_unix_nano"),
+    Index("stretch_age", "seconds", "start_unix_nano"),
+)
+"""Stretches [start, end) of series for charts: `data` holds points (`seconds` 0) or buckets of so many seconds, packed
+(`runtime.stretch`), made of so many aligned `rows`. A stretch that comes again, whole, takes the place of itself.
 """
 
 CONTROL = Table(

@@ -44,6 +44,7 @@ from foreshock.adapters.sql.schema import (
     OUTBOX_DEAD,
     VERDICT,
 )
+from foreshock.adapters.sql.stretches import Stretches
 from foreshock.adapters.sql.text import parse_labels
 from foreshock.errors import BadInputError, PermanentError
 from foreshock.incident.words import safe_name
@@ -103,13 +104,22 @@ class Store:
     """The relational store behind one address; safe to use from several threads.
 
     `url` as in SQLAlchemy (`sqlite:///data/foreshock.db`); the schema is created or migrated at once.
-    `retention_seconds` is how long `expire` keeps what is over. Every method may raise RetryableError (locked, disk
-    full) or PermanentError (corrupt; the message says which file and what to do).
+    `retention_seconds` is how long `expire` keeps what is over, `stretch_seconds` how long stretches of series whose
+    buckets have so many seconds, where that is shorter. Every method may raise RetryableError (locked, disk full) or
+    PermanentError (corrupt; the message says which file and what to do).
     """
 
-    def __init__(self, url: str, retention_seconds: float = 30 * 86400.0, busy_timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        retention_seconds: float = 30 * 86400.0,
+        busy_timeout_seconds: float = 5.0,
+        stretch_seconds: Mapping[int, float] | None = None,
+    ) -> None:
         self.retention_seconds = retention_seconds
+        self.stretch_seconds = dict(stretch_seconds or {})
         self._database = Database(url, busy_timeout_seconds)
+        self.stretches = Stretches(self._database)
         # Names and their numbers; held over the whole of a commit, so that none is forgotten halfway.
         self._naming = threading.Lock()
         self._ids: dict[str, int] = {}
@@ -282,6 +292,12 @@ class Store:
             found = connection.execute(query).scalars()
             return [msgspec.json.decode(text, type=Control) for text in found][::-1]
 
+    def control(self, name: str) -> Control | None:
+        """The control record of an id; None where there is none."""
+        with self._database.reading() as connection:
+            text = connection.execute(select(CONTROL.c.json).where(CONTROL.c.id == name)).scalar()
+        return None if text is None else msgspec.json.decode(text, type=Control)
+
     def told(self, since_unix_nano: int, limit: int) -> list[Told]:
         """Episodes that began then or later, the latest first, at most `limit`; slow changes are left out."""
         columns = (ALERT.c.episode, ALERT.c.starts_unix_nano, ALERT.c.notified)
@@ -393,11 +409,13 @@ class Store:
         gone += self._delete_chunks(CONTROL, over)
         waiting = select(func.coalesce(func.min(OUTBOX.c.seq), (1 << 62))).scalar_subquery()
         unsent = select(ALERT_EVENT.c.episode).where(ALERT_EVENT.c.seq > waiting)
-        return gone + self._delete_episodes(and_(ALERT.c.ends_unix_nano < before, ALERT.c.episode.not_in(unsent)))
+        gone += self._delete_episodes(and_(ALERT.c.ends_unix_nano < before, ALERT.c.episode.not_in(unsent)))
+        kept = {seconds: min(keep, self.retention_seconds) for seconds, keep in self.stretch_seconds.items()}
+        return gone + self.stretches.expire({s: now_unix_nano - int(keep * 1e9) for s, keep in kept.items()})
 
     def forget(self, entity: str) -> int:
         """Delete all rows about an entity, its name too; the number of rows deleted."""
-        gone = self._delete_episodes(_carries(entity))
+        gone = self.stretches.forget(entity) + self._delete_episodes(_carries(entity))
         with self._database.reading() as connection:
             number = connection.execute(select(NAME.c.id).where(NAME.c.text == entity)).scalar()
         if number is None:

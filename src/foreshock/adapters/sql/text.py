@@ -7,7 +7,18 @@ import re
 from foreshock.errors import BadInputError
 from foreshock.types import Labels, labels
 
-_PAIR = re.compile(r'([^=,{}"\s]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^,{}"]*))\s*(,|$)')
+MOST_CHARACTERS = 4096
+"""A longer text is no entity that anybody has."""
+
+_BLANK, _NAME, _QUOTED, _BARE = r"[ \t\r\n]*", r'[^=,{}" \t\r\n]+', r'"(?:[^"\\]|\\[^\r\n])*"', r'[^,{}"]*'
+_PAIRS = rf"{_NAME}{_BLANK}={_BLANK}(?:{_QUOTED}{_BLANK}|{_BARE})"
+_PAIRS = rf"{_PAIRS}(?:,{_BLANK}{_PAIRS})*"
+PATTERN = rf"^{_BLANK}(?:\{{{_BLANK}{_PAIRS}\}}{_BLANK}|{_PAIRS})$"
+"""What an entity is written like, also for those who read regular expressions as JavaScript does."""
+
+_NONE = re.compile(rf"{_BLANK}(?:\{{{_BLANK}\}}{_BLANK})?")
+_WHOLE = re.compile(PATTERN)
+_PAIR = re.compile(rf"({_NAME}){_BLANK}={_BLANK}(?:({_QUOTED})|({_BARE}))")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -19,21 +30,15 @@ def parse_labels(text: str) -> Labels:
     >>> parse_labels('{host.name="a1"}'), parse_labels("host.name=a1")
     ((('host.name', 'a1'),), (('host.name', 'a1'),))
     """
-    body = text.strip()
-    if body.startswith("{") and body.endswith("}"):
-        body = body[1:-1].strip()
-    out: dict[str, str] = {}
-    at = 0
-    while at < len(body):
-        match = _PAIR.match(body, at)
-        if not match or (match[4] and match.end() == len(body)):
-            raise BadInputError("bad_entity", f'{text!r} is not an entity such as {{host.name="a1"}} or host.name=a1')
-        quoted = match[2]
-        out[match[1]] = match[3].strip() if quoted is None else _ESCAPE.sub(_unescape, quoted)
-        at = match.end()
-        while at < len(body) and body[at] == " ":
-            at += 1
-    return labels(out)
+    if _NONE.fullmatch(text):
+        return ()
+    if len(text) > MOST_CHARACTERS or not _WHOLE.fullmatch(text):
+        raise BadInputError("bad_entity", f'{text[:100]!r} is not an entity such as {{host.name="a1"}} or host.name=a1')
+    return labels({one[1]: _value(one) for one in _PAIR.finditer(text)})
+
+
+def _value(pair: re.Match[str]) -> str:
+    return pair[3].strip(" \t\r\n") if pair[2] is None else _ESCAPE.sub(_unescape, pair[2][1:-1])
 
 
 def _unescape(match: re.Match[str]) -> str:
