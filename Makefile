@@ -56,7 +56,8 @@ test-web: $(MODULES) ## check and test the page
 	@cd web && $(NODE_PATH_FIRST) npm run --silent check && $(NODE_PATH_FIRST) npm test --silent
 
 test-services: setup web ## run the tests against real servers (scripts/services.sh install)
-	@$(BIN)/python -m pytest -m services --durations=5 $(ARGS)
+	@$(BIN)/python -m pytest -m services --durations=3 tests/integration/test_prometheus.py
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m services --durations=10 --ignore tests/integration/test_prometheus.py $(ARGS)
 
 lint: setup ## check style, types and layers
 	@$(BIN)/ruff check .
