@@ -2,7 +2,8 @@
 
 Each module of benchmarks/speed has `run() -> list[dict]` with keys id, value, unit, peer, peer_value, ratio, note;
 ids are permanent. `python -m benchmarks.run [NAME…]` runs only modules or ids that contain a NAME. Those of
-benchmarks/face (`face.page`, `face.listeners`) need a browser, or both cores for themselves: they run when named.
+benchmarks/face (`face.page`, `face.listeners`) need a browser, or both cores for themselves, and those of
+benchmarks/kafka (`kafka.speed` …) a Kafka: they run when named.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmarks.face
+import benchmarks.kafka
 import benchmarks.speed
 
 
@@ -48,11 +50,11 @@ def number(value: float | None) -> str:
 
 
 def modules(names: list[str]) -> Iterator[Any]:
-    """Those that are wanted; of the face only what is named."""
-    for package in (benchmarks.speed, benchmarks.face):
+    """Those that are wanted; of the face and of Kafka only what is named."""
+    for package in (benchmarks.speed, benchmarks.face, benchmarks.kafka):
         for module in pkgutil.iter_modules(package.__path__):
             name = f"{package.__name__.removeprefix('benchmarks.')}.{module.name}"
-            if package is benchmarks.face and not any(one in name for one in names):
+            if package is not benchmarks.speed and not any(one in name for one in names):
                 continue
             loaded = importlib.import_module(f"benchmarks.{name}")
             wanted = not names or any(one in name or one in getattr(loaded, "IDS", ()) for one in names)

@@ -70,7 +70,7 @@ class Stand:
             band, band - 0.4, band + 0.4, False, None, False,
         )  # fmt: skip
         self.views.feed(rows, [verdict], self._registry)
-        self.views.feed_source("bench", time_unix_nano, n * d, time_unix_nano)
+        self.views.sources.feed("bench", time_unix_nano, n * d, time_unix_nano)
 
     def alert(self, number: int) -> None:
         """An alert that fires from now on, kept and told as the runtime does it; `decided` is just before."""

@@ -199,7 +199,7 @@ def components(app: App) -> dict[str, str]:
         "store": app.engine.writer.trouble or "ok",
         "http": f"ok at http://{app.server.host}:{app.server.port}" if app.server else "off",
     }
-    brought = {source.source: source.records for source in app.views.sources()}
+    brought = {source.source: source.records for source in app.views.sources.all()}
     for source in app.sources:
         state = app.ended.get(source.name) or f"ok: {brought.get(source.name, 0)} records"
         out[f"source {source.name}"] = state

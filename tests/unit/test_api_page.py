@@ -91,7 +91,7 @@ def views_of() -> Views:
         alarmed = np.array([k > 20, False])
         verdicts = [verdict_of("deviation", strength), verdict_of("linear", [0.5, -0.5], whole=True)]
         views.feed(rows, verdicts, registry, alarmed)
-    views.feed_source("shop", NOW, 600, NOW - 2 * 10**9)
+    views.sources.feed("shop", NOW, 600, NOW - 2 * 10**9)
     return views
 
 
@@ -247,15 +247,6 @@ def test_a_month_of_a_series_in_buckets(client: Client, services: Services) -> N
     assert gone["points"]["value"] == []
     for bad in ("most=100001", "most=9", "since=yesterday"):
         assert client("GET", f"{query}&{bad}").status_code == 400
-
-
-def test_who_may_tell_something_is_said(services: Services) -> None:
-    assert Client(services).get("/api/v1/control")["may_tell"] is True
-    tokens = (Token.of("v", Role.VIEWER, "look"), Token.of("o", Role.OPERATOR, "tell"))
-    guarded = Client(replace(services, tokens=tokens))
-    for secret, may in (("look", False), ("tell", True)):
-        answer = guarded("GET", "/api/v1/control", headers={"Authorization": f"Bearer {secret}"})
-        assert answer.json()["may_tell"] is may
 
 
 def test_the_strip_and_the_map(client: Client) -> None:

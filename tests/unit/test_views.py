@@ -8,7 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from foreshock import telemetry
-from foreshock.runtime.views import EntityView, SourceView, Views
+from foreshock.runtime.source_views import SourceView
+from foreshock.runtime.view_types import EntityView
+from foreshock.runtime.views import Views
 from foreshock.state import Registry
 from foreshock.testing.check_store import sample_alert
 from foreshock.types import Rows, Series, Status, Verdict, label_text, labels
@@ -211,19 +213,19 @@ def test_sources_are_counted_and_everything_is_summed_up() -> None:
     views.feed(_rows(registry, 1), [], registry)
     views.feed_alerts([sample_alert()])
     for received in (5, 7):
-        views.feed_source("host", received, 3)
-    views.feed_source("file", 6, 1)
-    assert views.sources() == [SourceView("file", 6, 1, 1), SourceView("host", 7, 2, 6)]
+        views.sources.feed("host", received, 3)
+    views.sources.feed("file", 6, 1)
+    assert views.sources.all() == [SourceView("file", 6, 1, 1), SourceView("host", 7, 2, 6)]
     for late in range(300):
-        views.feed_source("host", 10**12, 3, 10**12 - (late - 99) * 10**9)
-    _, host = views.sources()
+        views.sources.feed("host", 10**12, 3, 10**12 - (late - 99) * 10**9)
+    _, host = views.sources.all()
     assert (host.delay_p50_seconds, host.delay_p99_seconds) == (72.0, 198.0), "of the last 256"
     for late in (*range(200, 2, -5), 2, 1, 2, 1, 2, 1, 2, 1, 2):
-        views.feed_source("host", 10**12, 3, 10**12 - late * 10**9)
-    assert views.sources()[1].delay_p99_seconds == 2.0, "what it was late by while it caught up is forgotten"
+        views.sources.feed("host", 10**12, 3, 10**12 - late * 10**9)
+    assert views.sources.all()[1].delay_p99_seconds == 2.0, "what it was late by while it caught up is forgotten"
     for _ in range(256):
-        views.feed_source("host", 5, 3, 7)
-    assert views.sources()[1].delay_p99_seconds == 0.0, "what is ahead of the clock is not late"
+        views.sources.feed("host", 5, 3, 7)
+    assert views.sources.all()[1].delay_p99_seconds == 0.0, "what is ahead of the clock is not late"
     assert views.counts() == {"entities": 4, "series": 12, "series_not_viewed": 0, "open_alerts": 1}
 
 

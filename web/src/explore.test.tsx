@@ -249,7 +249,8 @@ describe('Explore', () => {
       '/api/v1/series': () => ({ series: [{ entity: ENTITY, feature: 'calls.rate', name: 'calls.rate', attributes: {}, unit: '1/s', kind: 'gauge' }], next_offset: null, not_viewed: 0 }),
       '/api/v1/series/points': (url: URL) => (url.searchParams.has('since') ? chartOf(steps(200, NOW - 12_000, 60), { bucket_seconds: 60, oldest_unix_seconds: NOW - 12_000 }) : recent),
       '/api/v1/alerts': () => ({ alerts: [], next: null }),
-      '/api/v1/control': () => ({ controls: [control({ comment: 'v7' })], may_tell: true }),
+      '/api/v1/control': () => ({ controls: [control({ comment: 'v7' })] }),
+      '/api/v1/me': () => ({ name: '', role: 'admin', may: ['read', 'ingest', 'control'] }),
       '/api/v1/verdicts': () => ({ verdicts: [], more: false }),
     });
     vi.stubGlobal('fetch', (url: URL, init: RequestInit) => {
@@ -320,7 +321,7 @@ describe('Explore', () => {
   });
 
   it('lets only those add a note who may', async () => {
-    answers['/api/v1/control'] = () => ({ controls: [], may_tell: false });
+    answers['/api/v1/me'] = () => ({ name: 'vic', role: 'viewer', may: ['read'] });
     show();
     await waitFor(() => screen.getByText('Operators may add some.'));
     expect(screen.getByRole<HTMLButtonElement>('button', { name: 'Add a note' }).disabled).toBe(true);

@@ -519,11 +519,10 @@ export interface components {
         };
         /**
          * Controls
-         * @description Control records, the latest first; `may_tell` = whether the caller may add some.
+         * @description Control records, the latest first.
          */
         Controls: {
             controls: components["schemas"]["ControlRecord"][];
-            may_tell?: boolean;
         };
         /**
          * ControlRecord

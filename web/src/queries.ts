@@ -218,14 +218,6 @@ export const useFindings = (entity: string, stretch: Range | null) =>
     staleTime: 60_000,
   });
 
-/** Whether the one who looks may tell Foreshock something. */
-export const useMayTell = () =>
-  useQuery({
-    queryKey: ['control', 'may'],
-    queryFn: async () => (await get<{ may_tell?: boolean }>(`${V}/control`, { limit: 1 })).may_tell !== false,
-    staleTime: 60_000,
-  });
-
 /** Join what comes over the WebSocket with what was asked for. */
 export function useLiveCache(): void {
   const cache = useQueryClient();

@@ -446,10 +446,9 @@ class ControlRecord(Struct):
 
 
 class Controls(Struct):
-    """Control records, the latest first; `may_tell` = whether the caller may add some."""
+    """Control records, the latest first."""
 
     controls: list[ControlRecord]
-    may_tell: bool | UnsetType = UNSET
 
 
 class Me(Struct):

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from foreshock.api import answers
 from foreshock.api.ask import asked, number, one_of, time_of
-from foreshock.api.auth import Permission
 from foreshock.api.ingest import body_of, must_be_json
 from foreshock.api.read import entities_by_labels
 from foreshock.api.services import Json, caller_of, problem, services_of
@@ -93,8 +92,7 @@ def get_controls(request: Request) -> Response:
     found = services_of(request).store.controls(
         time_of(query, "since") or 0, kind, number(query, "limit", 100, 1, 1000)
     )
-    may_tell = caller_of(request).may(Permission.CONTROL)
-    return Json({"controls": [_record(one) for one in reversed(found)], "may_tell": may_tell})
+    return Json({"controls": [_record(one) for one in reversed(found)]})
 
 
 async def post_label(request: Request) -> Response:

@@ -13,8 +13,9 @@ from foreshock.config import Config, settings_of
 from foreshock.detect.speed import Speeds
 from foreshock.ports import DetectorInfo, Source
 from foreshock.runtime.figures import SAYINGS, DetectorFigures, Figures
+from foreshock.runtime.source_views import SourceView
 from foreshock.runtime.ticker import Ticker
-from foreshock.runtime.views import SourceView, Views
+from foreshock.runtime.views import Views
 from foreshock.telemetry import model_of
 from foreshock.types import rfc3339
 
@@ -92,7 +93,7 @@ class Inside:
 
     def source_states(self, now_unix_nano: int) -> list[answers.SourceState]:
         """The sources of the settings, and whatever else has brought something."""
-        brought = {one.source: one for one in self.views.sources()}
+        brought = {one.source: one for one in self.views.sources.all()}
         silent = self.ticker.silent_seconds()
         types = {one.name: one.type for one in self.config.sources}
         running = {one.name: one for one in self.sources}
@@ -109,7 +110,7 @@ class Inside:
         self, name: str, kind: str, source: Source | None, seen: SourceView | None, silent: float | None, now: int,
         dropped: list[answers.DroppedOfSource],
     ) -> answers.SourceState:  # fmt: skip
-        pace = self.views.pace(name, now)
+        pace = self.views.sources.pace(name, now)
         newest = self.ticker.newest(name)
         behind = None if newest is None else max(0.0, (now - newest) / 1e9)
         lateness = self.ticker.lateness(name) / 1e9

@@ -13,7 +13,8 @@ from foreshock.api import answers
 from foreshock.api.ask import asked, entity_of, number, one_of, time_of
 from foreshock.api.services import Json, Services, problem, services_of
 from foreshock.incident.story import alert_labels, entity_labels
-from foreshock.runtime.views import EntityView, Role, SeriesView, Views
+from foreshock.runtime.view_types import EntityView, Role, SeriesView
+from foreshock.runtime.views import Views
 from foreshock.runtime.why import findings
 from foreshock.types import Alert, AlertKind, Labels, Status, label_text, rfc3339
 
@@ -172,7 +173,7 @@ def get_status(request: Request) -> Response:
             "records": one.records,
             "samples": one.samples,
         }
-        for one in services.views.sources()
+        for one in services.views.sources.all()
     ]
     own = {
         "version": services.version,

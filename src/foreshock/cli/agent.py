@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foreshock.cli.interrupt import interrupted
 from foreshock.cli.output import all_imported, counted, emit_json, errors
 
 if TYPE_CHECKING:
@@ -193,24 +192,6 @@ def _wait(agent: Agent, stop: threading.Event, seconds: float | None) -> None:
     left = float("inf") if seconds is None else seconds
     while left > 0 and not stop.wait(min(left, 0.5)) and not agent.ended.is_set():
         left -= 0.5
-
-
-@contextmanager
-def interrupted() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second one does not wait."""
-    stop = threading.Event()
-
-    def end(*_: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _address(listen: str) -> tuple[str, int]:

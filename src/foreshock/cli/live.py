@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from foreshock.incident import words
-from foreshock.runtime.views import SeriesView, Views
+from foreshock.runtime.view_types import SeriesView
+from foreshock.runtime.views import Views
 from foreshock.types import Alert, AlertKind, Decoded, Samples, Series, Status
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from foreshock.cli.live import MARKS, ORDER, Recent, Screen, Standing, Told, kind_of, line, sparkline
 from foreshock.incident import words
-from foreshock.runtime.views import SeriesView, Views
+from foreshock.runtime.view_types import SeriesView
+from foreshock.runtime.views import Views
 from foreshock.types import Alert, Series
 
 LEAST_BARS, MOST_BARS = 8, 100

@@ -50,7 +50,8 @@ def load(
     from foreshock.agent.forward import Forwarder
     from foreshock.agent.load import Events, LoadOptions, run
     from foreshock.agent.spool import Spool
-    from foreshock.cli.agent import interrupted, kafka_options
+    from foreshock.cli.agent import kafka_options
+    from foreshock.cli.interrupt import interrupted
     from foreshock.config import load as load_config
     from foreshock.runtime.clock import SystemClock
 

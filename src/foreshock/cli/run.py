@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foreshock.cli.interrupt import interrupted
 from foreshock.cli.output import all_imported, console, counted, emit_json, errors
 
 if TYPE_CHECKING:
@@ -126,20 +126,11 @@ def stopping(app: App) -> Iterator[threading.Event]:
 
     A second signal does not wait for that: the log has all that was accepted.
     """
-    stop = threading.Event()
-
-    def end(*_: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        app.stop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with interrupted() as stop:
+        try:
+            yield stop
+        finally:
+            app.stop()
 
 
 def say_where(app: App) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from foreshock.cli.interrupt import interrupted
 from foreshock.cli.output import all_imported, errors
 
 
@@ -34,26 +34,24 @@ def worker(
     overrides: dict[str, Any] = {} if name is None else {"kafka": {"worker": name}}
     config = load(files or [], preset=None if files else "minimal", overrides=overrides)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    if seconds is not None:
-        timer = threading.Timer(seconds, stop.set)
-        timer.daemon = True
-        timer.start()
-    if metrics is not None:
-        serve(metrics)
-    # Compiling takes longer than a group waits for a member.
-    warm(config)
-    one = Worker(config, SystemClock(), stop)
-    all_imported()
-    topics = ", ".join(one.layout.inputs)
-    errors().print(
-        f"foreshock worker {one.name} reads {topics} in group {one.options.group} "
-        f"({one.layout.tasks} keyed tasks, protocol {one.protocol}); alerts go to {one.layout.alerts}",
-        markup=False,
-    )
-    one.run()
+    with interrupted() as stop:
+        if seconds is not None:
+            timer = threading.Timer(seconds, stop.set)
+            timer.daemon = True
+            timer.start()
+        if metrics is not None:
+            serve(metrics)
+        # Compiling takes longer than a group waits for a member.
+        warm(config)
+        one = Worker(config, SystemClock(), stop)
+        all_imported()
+        topics = ", ".join(one.layout.inputs)
+        errors().print(
+            f"foreshock worker {one.name} reads {topics} in group {one.options.group} "
+            f"({one.layout.tasks} keyed tasks, protocol {one.protocol}); alerts go to {one.layout.alerts}",
+            markup=False,
+        )
+        one.run()
     errors().print(f"foreshock worker {one.name} has handed over what it had", markup=False)
 
 

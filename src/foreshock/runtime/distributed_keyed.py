@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
-
-import numpy as np
 
 from foreshock.adapters.decode import decode, encode_samples
 from foreshock.adapters.kafka.dead import LARGEST, dead_letter
-from foreshock.adapters.kafka.decoding import decode_messages
-from foreshock.adapters.kafka.keys import entities_of, entity_key, keyed_by_entity, partition_of, split
+from foreshock.adapters.kafka.decoding import NEVER, Decoding, Each, decode_messages
+from foreshock.adapters.kafka.keys import partition_of, split
 from foreshock.adapters.kafka.messages import (
     FORWARD,
     Forward,
@@ -38,11 +37,11 @@ from foreshock.runtime.distributed_format import Word
 from foreshock.runtime.distributed_merge import Held, Merge
 from foreshock.runtime.distributed_tasks import KafkaTask, Message, anomaly_messages, word_message
 from foreshock.runtime.outputs import CommitBuilder
-from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, newest
+from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, latest, newest
 from foreshock.runtime.ticker import LEAP_SECONDS
 from foreshock.state import State
 from foreshock.telemetry import DROPPED, ERRORS, KAFKA_REKEYED
-from foreshock.types import Alert, Calls, Decoded, Record, Samples
+from foreshock.types import Alert, Record, Samples
 from foreshock.types.columns import Presence
 from foreshock.types.record import ARROW, CALLS, CONTROL, JSON, WATERMARK
 
@@ -64,11 +63,13 @@ class Keyed(KafkaTask):
         self.task = KeyedTask(config, bands=True)
         self.merge = Merge(self._lateness)
         self._idle, self._largest_bytes = int(idle_seconds * 1e9), largest_bytes
-        # Event time that each partition of an input has come to, when that was written, and when it was brought.
+        # Event time that each partition of an input has come to, when that was written, when it was brought, and when
+        # all that it held had been read.
         self._newest: dict[tuple[str, int], int] = {}
         self._written: dict[tuple[str, int], int] = {}
         self._brought: dict[tuple[str, int], int] = {}
         self._until: dict[tuple[str, int], int] = {}
+        self._all_read: dict[tuple[str, int], int] = {}
         self._told: dict[str, tuple[int | None, int]] = {}
         self._marked = self._worded = 0
         # Time that has passed, whatever was done to the clock.
@@ -109,7 +110,7 @@ class Keyed(KafkaTask):
                 self._take_group(group, source, partition, emit)
 
     def _take_group(self, group: list[Any], source: KafkaInput, partition: int, emit: bool) -> None:
-        """Messages of one second: judged at once where all are in place, else one by one."""
+        """Messages of one second: those in place are judged, as many at once as stand together."""
         found = decode_messages(
             [message.value() for message in group],
             [message.headers() for message in group],
@@ -121,27 +122,34 @@ class Keyed(KafkaTask):
             self.outbox += [dead_letter(group[one.message], one.reason, one.detail) for one in found.refused]
             for reason, count in found.samples.dropped.items():
                 DROPPED.labels(reason).inc(count)
-        places = np.unique(found.message).tolist()
-        if not places:
-            return
-        good = [group[at] for at in places]
-        if self._in_place(good, found.samples, source.topic, partition):
-            self._judge(good[-1], self._record(good[-1], source), found.samples, emit)
-            return
-        for at, message in zip(places, good, strict=True):
-            samples = found.of(at, at + 1)
-            if self._in_place([message], samples, source.topic, partition):
-                self._judge(message, self._record(message, source), samples, emit)
-            else:
-                self._forward(message, self._record(message, source), samples, emit)
+        record = self._record(group[-1], source)
+        each = found.each(latest(record.source, record.received_unix_nano, self.config))
+        stays = self._in_place(group, each, source.topic, partition)
+        for stay, stretch in groupby(range(len(stays)), stays.__getitem__):
+            at = list(stretch)
+            if not stay:
+                self._forward(group, record, found, each, at, emit)
+                continue
+            first, last = each.place[at[0]], each.place[at[-1]]
+            samples = found.samples if len(at) == len(stays) else found.of(first, last + 1)
+            self._came(group[last], max(each.newest[one] for one in at))
+            self._gather(self.task.process(record, samples), emit)
 
     def _take_calls(self, message: Message, source: KafkaInput, emit: bool) -> None:
         record = record_of(message, self.config.environment, source.topic, CALLS)
         try:
-            self._forward(message, record, decode(record, self.config.mapping), emit)
+            calls = decode(record, self.config.mapping)
         except BadInputError as error:
             if emit:
                 self.outbox.append(dead_letter(message, error.reason, str(error)))
+            return
+        largest = newest(calls, record, self.config)
+        self._came(message, NEVER if largest is None else largest)
+        if emit and self._may_pass_on(message):
+            KAFKA_REKEYED.labels(record.source).inc()
+            key = record.source.encode()
+            told = self._told_of(message, record, largest, CALLS)
+            self._send(told, key, record.payload, partition_of(key, self.layout.tasks), message)
 
     def _record(self, message: Message, source: KafkaInput) -> Record:
         """What is known of a message beside its samples."""
@@ -151,26 +159,22 @@ class Keyed(KafkaTask):
         schema = schema_of(source.topic)
         return replace(schema, content_type=source.content_type) if source.content_type else schema
 
-    def _in_place(self, group: Sequence[Message], samples: Decoded, topic: str, partition: int) -> bool:
-        """Whether these messages stand where the entities that they are about belong."""
-        keys = {message.key() for message in group}
-        return self._may_be_in_place(keys, topic, partition) and keyed_by_entity(keys, samples)
+    def _in_place(self, group: Sequence[Message], each: Each, topic: str, partition: int) -> list[bool]:
+        """Of each message with samples, whether it stands where the entity that it is about belongs."""
+        tasks = self.layout.tasks
+        if self.layout.inputs.get(topic) != tasks:
+            return [False] * len(each.place)
+        here = [key if partition_of(key, tasks) == partition else None for key in each.keys]
+        return [
+            number >= 0 and here[number] is not None and group[place].key() == here[number]
+            for place, number in zip(each.place, each.key, strict=True)
+        ]
 
-    def _may_be_in_place(self, keys: set[bytes | None], topic: str, partition: int) -> bool:
-        """Whether this is the partition of these keys."""
-        if self.layout.inputs.get(topic) != self.layout.tasks:
-            return False
-        return all(key is not None and partition_of(key, self.layout.tasks) == partition for key in keys)
-
-    def _judge(self, last: Message, record: Record, samples: Decoded, emit: bool) -> None:
-        self._came(last, newest(samples, record, self.config))
-        self._gather(self.task.process(record, samples), emit)
-
-    def _came(self, message: Message, largest: int | None) -> None:
+    def _came(self, message: Message, largest: int) -> None:
         """A message, or several of which it is the last, have brought event time `largest`."""
         at = message.topic(), message.partition()
         self._brought[at] = self._passed
-        if largest is not None:
+        if largest > NEVER:
             self._newest[at] = max(largest, self._newest.get(at, largest))
             # Who writes ahead of our clock must not make others wait for it.
             self._written[at] = max(min(message.timestamp()[1] * 1_000_000, self.now), self._written.get(at, 0))
@@ -190,35 +194,46 @@ class Keyed(KafkaTask):
         """All that an input held then has been read, if it has been read that far."""
         if max(self.positions.get(at, 0), self.ended.get(at, 0)) >= end:
             self._until[at] = max(self._until.get(at, 0), when - MARGIN_NANO)
+            self._all_read[at] = self._passed
 
     # -- passing on ----------------------------------------------------------------------------------------------
 
-    def _forward(self, message: Message, record: Record, samples: Decoded, emit: bool) -> None:
-        """Pass a message on to the tasks of its entities."""
-        at, largest = (message.topic(), message.partition()), newest(samples, record, self.config)
-        self._came(message, largest)
-        if not emit:
-            return
-        if len(message.value() or b"") > LARGEST:
-            self.outbox.append(dead_letter(message, "too_large", f"messages over {LARGEST} bytes cannot be passed on"))
-            return
-        KAFKA_REKEYED.labels(record.source).inc()
-        told = Forward(
-            _origin(at), self.layout.inputs[at[0]], record.source, largest, self._written.get(at, self.now),
-            record.received_unix_nano,
+    def _forward(
+        self, group: Sequence[Message], record: Record, found: Decoding, each: Each, at: Sequence[int], emit: bool
+    ) -> None:
+        """Pass messages on to the tasks of their entities; `at` are numbers in `each`."""
+        if emit:
+            KAFKA_REKEYED.labels(record.source).inc(len(at))
+        for one in at:
+            place, number, largest = each.place[one], each.key[one], each.newest[one]
+            message = group[place]
+            self._came(message, largest)
+            if not emit or not self._may_pass_on(message):
+                continue
+            time = None if largest == NEVER else largest
+            if number >= 0 and plain_json(message):
+                key = each.keys[number]
+                told = self._told_of(message, record, time, JSON)
+                self._send(told, key, message.value(), partition_of(key, self.layout.tasks), message)
+                continue
+            told = self._told_of(message, record, time, ARROW)
+            for partition, part in split(found.of(place, place + 1), self.layout.tasks).items():
+                self._send(told, None, encode_samples(part), partition, message)
+
+    def _may_pass_on(self, message: Message) -> bool:
+        """Whether a message is small enough; else it becomes a dead letter."""
+        if len(message.value() or b"") <= LARGEST:
+            return True
+        self.outbox.append(dead_letter(message, "too_large", f"messages over {LARGEST} bytes cannot be passed on"))
+        return False
+
+    def _told_of(self, message: Message, record: Record, time: int | None, content_type: str) -> Forward:
+        """What is told of a message that is passed on."""
+        at = message.topic(), message.partition()
+        return Forward(
+            _origin(at), self.layout.inputs[at[0]], record.source, time, self._written.get(at, self.now),
+            record.received_unix_nano, content_type,
         )  # fmt: skip
-        entities = entities_of(samples)
-        if isinstance(samples, Calls):
-            told.content_type, key = CALLS, record.source.encode()
-            self._send(told, key, record.payload, partition_of(key, self.layout.tasks), message)
-            return
-        if len(entities) == 1 and plain_json(message):
-            told.content_type, key = JSON, entity_key(next(iter(entities)))
-            self._send(told, key, message.value(), partition_of(key, self.layout.tasks), message)
-            return
-        told.content_type = ARROW
-        for partition, part in split(samples, self.layout.tasks).items():
-            self._send(told, None, encode_samples(part), partition, message)
 
     def _send(self, told: Forward, key: bytes | None, payload: bytes, partition: int, message: Any) -> None:
         headers = tuple((name, value or b"") for name, value in message.headers() or () if name != FORWARD)
@@ -235,18 +250,18 @@ class Keyed(KafkaTask):
             if before is not None and before[0] == time and _within(self.now, before[1], SAY_NANO):
                 continue
             self._told[origin] = time, self.now
-            mark = Forward(
-                origin, self.layout.inputs[at[0]], at[0], time, self._written.get(at, 0), until=self._until.get(at, 0)
-            )
+            # The time of one that is idle is that of the clock, which says nothing of what was written before.
+            written = self._written.get(at, 0) if time == self._newest.get(at) else self.now
+            mark = Forward(origin, self.layout.inputs[at[0]], at[0], time, written, until=self._until.get(at, 0))
             for partition in range(self.layout.tasks):
                 self.outbox.append(Out(self.layout.keyed, None, None, ((FORWARD, encode(mark)),), partition))
 
     def _time_of(self, at: tuple[str, int]) -> int | None:
-        """How far an input has come; when it has been idle at its end, the clock takes its place."""
+        """How far an input has come; when it has been idle with nothing left to read, the clock takes its place."""
         time = self._newest.get(at)
-        if time is None or at not in self.ended:
+        if time is None:
             return time
-        return time + max(0, self._passed - self._brought[at] - self._idle) // SECOND * SECOND
+        return time + max(0, self._all_read.get(at, 0) - self._brought[at] - self._idle) // SECOND * SECOND
 
     # -- the keyed topic -----------------------------------------------------------------------------------------
 
@@ -357,6 +372,8 @@ class Keyed(KafkaTask):
                 if origin.time is not None:
                     self._newest[at] = max(origin.time, self._newest.get(at, origin.time))
         self._brought = dict.fromkeys(self._newest, self._passed)
+        # When it was written is not known any more, but that it was before now.
+        self._written = dict.fromkeys(self._newest, self.now)
 
     def _lateness(self, source: str) -> int:
         for one in self.config.kafka.inputs:

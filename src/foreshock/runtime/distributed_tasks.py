@@ -18,11 +18,11 @@ from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, parse_resolved
 from foreshock.runtime.distributed_format import CONFIG, Run, Step, Word, decode_word, encode
-from foreshock.runtime.stamp import stamped
+from foreshock.runtime.stamp import Told, stamped
 from foreshock.runtime.task import decode_control, encode_json, same
 from foreshock.state import State
 from foreshock.telemetry import ALERTS, DROPPED
-from foreshock.types import Alert, Columns
+from foreshock.types import Alert, Columns, Control
 from foreshock.types.record import CONTROL
 
 Message = Any
@@ -160,6 +160,7 @@ class _Listened(msgspec.Struct):
     of: int
     clock: int
     first: int
+    told: list[Control] = []
 
 
 _decode_listened = msgspec.msgpack.Decoder(_Listened).decode
@@ -181,6 +182,7 @@ class EnvironmentTask(KafkaTask):
         self._budget = pipes.build(config).budget
         self._heard: dict[int, _Heard] = {}
         self._of, self._clock, self._first = layout.tasks, 0, 0
+        self._told = Told()
 
     @property
     def budget(self) -> Any:
@@ -221,7 +223,8 @@ class EnvironmentTask(KafkaTask):
             return
         newest = max((one.watermark for one in self._heard.values()), default=0)
         lateness = max((one.lateness for one in self.config.kafka.inputs), default=0.0)
-        control = stamped(asked, None, newest + int(lateness * 1e9))
+        control = stamped(asked, self._told.of(asked.id), newest + int(lateness * 1e9))
+        self._told.note(control)
         alerts = self._budget.process(Columns(controls=(control,))).alerts
         if emit:
             self._say(alerts)
@@ -256,7 +259,7 @@ class EnvironmentTask(KafkaTask):
         return {"budget": self._budget.state()}
 
     def _more(self) -> bytes:
-        return encode(_Listened(self._heard, self._of, self._clock, self._first))
+        return encode(_Listened(self._heard, self._of, self._clock, self._first, self._told.own))
 
     def _load(
         self, saved: dict[str, State], config: Config, watermark: int, sources: dict[str, int], more: bytes
@@ -266,6 +269,7 @@ class EnvironmentTask(KafkaTask):
         self._budget.load(saved["budget"])
         listened = _decode_listened(more)
         self._heard, self._of, self._clock, self._first = listened.heard, listened.of, listened.clock, listened.first
+        self._told = Told(own=listened.told)
 
 
 def alert_message(alert: Alert, topic: str, environment: str) -> Out:

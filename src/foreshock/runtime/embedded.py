@@ -338,7 +338,7 @@ class Embedded:
         self.views.feed_alerts(outputs.alerts)
         if samples is not None:
             oldest = int(samples.time_unix_nano.min()) if len(samples) else None
-            self.views.feed_source(record.source, record.received_unix_nano, len(samples), oldest)
+            self.views.sources.feed(record.source, record.received_unix_nano, len(samples), oldest)
         WATERMARK.set(self.task.watermark / 1e9)
         if record.content_type == records.WATERMARK:
             self.advanced_unix_nano = self.clock.now_unix_nano()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from foreshock.adapters.sql import Store
 from foreshock.runtime.rollups_kernel import COARSE, FINE
 from foreshock.runtime.stretch import Stretch, empty, join, of_points, unpack
-from foreshock.runtime.views import SeriesDetail, Views
+from foreshock.runtime.view_types import SeriesDetail
+from foreshock.runtime.views import Views
 from foreshock.types import Series
 
 MOST_STRETCHES = 2000

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from foreshock.adapters.sql.stretches import Packed, Stretches
 from foreshock.runtime.rollups import Full
 from foreshock.runtime.stretch import Stretch, pack, pack_chunks
-from foreshock.runtime.views import Names, Views
+from foreshock.runtime.view_types import Names
+from foreshock.runtime.views import Views
 from foreshock.types import Series
 
 MOST_SERIES = 500

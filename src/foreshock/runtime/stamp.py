@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from foreshock.types import Control, ControlKind
 
@@ -46,9 +46,14 @@ def ended(control: Control, now_unix_nano: int, author: str) -> Control:
 class Told:
     """The last control record of each id: of this process, which the store comes to know a moment later, else its."""
 
-    def __init__(self, stored: Callable[[str], Control | None]) -> None:
-        self._stored = stored
-        self._own: dict[str, Control] = {}
+    def __init__(self, stored: Callable[[str], Control | None] | None = None, own: Sequence[Control] = ()) -> None:
+        self._stored = stored or (lambda name: None)
+        self._own = {control.id: control for control in own}
+
+    @property
+    def own(self) -> list[Control]:
+        """Those of this process, the oldest first."""
+        return list(self._own.values())
 
     def of(self, name: str) -> Control | None:
         """The last record of this id; None where there is none."""

@@ -251,16 +251,21 @@ def about(alert: Alert, entity: Labels) -> bool:
 
 
 def newest(samples: Decoded, record: Record, config: Config) -> int | None:
-    """The largest event time that may move a clock: none beyond the receipt and its source's `max_skew` (None: no
-    sample is so early), so that one sender with a bad clock does not carry all others off."""
+    """The largest event time that may move a clock (None: no sample is so early)."""
     if not len(samples):
         return None
-    named = (source.max_skew_seconds for source in config.inputs if source.name == record.source)
-    skew = next(named, SourceTime().max_skew_seconds)
-    times = samples.time_unix_nano
-    if skew is not None:
-        times = times[times <= record.received_unix_nano + int(skew * 1e9)]
+    times, most = samples.time_unix_nano, latest(record.source, record.received_unix_nano, config)
+    if most is not None:
+        times = times[times <= most]
     return int(times.max()) if len(times) else None
+
+
+def latest(source: str, received_unix_nano: int, config: Config) -> int | None:
+    """What may move a clock: nothing beyond the receipt and the source's `max_skew` (None: anything may), so that one
+    sender with a bad clock does not carry all others off."""
+    named = (one.max_skew_seconds for one in config.inputs if one.name == source)
+    skew = next(named, SourceTime().max_skew_seconds)
+    return None if skew is None else received_unix_nano + int(skew * 1e9)
 
 
 def _place(error: Exception) -> str:

@@ -5,11 +5,9 @@ The pipeline thread feeds, any thread reads; both hold one lock for no longer th
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +16,11 @@ from foreshock import telemetry
 from foreshock.config import Config
 from foreshock.detect.combine import combine, together
 from foreshock.runtime.points import NO_POINTS, grown, grown_points, p_of, points_of, row_points
-from foreshock.runtime.rings import MINUTE, POINT, Delays, Opinions, Pace, Ring, Strip, row_strength, stand
+from foreshock.runtime.rings import MINUTE, POINT, Opinions, Ring, Strip, row_strength, stand
 from foreshock.runtime.rollups import Rollups
+from foreshock.runtime.source_views import SourceViews
 from foreshock.runtime.stretch import Stretch, empty, of_points
+from foreshock.runtime.view_types import EntityStrip, EntityView, Names, Role, Rolled, SeriesDetail, SeriesView
 from foreshock.state import State
 from foreshock.types import Alert, Labels, Rows, Series, Status, Verdict, label_text, leading
 
@@ -30,80 +30,6 @@ POINTS = 720
 _SKIPPED = -2
 _UNSEEN = -1
 _FEW = 32
-
-
-class Names(Protocol):
-    """Whose slots the rows carry: `state.Registry` is one."""
-
-    series: list[Series]
-    entities: list[Labels]
-
-
-class Role(NamedTuple):
-    """What part a detector plays."""
-
-    shadow: bool
-    whole: bool
-
-
-class SeriesView(NamedTuple):
-    """A series and its recent points, oldest first (`POINT[n]`, a copy); on request the last one of each detector."""
-
-    series: Series
-    points: NDArray[Any]
-    detectors: Mapping[str, NDArray[Any]] = {}
-
-
-class SeriesDetail(NamedTuple):
-    """A series, its recent points, and by detector what it says: of each point, and of each row of the entity."""
-
-    series: Series
-    points: NDArray[Any]
-    opinions: dict[str, NDArray[Any]]
-    entity_opinions: dict[str, NDArray[Any]]
-
-
-class Rolled(NamedTuple):
-    """The buckets of a series that are not stored yet, and those of its entity, for detectors of whole entities."""
-
-    series: Series
-    own: Stretch
-    entity: Stretch
-
-
-class EntityStrip(NamedTuple):
-    """An entity, its status, and its last minutes (`CELL[n]`, oldest first; minute -1 = nothing came in it)."""
-
-    entity: Labels
-    status: Status
-    cells: NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class EntityView:
-    """How an entity stands: its last row, and the greatest strength in it (NaN = nothing was judged).
-
-    `p_value` is of all primary detectors together (Cauchy combination, NaN = nothing was judged): it ranks entities.
-    """
-
-    entity: Labels
-    last_seen_unix_nano: int
-    status: Status
-    series: int
-    strength: float
-    p_value: float = math.nan
-
-
-@dataclass(frozen=True, slots=True)
-class SourceView:
-    """What a source has brought since the start, and how late half and 99 of 100 of its last records were (s)."""
-
-    source: str
-    last_received_unix_nano: int
-    records: int
-    samples: int
-    delay_p50_seconds: float = math.nan
-    delay_p99_seconds: float = math.nan
 
 
 class Views:
@@ -128,7 +54,7 @@ class Views:
         self._lock = threading.Lock()
         self._ring = Ring(POINT, max_series, points)
         self._opinions, self._strip = Opinions(self._ring), Strip()
-        self._pace, self._delays = Pace(), Delays()
+        self.sources = SourceViews()
         self._viewed: list[Series] = []
         self._view_of: NDArray[np.int32] = np.full(64, _UNSEEN, np.int32)
         self._by_entity: dict[str, list[int]] = {}
@@ -138,7 +64,6 @@ class Views:
         self._status: NDArray[np.uint8] = np.zeros(64, np.uint8)
         self._strength: NDArray[np.float64] = np.full(64, np.nan)
         self._widths: NDArray[np.int32] = np.zeros(64, np.int32)
-        self._sources: dict[str, SourceView] = {}
         self._alerts: dict[str, Alert] = {}
         # The last point of each detector: of single series by view, where there are several; of entities by slot.
         self._last_of: dict[str, NDArray[Any]] = {}
@@ -211,18 +136,6 @@ class Views:
                     self._alerts[alert.episode] = alert
                 else:
                     telemetry.DROPPED.labels("alerts_not_viewed").inc()
-
-    def feed_source(
-        self, source: str, received_unix_nano: int, samples: int, oldest_unix_nano: int | None = None
-    ) -> None:
-        """Note that a source brought a record, whose oldest sample is of this time."""
-        with self._lock:
-            if oldest_unix_nano is not None:
-                self._delays.note(source, (received_unix_nano - oldest_unix_nano) / 1e9)
-            old = self._sources.get(source)
-            records, before = (old.records, old.samples) if old else (0, 0)
-            self._sources[source] = SourceView(source, received_unix_nano, records + 1, before + samples)
-            self._pace.note(source, received_unix_nano, samples)
 
     def forget(self, entity: str, rolled: Collection[int] = (), rolled_entity: int = -1) -> None:
         """Drop what is shown of an entity (canonical text); its series come again with their next points.
@@ -394,16 +307,6 @@ class Views:
             alerts = list(self._alerts.values())
         return sorted(alerts, key=lambda alert: (-alert.starts_unix_nano, alert.key))
 
-    def sources(self) -> list[SourceView]:
-        """Sources by name."""
-        with self._lock:
-            found = [self._sources[name] for name in sorted(self._sources)]
-            late = [self._delays.of(one.source) for one in found]
-        return [
-            replace(one, delay_p50_seconds=half, delay_p99_seconds=most)
-            for one, (half, most) in zip(found, late, strict=True)
-        ]
-
     def counts(self) -> dict[str, int]:
         """How much is in view: entities, series, series not viewed, open alerts."""
         with self._lock:
@@ -481,8 +384,3 @@ class Views:
         """By detector, how many series or entities it judged in their last row."""
         with self._lock:
             return self._opinions.judging(len(self._viewed))
-
-    def pace(self, source: str, now_unix_nano: int) -> list[int]:
-        """Samples that a source brought in each minute of the last hour, oldest first."""
-        with self._lock:
-            return self._pace.of(source, now_unix_nano)

@@ -98,7 +98,7 @@ def _feed(views: Views) -> None:
         np.arange(4), np.array([0, 1, 0], np.int32), np.array([1.5, 2.5, np.nan]),
     )  # fmt: skip
     views.feed(rows, [], registry)
-    views.feed_source("host", NOW, 3)
+    views.sources.feed("host", NOW, 3)
 
 
 def test_entities_series_and_status(client: Client, services: Services) -> None:

@@ -6,7 +6,7 @@ import { duration, entityName } from '../format';
 import { useLive } from '../live';
 import { Mark, type MarkName } from '../marks';
 import { Seg, Time } from '../parts';
-import { useMayTell } from '../queries';
+import { useMay } from '../queries';
 import type { Range } from '../range';
 import { alertPath } from '../router';
 import type { AlertState, ControlRecord } from '../types';
@@ -72,15 +72,15 @@ const MOST = 12;
 
 export function Notes({ notes, labels, range, onShow }: { notes: Note[]; labels: Record<string, string>; range: Range; onShow: (range: Range) => void }): JSX.Element {
   const [open, setOpen] = useState(false);
-  const may = useMayTell();
+  const may = useMay('control');
   const form = useId();
   return (
     <section className="panel">
       <header>
         <h2>Notes on this range</h2>
         <div className="r">
-          {may.data === false && <span>Operators may add some.</span>}
-          <button className="btn" type="button" aria-expanded={open} aria-controls={form} disabled={may.data === false} onClick={() => setOpen(!open)}>
+          {!may && <span>Operators may add some.</span>}
+          <button className="btn" type="button" aria-expanded={open} aria-controls={form} disabled={!may} onClick={() => setOpen(!open)}>
             Add a note
           </button>
         </div>

@@ -20,6 +20,7 @@ from foreshock.adapters.decode import decode_samples
 from foreshock.adapters.decode_json import BROKEN, WRAPPERS, decode_rows, event_ids, trouble_of
 from foreshock.adapters.http import CONTENT_TYPES, record_type
 from foreshock.adapters.kafka.envelope import NOTHING_SAID, Envelope, Headers, envelope
+from foreshock.adapters.kafka.keys import entity_key
 from foreshock.adapters.kafka.schemas import TopicSchema
 from foreshock.adapters.kafka.sniff import sniff
 from foreshock.adapters.mapping import MappingOptions
@@ -28,6 +29,7 @@ from foreshock.errors import BadInputError
 from foreshock.types import Labels, Record, Samples
 from foreshock.types.record import ARROW, JSON, OTLP, OTLP_JSON
 
+NEVER = -(1 << 63)
 MAX_MESSAGE_BYTES = 16 << 20
 """Largest message; brokers take one MiB where nobody said otherwise."""
 
@@ -61,6 +63,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Each:
+    """What is known of each message that holds samples: its `place` in the batch, the key of its entity (a number in
+    `keys`, -1 = of several), and its largest event time that may move a clock (`NEVER` = none).
+    """
+
+    place: list[int]
+    key: list[int]
+    newest: list[int]
+    keys: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Decoding:
     """What a batch of messages holds: samples in the order of the messages, and for each sample the place of its
     message in the batch, `message int64[n]`.
@@ -72,6 +86,19 @@ class Decoding:
     samples: Samples
     message: NDArray[np.int64]
     refused: tuple[Refused, ...] = ()
+
+    def each(self, latest: int | None) -> Each:
+        """What is known of each message; no event time beyond `latest` (Unix ns) may move a clock."""
+        if not len(self.message):
+            return Each([], [], [], [])
+        numbers: dict[bytes, int] = {}
+        own = [numbers.setdefault(entity_key(one.entity), len(numbers)) for one in self.samples.series]
+        key = np.array(own, np.int64)[self.samples.index]
+        start = np.flatnonzero(np.diff(self.message, prepend=-1))
+        low, high = np.minimum.reduceat(key, start), np.maximum.reduceat(key, start)
+        time = self.samples.time_unix_nano
+        newest = np.maximum.reduceat(time if latest is None else np.where(time <= latest, time, NEVER), start)
+        return Each(self.message[start].tolist(), np.where(low == high, low, -1).tolist(), newest.tolist(), [*numbers])
 
     def of(self, first: int, last: int) -> Samples:
         """The samples of the messages `[first, last)`; none was left out of them that is counted here."""

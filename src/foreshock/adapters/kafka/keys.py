@@ -6,9 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from foreshock.types import Calls, Decoded, Labels, Samples, label_text
+from foreshock.types import Labels, Samples, label_text
 
-_FEW = 64
 _SEED, _M, _MASK = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 
@@ -46,23 +45,8 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-def entities_of(samples: Decoded) -> set[Labels]:
-    """The entities that samples are of; none for calls, which stand for all services of an environment."""
-    if isinstance(samples, Calls):
-        return set()
-    # Most messages hold few samples: a set is quicker made than an array sorted.
-    used = set(samples.index.tolist()) if len(samples) < _FEW else np.unique(samples.index).tolist()
-    return {samples.series[slot].entity for slot in used}
-
-
-def keyed_by_entity(keys: set[bytes | None], samples: Decoded) -> bool:
-    """Whether the keys of messages are those of the entities that they are about."""
-    return keys == {entity_key(entity) for entity in entities_of(samples)}
-
-
-def split(samples: Decoded, partitions: int) -> dict[int, Samples]:
+def split(samples: Samples, partitions: int) -> dict[int, Samples]:
     """Samples by the partition of their entity."""
-    assert isinstance(samples, Samples)
     known: dict[Labels, int] = {}
     for one in samples.series:
         if one.entity not in known:
