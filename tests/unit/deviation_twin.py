@@ -87,7 +87,8 @@ class DeviationTwin:
     def begin(self, x: float, now: int) -> dict[str, Any]:
         return {
             "time": now, "count": 1, "last": x, "level": x, "first": [0.0], "interval": 0.0, "change": 0.0,
-            "changed": 0, "away": 0, "high": 0.0, "mean": 0.0, "block": 0, "blocks": 0, "block_start": 0,
+            "changed": 0, "away": 0, "burst": 0.0, "before": 0,
+            "high": 0.0, "mean": 0.0, "block": 0, "blocks": 0, "block_start": 0,
         }  # fmt: skip
 
     def collect(self, m: dict[str, Any], x: float, now: int) -> None:
@@ -146,7 +147,8 @@ class DeviationTwin:
             if m["forecasts"] > 30:
                 found.append((4, m["bounded"], max(m["forecast_scale"], self.noise(m)) * wide))
         mass = sum(SHARE[k] for k, _, _ in found)
-        least = self.options.min_change * math.sqrt(math.sqrt(mass)) / 2.0
+        young = 0.05 * max(1.0 - m["count"] * m["interval"] / 3600.0, 0.0) * abs(m["level"])
+        least = max(self.options.min_change, young) * math.sqrt(math.sqrt(mass)) / 2.0
         return [(k, center, max(scale * self.reach(m, k), least)) for k, center, scale in found]
 
     def stretch(self, m: dict[str, Any], past: float) -> float:
@@ -163,10 +165,25 @@ class DeviationTwin:
         score = math.sqrt(total / math.sqrt(mass))
         if m["changed"] < 8:
             away = m["away"] + 1 if score > 1.0 else 0
-            score = min(score, 4.0 / 3.0 * math.sqrt(math.sqrt(min(m["count"], 360.0) / 60.0)) * max(away, 1))
+            first = 4.0 if self.options.min_change else 4.0 / 3.0
+            score = min(score, first * math.sqrt(math.sqrt(min(m["count"], 360.0) / 60.0)) * max(away, 1))
+            score = max(score, self.burst(m, x, learn))
             if learn:
                 m["away"] = min(away, 360)
         return min(score, 1e9)
+
+    def burst(self, m: dict[str, Any], x: float, learn: bool) -> float:
+        if abs(m["level"]) > 0.25 * m["change"]:
+            return 0.0
+        burst, before, moved = m["burst"], m["before"], abs(x) > max(0.25 * m["change"], self.options.min_change)
+        if moved:
+            before = m["changed"] if burst == 0.0 else before
+            burst += math.log(0.5 * (min(m["count"], 360) + 1.0) / (1.0 + 0.5 * before))
+        else:
+            burst = max(burst - LN2, 0.0)
+        if learn:
+            m["burst"], m["before"] = f4(min(burst, 60.0)), before
+        return burst / 3.0 if moved else 0.0
 
     def rank(
         self, m: dict[str, Any], x: float, past: float, views: list[tuple[int, float, float]]

@@ -155,7 +155,7 @@ def test_the_level_is_the_weighted_quantile_spelled_out() -> None:
         pairs.append((base, 2 * 0.5 ** (day / 30)))
         total = sum(weight for _, weight in pairs)
         reached = [v for v, _ in pairs if sum(w for other, w in pairs if other <= v) >= 0.67 * total]
-        assert stage.budget.level() == pytest.approx(min(*reached, cap(100)))
+        assert stage.budget.level() == pytest.approx(min(max(min(reached), peak), cap(100))), "or the day's own third"
 
 
 @pytest.mark.parametrize("entities", [1, 10, 30, 100, 1000])
@@ -226,6 +226,25 @@ def test_prices_are_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> No
     for n in range(3):
         stage.fire(150 * DAY + n * HOUR + HOUR, f"h{n}", 3.0)
     assert [label[-4:-2] for label in stage.budget._memory.prices] == ["h1", "h2"]
+
+
+def test_after_three_hours_of_a_day_the_rest_of_it_must_top_the_third() -> None:
+    stage = Stage(1000)
+    stage.at(3 * DAY)
+    level = stage.budget.level()
+    peaks = [level + 0.9, level + 0.3, level + 0.6]
+    told = [stage.fire(3 * DAY + 2 * n * HOUR, f"h{n}", peak) for n, peak in enumerate(peaks)]
+    assert all(one.notified for one in told)
+    assert stage.budget.level() == pytest.approx(level + 0.3)
+    later = [level + 0.2, level + 0.4, level + 0.35, level + 0.7]
+    told = [stage.fire(3 * DAY + 2 * (3 + n) * HOUR, f"h{3 + n}", peak) for n, peak in enumerate(later)]
+    assert notified(told) == [False, True, False, True]
+    for n in range(12):
+        stage.fire(3 * DAY + 20 * HOUR + n * 15 * MINUTE, f"h{20 + n}", cap(1000) + 1.0)
+    assert stage.budget.level() == pytest.approx(cap(1000))
+    assert stage.fire(3 * DAY + 23 * HOUR + 50 * MINUTE, "h99", cap(1000) + 3.0).notified
+    stage.fire(4 * DAY + HOUR, "h50", level + 0.9)
+    assert stage.budget.level() < cap(1000), "another day has its own"
 
 
 def test_one_bad_day_is_one_block() -> None:

@@ -70,6 +70,24 @@ def test_weeks_of_event_time_score_and_rank_as_the_twin_says(step: float, days: 
     assert (memory["weekly_error"] < 0.7 * memory["daily_error"]) == (days >= 40)
 
 
+@pytest.mark.parametrize("least", [0.0, 0.05])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_stands_still_and_then_moves_scores_as_the_twin_says(seed: int, least: float) -> None:
+    rng = np.random.default_rng(seed)
+    value = np.zeros(600)
+    for start in rng.integers(25, 590, 3):
+        stretch = slice(start, start + int(rng.integers(1, 12)))
+        value[stretch] = np.where(rng.random(len(value[stretch])) < 0.7, rng.choice([0.02, 0.5, 1.0, 1.5]), 0.0)
+    value += [0.0, 40.0, 0.0, 1.0][seed]
+    time = times(len(value), 2.0)
+    detector, twin = Deviation({"min_change": least}), DeviationTwin({"min_change": least})
+    seen = detector.step(make(np.zeros(len(time)), time, value))
+    told = [twin.row(0, now, x, True, 0)[0] for now, x in zip(time.tolist(), value.tolist(), strict=True)]
+    # The logarithm of the kernels is their own.
+    np.testing.assert_allclose(seen.score, told, rtol=1e-12)
+    assert np.nanmax(seen.score) > 0.5
+
+
 @pytest.mark.parametrize(("tier", "least", "most"), [("light", 128, 256), ("full", 4000, 8000)])
 def test_a_tier_keeps_to_its_bytes(tier: str, least: int, most: int) -> None:
     assert least <= Deviation({"tier": tier}).info.bytes_per_slot <= most
@@ -149,6 +167,46 @@ def test_single_moves_of_what_stands_still_score_no_more_than_the_first(config: 
     values[60::97] = 0.2
     seen = Deviation(config).step(series(values, 5.0)).score
     assert np.nanmax(seen) <= 4 / 3 * 6**0.25 + 1e-12
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
+def test_single_errors_that_begin_to_come_are_a_burst_whatever_their_sizes(config: dict[str, Any]) -> None:
+    errors = np.array([1.5, 1.0, 0.0, 0.5, 0.0, 1.0, 0.5])
+    seen = Deviation(config).step(series(np.concatenate([np.zeros(60), errors]), 2.0)).score[60:]
+    gain = math.log(61 / 2)
+    detector = Deviation(config)
+    detector.bands = True
+    told = detector.step(series(np.concatenate([np.zeros(60), errors]), 2.0))
+    assert told.expected is not None
+    assert told.low is not None
+    assert told.high is not None
+    assert (told.expected[-1], told.low[-1], told.high[-1]) == (0.0, 0.0, 0.0)
+    assert seen[5] >= (4 * gain - 2 * math.log(2)) / 3 - 1e-6
+    assert seen[6] > 4.5
+    # Above a level of its own, a series may step.
+    seen = Deviation(config).step(series(np.concatenate([np.zeros(60), errors]) + 40, 2.0)).score[60:]
+    assert seen[6] < 2.0
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
+def test_where_a_least_change_is_set_the_first_move_need_not_wait(config: dict[str, Any]) -> None:
+    ratio = np.concatenate([np.zeros(45), [0.24, 0.35]])
+    blind = Deviation(config).step(series(ratio, 5.0)).score[45:]
+    told = Deviation({**config, "min_change": 0.05}).step(series(ratio, 5.0)).score[45:]
+    assert blind[0] < 1.3
+    assert told[0] == pytest.approx(4 * (45 / 60) ** 0.25)
+    assert told[1] > told[0]
+    small = np.concatenate([np.zeros(45), np.full(8, 0.04)])
+    assert Deviation({**config, "min_change": 0.05}).step(series(small, 5.0)).score[45:].max() < 2.0
+
+
+@pytest.mark.parametrize("config", TIERS, ids=str)
+def test_in_its_first_hour_a_series_may_move_by_some_hundredths_of_its_level(config: dict[str, Any]) -> None:
+    rng = np.random.default_rng(3)
+    for step, hourly in ((2.0, False), (300.0, True)):
+        memory = 50e6 + np.cumsum(rng.integers(0, 2, 90)) * 4096.0
+        memory[80:] += 0.6e6
+        assert (Deviation(config).step(series(memory, step)).score[80] > 3.0) == hourly
 
 
 @pytest.mark.parametrize("config", TIERS, ids=str)
@@ -313,7 +371,7 @@ def test_a_refused_frame_leaves_nothing_behind() -> None:
 def test_a_state_of_the_other_tier_is_refused() -> None:
     detector = Deviation({"tier": "light"})
     detector.step(series([1.0]))
-    with pytest.raises(PermanentError, match="has 248 bytes a slot, its config asks for 4768"):
+    with pytest.raises(PermanentError, match="has 256 bytes a slot, its config asks for 4776"):
         Deviation.restore({}, detector.state())
     assert Deviation.restore(detector.options, detector.state()).score(series([1.0])).status[0] == Status.WARMING_UP
 

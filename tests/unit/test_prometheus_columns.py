@@ -146,13 +146,21 @@ def test_quantiles_of_the_last_minute_over_all_pods() -> None:
     columns = Columns(raws, 30.0)
     assert [one.attributes[0][1] for one in columns.features] == ["0.5", "0.95", "0.99"]
     rows = np.zeros((4, 6))
-    rows[1] = [5, 5, 5, 0, 5, 5]
-    rows[2:] = [5, 5, 5, 0, 5, 5]
+    rows[1:] = [500, 500, 500, 0, 500, 500]
     found = columns.take(rows)
     assert np.isnan(found[0]).all()
     np.testing.assert_allclose(found[1], [0.1, 0.91, 0.982])
     np.testing.assert_allclose(found[2], found[1])
     assert np.isnan(found[3]).all(), "what is older than a minute counts no more"
+
+
+def test_a_quantile_needs_a_few_observations_beyond_it() -> None:
+    columns = Columns(buckets([0.1, 1.0, math.inf]), 30.0)
+    rows = np.array([[0.0, 0.0, 0.0], [5.0, 5.0, 5.0], [50.0, 50.0, 50.0], [65.0, 65.0, 65.0]])
+    found = columns.take(rows)
+    assert np.isnan(found[1]).all(), "5 in the last minute"
+    np.testing.assert_allclose(found[2], [0.05, NAN, NAN])
+    np.testing.assert_allclose(found[3], [0.05, 0.095, NAN])
 
 
 def test_one_of_a_pair_and_the_other_when_it_is_gone() -> None:

@@ -63,7 +63,11 @@ def replay(
 
     settings = load(config or [], overrides=_overrides(detector, time, entity_by, train_until))
     settings, truth, remark = _truth(paths, settings, label, labels)
-    job, describe = _of_log(paths[0], out, settings) if is_log(paths) else _of_tables(paths, out, settings)
+    if is_log(paths):
+        job, describe = _of_log(paths[0], out, settings)
+        job.other_config = bool(config or detector)
+    else:
+        job, describe = _of_tables(paths, out, settings)
     if truth is not None:
         _label(job, truth)
     job.fresh = fresh

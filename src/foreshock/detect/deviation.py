@@ -28,8 +28,8 @@ class DeviationOptions(UnivariateOptions):
 
     tier: Literal["light", "full", "events"] = Field(
         default="full",
-        description="`light` remembers three levels of a series in 248 bytes, `full` also its day, its week and how a "
-        "value follows from those before, in 4,768, and `events` also its shapes, in 37 kB.",
+        description="`light` remembers three levels of a series in 256 bytes, `full` also its day, its week and how a "
+        "value follows from those before, in 4,776, and `events` also its shapes, in 37 kB.",
     )
     event_budget: float = Field(
         default=0.2,
@@ -61,7 +61,7 @@ class Deviation(LeastChange):
     anomaly stays high as long as it lasts. The score is for alarms. In the tier `events`, `step` gives events as well.
 
     >>> Deviation({"tier": "light"}).info.bytes_per_slot
-    248
+    256
     """
 
     options: Any = DeviationOptions

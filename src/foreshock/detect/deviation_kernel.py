@@ -35,13 +35,17 @@ from foreshock.detect.deviation_near import (
 )
 from foreshock.detect.deviation_row import (
     BLOCK_ROWS,
+    BURST,
     FIRST,
+    FIRST_MOVE_KNOWN,
     FIRST_MOVE_MOST,
     FIRST_MOVE_ROWS,
     FIRST_MOVE_SCORE,
     FORECAST_WARM_UP,
     HOUR,
     MIN_CHANGE_SCORE,
+    MOST_BURST,
+    MOVED_SHARE,
     PRIOR_SCORE,
     RANK_CAP,
     RANK_MEAN_CAP,
@@ -57,6 +61,7 @@ from foreshock.detect.deviation_row import (
     USUAL_PRIOR,
     USUAL_SHARE,
     YOUNG_MOVES,
+    YOUNG_SHARE,
 )
 from foreshock.detect.deviation_season import (
     daily,
@@ -66,7 +71,7 @@ from foreshock.detect.deviation_season import (
     slots_of,
     weekly,
 )
-from foreshock.detect.histogram import LN2, exp
+from foreshock.detect.histogram import LN2, exp, ln
 from foreshock.detect.kernels import LARGEST_SCORE, LARGEST_VALUE
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
@@ -130,8 +135,8 @@ def light_sweep(
         if not warm:
             given[i] = WARMING_UP
         else:
-            score[i] = _score(row, x, centers, units, learn[i])
-            _band(row, i, centers, units, band)
+            score[i], began = _score(row, x, centers, units, _known_change(row, least_change), learn[i])
+            _band(row, i, centers, units, began, band)
             _rank(row, i, past, _size(row, x, centers, units, LIGHT_RANK_SHARE), learn[i], ranking)
         if learn[i]:
             if warm:
@@ -194,8 +199,8 @@ def full_sweep(
         if not warm:
             given[i] = WARMING_UP
         else:
-            score[i] = _score(row, x, centers, units, learn[i])
-            _band(row, i, centers, units, band)
+            score[i], began = _score(row, x, centers, units, _known_change(row, least_change), learn[i])
+            _band(row, i, centers, units, began, band)
             _rank(row, i, past, _size(row, x, centers, units, RANK_SHARE), learn[i], ranking)
         if learn[i]:
             if warm:
@@ -236,9 +241,9 @@ def _read(value: float, i: int, given: NDArray[np.uint8]) -> float:
 def _early(row: Any, x: float, now: int, start: int, fresh: bool) -> None:
     """Learn one of the first rows; a fresh slot may hold what was there before a gap."""
     if fresh:
-        row.count = row.changed = row.block_rows = row.blocks = row.away = 0
+        row.count = row.changed = row.block_rows = row.blocks = row.away = row.before = 0
         row.change = row.interval = row.deviation = row.weight = 0.0
-        row.high = row.mean = 0.0
+        row.high = row.mean = row.burst = 0.0
         row.block_start = 0
         for j in range(FIRST):
             row.first[j] = 0.0
@@ -272,8 +277,18 @@ def _learn(row: Any, x: float, now: int, past: float, wide: float) -> None:
 
 @inner
 def _least_unit(row: Any, least_change: float, mass: float) -> float:
-    """The unit with which a change of the least size worth an alert scores `MIN_CHANGE_SCORE`, if all agree."""
-    return float(max(row.min_change, least_change) * math.sqrt(math.sqrt(mass)) / MIN_CHANGE_SCORE)
+    """The unit with which a change of the least size worth an alert scores `MIN_CHANGE_SCORE`, if all agree.
+
+    In the first hour that is a share of the level at least: how far it wanders is not known yet.
+    """
+    young = YOUNG_SHARE * max(1.0 - row.count * row.interval / HOUR, 0.0) * abs(row.level)
+    return float(max(_known_change(row, least_change), young) * math.sqrt(math.sqrt(mass)) / MIN_CHANGE_SCORE)
+
+
+@inner
+def _known_change(row: Any, least_change: float) -> float:
+    """The least change that is worth an alert, as somebody has set it; 0 where nobody has."""
+    return float(max(row.min_change, least_change))
 
 
 @inner
@@ -296,26 +311,64 @@ def _mass(units: Any) -> float:
 
 
 @inner
-def _score(row: Any, x: float, centers: Any, units: Any, learn: bool) -> float:
-    """M of a value; the first moves of a series have one that goes by how long it stood, and by how long they last."""
+def _score(row: Any, x: float, centers: Any, units: Any, known: float, learn: bool) -> tuple[float, bool]:
+    """M of a value, and whether it is one of a burst; the first moves of a series have a score of their own."""
     total = 0.0
     for k in range(len(units)):
         part = (x - centers[k]) / units[k]
         total += SHARE[k] * (part * part)
     score = math.sqrt(total / math.sqrt(_mass(units)))
+    burst = 0.0
     if row.changed < YOUNG_MOVES:
-        away = row.away + 1 if score > PRIOR_SCORE else 0
-        rows = min(row.count, FIRST_MOVE_MOST) / FIRST_MOVE_ROWS
-        score = min(score, FIRST_MOVE_SCORE * math.sqrt(math.sqrt(rows)) * max(away, 1))
-        if learn:
-            row.away = min(away, FIRST_MOVE_MOST)
-    return min(score, LARGEST_SCORE)
+        score, burst = _first_moves(row, score, known, learn), _burst(row, x, known, learn)
+    return min(max(score, burst), LARGEST_SCORE), burst > max(score, PRIOR_SCORE)
 
 
 @inner
-def _band(row: Any, i: int, centers: Any, units: Any, band: NDArray[np.float64]) -> None:
-    """What scores at most `PRIOR_SCORE`, and its middle; what was never negative is not expected to be."""
+def _first_moves(row: Any, score: float, known: float, learn: bool) -> float:
+    """M of a young series: at most what a first move scores after so many rows, times the rows that it lasts.
+
+    More where it is known which change matters.
+    """
+    away = row.away + 1 if score > PRIOR_SCORE else 0
+    rows = min(row.count, FIRST_MOVE_MOST) / FIRST_MOVE_ROWS
+    most = (FIRST_MOVE_KNOWN if known > 0.0 else FIRST_MOVE_SCORE) * math.sqrt(math.sqrt(rows)) * max(away, 1)
+    if learn:
+        row.away = min(away, FIRST_MOVE_MOST)
+    return float(min(score, most))
+
+
+@inner
+def _burst(row: Any, x: float, known: float, learn: bool) -> float:
+    """How sure it is that something began in a series that stood at zero: a CUSUM of the rows that are not (Page 1954).
+
+    Each such row adds the logarithm of how much likelier it is when half of the rows are, than it was before; others
+    take ln 2 away.
+    """
+    if abs(row.level) > MOVED_SHARE * row.change:
+        return 0.0
+    burst: Any = np.float64(row.burst)
+    before, moved = row.before, abs(x) > max(MOVED_SHARE * row.change, known)
+    if moved:
+        before = row.changed if burst == 0.0 else before
+        burst += ln(0.5 * (min(row.count, FIRST_MOVE_MOST) + 1.0) / (1.0 + 0.5 * before))
+    else:
+        burst = max(burst - LN2, 0.0)
+    if learn:
+        row.burst, row.before = min(burst, MOST_BURST), before
+    return float(burst / BURST) if moved else 0.0
+
+
+@inner
+def _band(row: Any, i: int, centers: Any, units: Any, began: bool, band: NDArray[np.float64]) -> None:
+    """What scores at most `PRIOR_SCORE`, and its middle; what was never negative is not expected to be.
+
+    Where something `began` in what stood at zero, zero is expected.
+    """
     if not band.shape[1]:
+        return
+    if began:
+        band[0, i], band[1, i], band[2, i] = 0.0, 0.0, 0.0
         return
     precision, moment, spread = 0.0, 0.0, 0.0
     for k in range(len(units)):

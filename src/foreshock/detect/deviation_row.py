@@ -65,11 +65,20 @@ BLOCK_ROWS = 10
 PRIOR_SCORE = 1.0
 MIN_CHANGE_SCORE = 2.0
 """The score of a change of just `min_change`, at most."""
-FIRST_MOVE_SCORE, FIRST_MOVE_ROWS, FIRST_MOVE_MOST = 4.0 / 3.0, 60.0, 360.0
+FIRST_MOVE_SCORE, FIRST_MOVE_ROWS, FIRST_MOVE_MOST = 4.0 / 3.0, 60.0, 360
 """The score of a series' first move ever after so many rows; it grows with the fourth root of the rows."""
+FIRST_MOVE_KNOWN = 4.0
+"""The same where a least change is set: then it is known which moves matter, before any has been seen."""
 YOUNG_MOVES = 8
 """Moves that a series must have made before their size is believed to be its noise. Until then a score is at most that
 of a first move times the rows that it lasts."""
+
+YOUNG_SHARE = 0.05
+"""Of its level: in its first hour, the less the older it is, no smaller change of a series is worth an alert."""
+BURST, MOST_BURST = 3.0, 60.0
+"""What a score of 1 is in the CUSUM of rows that are not zero, and its most."""
+MOVED_SHARE = 0.25
+"""Of the mean change: what is not further from zero than this is zero."""
 
 RANK_CAP, RANK_MEAN_CAP, RANK_MEAN_SHARE = 100.0, 10.0, 1.5
 RANK_MEAN_GAIN = 0.15910358474628547
@@ -82,8 +91,8 @@ _NEAR = [
     ("last", "f8"), ("least", "f8"), ("min_change", "f8"), ("change", "f8"), ("interval", "f8"),
     ("level", "f8"), ("deviation", "f8"), ("weight", "f8"),
     ("quick", "f8"), ("quick_scale", "f8"), ("short", "f8"), ("short_scale", "f8"),
-    ("count", "i4"), ("changed", "i4"), ("block_rows", "i4"), ("blocks", "i4"), ("away", "i4"), ("spare", "i4"),
-    ("high", "f4"), ("mean", "f4"), ("first", "f4", (FIRST,)),
+    ("count", "i4"), ("changed", "i4"), ("block_rows", "i4"), ("blocks", "i4"), ("away", "i4"), ("before", "i4"),
+    ("high", "f4"), ("mean", "f4"), ("first", "f4", (FIRST,)), ("burst", "f4"), ("spare", "f4"),
 ]  # fmt: skip
 _SEASON = [
     ("offset", "f8"), ("offset_weight", "f8"), ("season_scale", "f8"), ("season_weight", "f8"),

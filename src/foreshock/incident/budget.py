@@ -1,9 +1,10 @@
 """The environment's budget: which of all alerts are worth a notification, in one order, by event time.
 
 An alert opens or extends a group if it reaches a level that follows the environment's own past: the 67 % quantile, over
-blocks of 2 ÷ budget days, of a block's third-highest hourly peak, capped so that a time rich in incidents does not
-deafen. In a large environment an entity that has notified pays a price: it must top itself, the less the longer ago.
-Construction and constants were measured (CONTRACTS §9, ADR 11); what does not notify stays visible, unannounced.
+blocks of 2 ÷ budget days, of a block's third-highest hourly peak, and that of the open block if it is higher already
+(ADR 17); capped so that a time rich in incidents does not deafen. In a large environment an entity that has notified
+pays a price: it must top itself, the less the longer ago. Construction and constants were measured (CONTRACTS §9,
+ADR 11); what does not notify stays visible, unannounced.
 
 Order: (decided, entity, key, startsAt, firing before resolved, strength), which no two alerts share. Between alerts of
 the same moment entities that are present come first. It depends on the alerts alone, not on how they came in.
@@ -158,7 +159,8 @@ class Budget:
         self._presence: list[tuple[int, str, int]] = []
         self._alerts: list[tuple[tuple[int, str, str, int, bool, float], int, Alert]] = []
         self._arrivals = 0
-        self._level: float | None = None
+        # The level that the past gives, and its cap.
+        self._level: tuple[float, float] | None = None
         block = BLOCK_DAYS / options.environment * DAY
         self._hour = max(min(HOUR, round(block / HOURS_A_BLOCK)), MINUTE // 60)
         self._hours = max(round(block / self._hour), NTH_PEAK)
@@ -217,7 +219,13 @@ class Budget:
         """The strength that an alert of an entity without a price must reach now to open or extend a group."""
         if self._level is None:
             self._level = self._find_level()
-        return self._level
+        level, cap = self._level
+        memory = self._memory
+        current = memory.now // self._block
+        open_block = [peak for hour, peak in memory.peaks.items() if hour // self._hours == current]
+        if len(open_block) < NTH_PEAK:
+            return level
+        return max(level, min(sorted(open_block)[-NTH_PEAK], cap))
 
     def state(self) -> State:
         """All it remembers, and what waits for the watermark."""
@@ -279,7 +287,7 @@ class Budget:
         memory.next_block = current
         self._level = None
 
-    def _find_level(self) -> float:
+    def _find_level(self) -> tuple[float, float]:
         memory = self._memory
         share = max(len(memory.seen), 1) * self.options.entity / self.options.environment
         rate = max(TYPICAL_ROWS_PER_DAY / self.options.entity, LEAST_RATE)
@@ -288,7 +296,8 @@ class Budget:
         fading = self._block / DAY / HALF_LIFE_DAYS
         weighted = [(peak, 0.5 ** ((memory.next_block - block) * fading)) for block, peak in memory.blocks]
         weighted.append((base, PRIOR_BLOCKS * 0.5 ** ((memory.next_block - first) * fading)))
-        return min(quantile(weighted, QUANTILE), level_cap(share, rate))
+        cap = level_cap(share, rate)
+        return min(quantile(weighted, QUANTILE), cap), cap
 
     def _price(self, entity: str, now: int) -> float:
         """What an entity pays now for having notified before; nothing where there are few entities."""

@@ -30,6 +30,7 @@ from foreshock.runtime.snapshot import SnapshotJob, SnapshotStore, numerics_id
 from foreshock.runtime.task import Outputs, Task
 from foreshock.runtime.verdict_rows import SCHEMA, verdict_table
 from foreshock.types import Alert, Record
+from foreshock.types.record import CONFIG
 
 TASK = "replay"
 COMMIT_ROWS = 100_000
@@ -61,8 +62,9 @@ class ReplayReport:
 class Replay:
     """One replay into `out`; `identity` tells whether an unfinished one there is of the same input.
 
-    `recorded` input is a log: its config records are obeyed and its watermarks are the truth. Of tables, `config`
-    counts and the end of the input closes all that is open. `total` is the end position, for `progress(position)`.
+    `recorded` input is a log: its watermarks are the truth, and its config records are obeyed, unless `other_config`
+    says that `config` counts from its beginning to its end. Of tables, `config` counts and the end of the input closes
+    all that is open. `total` is the end position, for `progress(position)`.
     """
 
     config: Config
@@ -70,6 +72,7 @@ class Replay:
     out: Path
     identity: dict[str, Any]
     recorded: bool = False
+    other_config: bool = False
     total: int = 0
     notes: tuple[str, ...] = ()
     fresh: bool = False
@@ -113,7 +116,8 @@ class Replay:
         last_snapshot = perf_counter()
         for next_position, record in self.reader.read(position):
             self.report.records += 1
-            outputs = judge(task, next_position, record)
+            passed_over = self.other_config and record.content_type == CONFIG
+            outputs = Outputs() if passed_over else judge(task, next_position, record)
             self.progress(next_position)
             before, position = position, next_position
             if next_position <= committed:

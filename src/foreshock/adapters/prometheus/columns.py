@@ -18,6 +18,8 @@ from foreshock.adapters.prometheus.names import Kind, unit_of
 from foreshock.types import Labels, Series
 
 QUANTILES = (0.5, 0.95, 0.99)
+LEAST_BEYOND = 3.0
+"""Observations that lie beyond a quantile, at least: with fewer it leaps from bucket to bucket with each of them."""
 WINDOW_SECONDS = 60.0
 """Quantiles are those of the observations of so long, and of at least one step."""
 
@@ -158,6 +160,8 @@ class Columns:
             sums[counts == 0] = np.nan
             for one in self._histograms:
                 found = quantiles(one.bounds, sums[:, one.place], QUANTILES)
+                beyond = sums[:, one.place[:, -1], None] * (1.0 - np.array(QUANTILES))
+                found[beyond < LEAST_BEYOND] = np.nan
                 out.append(found.reshape(len(found), found.shape[1] * found.shape[2]))
         return out
 
