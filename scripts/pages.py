@@ -200,6 +200,9 @@ def firing(camera: Camera, episode: str, every: bool) -> None:
         camera.take(page, "page-alert")
         camera.open(page, "#/detectors", ".tbl tbody tr")
         camera.take(page, "page-detectors")
+        for name in ("alerts", "sources", "settings"):
+            camera.open(page, f"#/{name}")
+            camera.take(page, f"page-{name}")
     with camera.page(scheme="dark") as page:
         camera.open(
             page, "#/explore?entity=%7Bservice.name%3D%22payment%22%7D&feature=calls.error_ratio", ".cv.band canvas"

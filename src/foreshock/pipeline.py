@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from foreshock import plugins
+from foreshock.adapters.prometheus import names
 from foreshock.config import Config
 from foreshock.detect.bank import Bank
 from foreshock.incident.alarm import Alarm
@@ -16,11 +17,14 @@ from foreshock.incident.changes import Changes
 from foreshock.incident.tally import Tally
 from foreshock.ports import Operator
 from foreshock.state import Registry, State
+from foreshock.stream import fingerprint as calls
 from foreshock.stream.align import Align, SourceTime
 from foreshock.stream.features import Features
-from foreshock.stream.fingerprint import LEAST_CHANGES, SOURCE, Fingerprint
+from foreshock.stream.fingerprint import SOURCE, Fingerprint
 from foreshock.types import Alert, Columns, Control, ControlKind, Intake, Rows
 
+LEAST_CHANGES = calls.LEAST_CHANGES | names.LEAST_CHANGES
+"""Least changes that are worth an alert, where the settings say nothing else."""
 END_OF_TIME = np.iinfo(np.int64).max
 """The watermark that closes everything: the end of a replay."""
 

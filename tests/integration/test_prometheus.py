@@ -71,7 +71,7 @@ class Exporter:
                 for service in ("cart", "pay"):
                     self.requests.labels(service, "GET").inc(rng.randint(1, 3))
                     self.queue.labels(service).set(rng.uniform(3, 7))
-                    for _ in range(9):
+                    for _ in range(12):
                         latency.labels(service).observe(rng.lognormvariate(-2.5, 0.5))
 
         self._driver = threading.Thread(target=drive, daemon=True)

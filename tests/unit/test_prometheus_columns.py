@@ -156,9 +156,9 @@ def test_quantiles_of_the_last_minute_over_all_pods() -> None:
 
 def test_a_quantile_needs_a_few_observations_beyond_it() -> None:
     columns = Columns(buckets([0.1, 1.0, math.inf]), 30.0)
-    rows = np.array([[0.0, 0.0, 0.0], [5.0, 5.0, 5.0], [50.0, 50.0, 50.0], [65.0, 65.0, 65.0]])
+    rows = np.array([[0.0, 0.0, 0.0], [9.0, 9.0, 9.0], [90.0, 90.0, 90.0], [110.0, 110.0, 110.0]])
     found = columns.take(rows)
-    assert np.isnan(found[1]).all(), "5 in the last minute"
+    assert np.isnan(found[1]).all(), "9 in the last minute"
     np.testing.assert_allclose(found[2], [0.05, NAN, NAN])
     np.testing.assert_allclose(found[3], [0.05, 0.095, NAN])
 

@@ -53,9 +53,10 @@ class Deviation(LeastChange):
     reach that its hourly maxima rarely pass. M is 1 at what is rare in the series, so `prior_score` is 1.
 
     Everything is learnt, but as if it lay at most 4 or 5 scales away (Huber 1964), and by event time: a gap lets the
-    past fade. The first rows are learnt all at once, from medians. Until a series has moved eight times, what
-    it does scores at most 4/3·(rows/60)^¼·lasting, of the rows it has had and those that it has been unusual now.
-    Scores are at most 1e9.
+    past fade. The first rows are learnt all at once, from medians. Until a series has moved eight times, M is at most
+    4/3·(rows/60)^¼·lasting (4 where a least change is set), of the rows it has had and those that it has been unusual
+    now; what stood at zero scores by a CUSUM of the rows that are not (Page 1954) where that is more. In its first hour
+    no change below 5 % of the level counts. Scores are at most 1e9.
 
     Set `ranks` to have `step` give a ranking too: the mean deviation, held up by a fading maximum, in which an
     anomaly stays high as long as it lasts. The score is for alarms. In the tier `events`, `step` gives events as well.

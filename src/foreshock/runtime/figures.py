@@ -132,5 +132,6 @@ class Complaints:
             if count == before or now_seconds < self._next.get(reason, now_seconds):
                 continue
             self._told[reason], self._next[reason] = count, now_seconds + SAY_SECONDS
-            out.append(f"{count - before} samples were not used ({reason}): {saying}")
+            some = "1 sample was" if count - before == 1 else f"{count - before:,} samples were"
+            out.append(f"{some} not used ({reason}): {saying}")
         return out

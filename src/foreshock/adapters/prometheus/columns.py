@@ -18,7 +18,7 @@ from foreshock.adapters.prometheus.names import Kind, unit_of
 from foreshock.types import Labels, Series
 
 QUANTILES = (0.5, 0.95, 0.99)
-LEAST_BEYOND = 3.0
+LEAST_BEYOND = 5.0
 """Observations that lie beyond a quantile, at least: with fewer it leaps from bucket to bucket with each of them."""
 WINDOW_SECONDS = 60.0
 """Quantiles are those of the observations of so long, and of at least one step."""

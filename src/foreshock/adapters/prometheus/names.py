@@ -23,6 +23,14 @@ class Kind(StrEnum):
 ENTITY_LABELS = ("service.name", "service_name", "service", "app")
 """What names an entity, the first one first; then a pod's workload, then `job` and `instance`."""
 
+LEAST_CHANGES = {
+    "process_cpu_seconds_total": 0.05,
+    "container_cpu_usage_seconds_total": 0.05,
+    "node_cpu_seconds_total": 0.05,
+}
+"""Changes of well-known rates that are worth an alert at the least (cores), where the settings say nothing else: CPU time
+is counted in ticks of 10 ms, of which a quiet process takes one now and then."""
+
 REPLICA_LABELS = ("__replica__", "prometheus_replica")
 """What tells the two of a highly available pair of Prometheus servers apart."""
 
