@@ -183,7 +183,7 @@ class DeviationTwin:
             burst = max(burst - LN2, 0.0)
         if learn:
             m["burst"], m["before"] = f4(min(burst, 60.0)), before
-        return burst / 3.0 if moved else 0.0
+        return burst / 2.0 if moved else 0.0
 
     def rank(
         self, m: dict[str, Any], x: float, past: float, views: list[tuple[int, float, float]]

@@ -181,8 +181,8 @@ def test_single_errors_that_begin_to_come_are_a_burst_whatever_their_sizes(confi
     assert told.low is not None
     assert told.high is not None
     assert (told.expected[-1], told.low[-1], told.high[-1]) == (0.0, 0.0, 0.0)
-    assert seen[5] >= (4 * gain - 2 * math.log(2)) / 3 - 1e-6
-    assert seen[6] > 4.5
+    assert seen[5] >= (4 * gain - 2 * math.log(2)) / 2 - 1e-6
+    assert seen[6] > 6.0
     # Above a level of its own, a series may step.
     seen = Deviation(config).step(series(np.concatenate([np.zeros(60), errors]) + 40, 2.0)).score[60:]
     assert seen[6] < 2.0

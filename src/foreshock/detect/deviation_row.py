@@ -75,7 +75,7 @@ of a first move times the rows that it lasts."""
 
 YOUNG_SHARE = 0.05
 """Of its level: in its first hour, the less the older it is, no smaller change of a series is worth an alert."""
-BURST, MOST_BURST = 3.0, 60.0
+BURST, MOST_BURST = 2.0, 60.0
 """What a score of 1 is in the CUSUM of rows that are not zero, and its most."""
 MOVED_SHARE = 0.25
 """Of the mean change: what is not further from zero than this is zero."""
