@@ -176,14 +176,15 @@ class DeviationTwin:
         if abs(m["level"]) > 0.25 * m["change"]:
             return 0.0
         burst, before, moved = m["burst"], m["before"], abs(x) > max(0.25 * m["change"], self.options.min_change)
+        goes_on = burst > 0.0
         if moved:
-            before = m["changed"] if burst == 0.0 else before
+            before = before if goes_on else m["changed"]
             burst += math.log(0.5 * (min(m["count"], 360) + 1.0) / (1.0 + 0.5 * before))
         else:
             burst = max(burst - LN2, 0.0)
         if learn:
             m["burst"], m["before"] = f4(min(burst, 60.0)), before
-        return burst / 2.0 if moved else 0.0
+        return burst / 2.0 if moved and goes_on else 0.0
 
     def rank(
         self, m: dict[str, Any], x: float, past: float, views: list[tuple[int, float, float]]

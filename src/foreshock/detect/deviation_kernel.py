@@ -348,15 +348,16 @@ def _burst(row: Any, x: float, known: float, learn: bool) -> float:
     if abs(row.level) > MOVED_SHARE * row.change:
         return 0.0
     burst: Any = np.float64(row.burst)
+    goes_on = burst > 0.0  # one row is no burst
     before, moved = row.before, abs(x) > max(MOVED_SHARE * row.change, known)
     if moved:
-        before = row.changed if burst == 0.0 else before
+        before = before if goes_on else row.changed
         burst += ln(0.5 * (min(row.count, FIRST_MOVE_MOST) + 1.0) / (1.0 + 0.5 * before))
     else:
         burst = max(burst - LN2, 0.0)
     if learn:
         row.burst, row.before = min(burst, MOST_BURST), before
-    return float(burst / BURST) if moved else 0.0
+    return float(burst / BURST) if moved and goes_on else 0.0
 
 
 @inner
