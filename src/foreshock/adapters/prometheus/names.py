@@ -28,8 +28,8 @@ LEAST_CHANGES = {
     "container_cpu_usage_seconds_total": 0.05,
     "node_cpu_seconds_total": 0.05,
 }
-"""Changes of well-known rates that are worth an alert at the least (cores), where the settings say nothing else: CPU time
-is counted in ticks of 10 ms, of which a quiet process takes one now and then."""
+"""Changes of well-known rates that are worth an alert at the least (cores), where the settings say nothing else: CPU
+time is counted in ticks of 10 ms, of which a quiet process takes one now and then."""
 
 REPLICA_LABELS = ("__replica__", "prometheus_replica")
 """What tells the two of a highly available pair of Prometheus servers apart."""
