@@ -31,7 +31,8 @@ def main() -> int:
     text = [
         "# Verification",
         "",
-        f"`{_rounds()}make verify` on {datetime.now(UTC):%Y-%m-%d}, commit `{commit}`{' with changes' if dirty else ''},",
+        f"`{_rounds()}make verify` on {datetime.now(UTC):%Y-%m-%d},",
+        f"commit `{commit}`{' with changes' if dirty else ''},",
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores.",
         "",
         "```",
