@@ -57,7 +57,8 @@ test-web: $(MODULES) ## check and test the page
 
 test-services: setup web ## run the tests against real servers (scripts/services.sh install)
 	@$(BIN)/python -m pytest -m services --durations=3 tests/integration/test_prometheus.py
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m services --durations=10 --ignore tests/integration/test_prometheus.py $(ARGS)
+	@$(BIN)/python -m pytest -m services --durations=3 tests/integration/test_kafka_chaos.py
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m services --durations=10 --ignore tests/integration/test_prometheus.py --ignore tests/integration/test_kafka_chaos.py $(ARGS)
 
 lint: setup ## check style, types and layers
 	@$(BIN)/ruff check .
