@@ -49,12 +49,11 @@ class Foreshock:
 
     def start(self, config: str = CONFIG) -> None:
         """Start it, or start it again on what it knows."""
-        path = self._folder / "pages.yaml"
-        path.write_text(config)
-        command = [sys.executable, "-m", "foreshock", "run", str(path), "--headless", "--data-dir",
-                   str(self._folder / "data"), "--listen", self.url.removeprefix("http://")]  # fmt: skip
+        (self._folder / "foreshock.yaml").write_text(config)
+        command = [sys.executable, "-m", "foreshock", "run", "foreshock.yaml", "--headless", "--data-dir", "data",
+                   "--listen", self.url.removeprefix("http://")]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
 
     def get(self, path: str) -> Any:
         """An answer."""
