@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import Any
 
@@ -112,3 +113,18 @@ def test_a_dead_letter_keeps_the_message_and_says_why() -> None:
     large = dead_letter(Message(b"x" * (LARGEST + 1)), "too_large", "")
     assert large.value is not None
     assert (len(large.value), header(large.headers, CUT)) == (LARGEST, str(LARGEST + 1))
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(30.0, 3), (0.0, 0)])
+def test_a_call_that_does_not_come_back_ends_the_process(seconds: float, code: int) -> None:
+    program = f"""
+import time
+from foreshock.adapters.kafka import client
+client.STUCK_SECONDS = 0.3
+with client.comes_back("a call"):
+    time.sleep({seconds})
+time.sleep(0.6)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == code
+    assert ("a call has not come back for 0.3 s" in done.stderr) == bool(code)

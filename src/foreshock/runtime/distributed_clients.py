@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from foreshock.adapters.kafka.client import library, make, producer_settings, settings, translate
+from foreshock.adapters.kafka.client import comes_back, library, make, producer_settings, settings, translate
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.errors import ConfigError, PermanentError, RetryableError
@@ -114,7 +114,8 @@ class Transactions:
         deadline = time.monotonic() + CALL_SECONDS
         while True:
             try:
-                call()
+                with comes_back("a call to the brokers"):
+                    call()
                 return
             except kafka.KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > deadline:

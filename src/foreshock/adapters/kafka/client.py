@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +17,7 @@ from foreshock.telemetry import ERRORS
 logger = logging.getLogger(__name__)
 
 CLIENT = "foreshock"
+STUCK_SECONDS = 120.0
 REFUSED = ("_AUTHENTICATION", "_SSL", "SASL_AUTHENTICATION_FAILED", "TOPIC_AUTHORIZATION_FAILED",
            "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED",
            "TRANSACTIONAL_ID_AUTHORIZATION_FAILED")  # fmt: skip
@@ -115,3 +116,24 @@ def make(kind: str, values: dict[str, Any]) -> Any:
         return cls(rest, logger=logger_) if logger_ is not None else cls(rest)
     except (kafka.KafkaException, TypeError, ValueError) as error:
         raise ConfigError(f"a Kafka client cannot be made of these properties: {error}", key="kafka.client") from error
+
+
+@contextmanager
+def comes_back(what: str) -> Iterator[None]:
+    """End the process where a call does not come back for two minutes: librdkafka's own limits do not always hold.
+
+    Seen in a commit whose brokers were all killed at once. Nothing is lost by it: what is not committed is done again.
+    """
+    timer = threading.Timer(STUCK_SECONDS, _end, (what,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(what: str) -> None:
+    logger.critical("%s has not come back for %g s: the process ends, start it again", what, STUCK_SECONDS)
+    logging.shutdown()
+    os._exit(3)
