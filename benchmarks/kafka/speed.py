@@ -63,10 +63,13 @@ def run() -> list[dict[str, Any]]:
         folder, rows = Path(name), []
         fill(one, "keyed", events(EVENTS, ENTITIES, True))
         light = _ours(one, folder, "keyed", EVENTS, "light", detectors=LIGHT)
-        for peer, found in (("Quix Streams", quix(one, folder, "keyed", EVENTS)),
-                            ("Kafka Streams", streams(one, folder, "keyed", EVENTS))):  # fmt: skip
-            note = f"deviation, light tier, {ENTITIES:,} users, one JSON event a message"
-            rows.append(_row("kafka.keyed.json", light, note, peer, found.events_a_second if found else None))
+        note = f"deviation, light tier, {ENTITIES:,} users, one JSON event a message"
+        peers = {
+            "Quix Streams": quix(one, folder, "keyed", EVENTS),
+            "Kafka Streams": streams(one, folder, "keyed", EVENTS),
+        }
+        found = [(peer, pace.events_a_second) for peer, pace in peers.items() if pace is not None]
+        rows += [_row("kafka.keyed.json", light, note, *peer) for peer in found or [()]]
         default = _ours(one, folder, "keyed", EVENTS, "default")
         rows.append(_row("kafka.default.json", default, "the same, the default detectors"))
         fill(one, "null", events(FEW, ENTITIES, False))
