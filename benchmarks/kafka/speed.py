@@ -64,12 +64,11 @@ def run() -> list[dict[str, Any]]:
         fill(one, "keyed", events(EVENTS, ENTITIES, True))
         light = _ours(one, folder, "keyed", EVENTS, "light", detectors=LIGHT)
         note = f"deviation, light tier, {ENTITIES:,} users, one JSON event a message"
-        peers = {
-            "Quix Streams": quix(one, folder, "keyed", EVENTS),
-            "Kafka Streams": streams(one, folder, "keyed", EVENTS),
-        }
-        found = [(peer, pace.events_a_second) for peer, pace in peers.items() if pace is not None]
-        rows += [_row("kafka.keyed.json", light, note, *peer) for peer in found or [()]]
+        rows.append(_row("kafka.keyed.json", light, note))
+        for peer, run_peer in (("Quix Streams", quix), ("Kafka Streams", streams)):
+            other = run_peer(one, folder, "keyed", EVENTS)
+            if other is not None:
+                rows.append(_row("kafka.keyed.json", light, note, peer, other.events_a_second))
         default = _ours(one, folder, "keyed", EVENTS, "default")
         rows.append(_row("kafka.default.json", default, "the same, the default detectors"))
         fill(one, "null", events(FEW, ENTITIES, False))
