@@ -71,7 +71,7 @@ class Exporter:
                 for service in ("cart", "pay"):
                     self.requests.labels(service, "GET").inc(rng.randint(1, 3))
                     self.queue.labels(service).set(rng.uniform(3, 7))
-                    for _ in range(12):
+                    for _ in range(3):
                         latency.labels(service).observe(rng.lognormvariate(-2.5, 0.5))
 
         self._driver = threading.Thread(target=drive, daemon=True)
@@ -227,6 +227,7 @@ def promql(server: Prometheus, query: str, times: list[int]) -> dict[int, float]
 
 def test_what_is_read_is_what_promql_says(server: Prometheus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("foreshock.adapters.prometheus.columns.WINDOW_SECONDS", 3.0)
+    monkeypatch.setattr("foreshock.adapters.prometheus.columns.LEAST_BEYOND", 0.0)
     reading = Reading(server.url, backfill=HISTORY_SECONDS)
     try:
         begun = int(time.time())
