@@ -127,19 +127,25 @@ class Rig:
         self.store.close()
 
     def copy(self, folder: Path) -> Path:
-        """The folder as a kill at this moment would leave it; the database first, so that nothing is ahead of it."""
+        """The folder as a kill at this moment would leave it.
+
+        Snapshots first: each was written behind what the database holds of it, so none may be newer than the database.
+        """
         folder.mkdir()
+        self._copy(folder, "snapshots")
         source = sqlite3.connect(self.folder / "foreshock.db")
         target = sqlite3.connect(folder / "foreshock.db")
         source.backup(target)
         source.close()
         target.close()
-        for name in ("snapshots", "log"):
-            (folder / name).mkdir()
-            for path in sorted((self.folder / name).iterdir()):
-                with suppress(FileNotFoundError):  # an old one may go meanwhile
-                    copyfile(path, folder / name / path.name)
+        self._copy(folder, "log")
         return folder
+
+    def _copy(self, folder: Path, name: str) -> None:
+        (folder / name).mkdir()
+        for path in sorted((self.folder / name).iterdir()):
+            with suppress(FileNotFoundError):  # an old one may go meanwhile
+                copyfile(path, folder / name / path.name)
 
 
 @contextmanager
