@@ -157,19 +157,26 @@ def config_of(options: DemoOptions, data_dir: Path, first_fault_seconds: float) 
 
 
 def compile_ahead(config: Config, say: Callable[[str], None]) -> None:
-    """Compile what the demo needs, the shop's part in a process beside: from the second start on it is on disk."""
-    shop = subprocess.Popen([sys.executable, "-m", "foreshock.shop"], stdin=subprocess.DEVNULL)
+    """Compile what the demo needs, the largest parts in processes beside: from the second start on it is on disk."""
+    beside = [
+        subprocess.Popen([sys.executable, "-m", *module], stdin=subprocess.DEVNULL)
+        for module in (("foreshock.runtime.warm", "linear", "calls"), ("foreshock.shop",))
+    ]
     try:
         began = perf_counter()
         say("getting ready …")
-        warm(config)
-        shop.wait()
+        # Without sources nothing brings calls, which are being seen to.
+        rest = [part for part in config.detectors if part.name != "linear"]
+        warm(config.model_copy(update={"sources": [], "detectors": rest}))
+        for one in beside:
+            one.wait()
         if perf_counter() - began > LEAST_QUIET_SECONDS:
             say("what was compiled is kept: the next start is quicker")
     finally:
-        if shop.poll() is None:
-            shop.kill()
-            shop.wait()
+        for one in beside:
+            if one.poll() is None:
+                one.kill()
+                one.wait()
 
 
 def fault_report(finding: Finding) -> dict[str, Any]:

@@ -1,7 +1,12 @@
-"""Made-up readings through a task of its own: compiles the kernels of a config, and shows what it costs."""
+"""Made-up readings through a task of its own: compiles the kernels of a config, and shows what it costs.
+
+`python -m foreshock.runtime.warm` compiles those of the presets; with `calls`, or the name of a detector, only what
+that needs: a process beside can do that while the others are compiled.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -14,8 +19,10 @@ from foreshock.config import Config, load
 from foreshock.runtime.rollups import Rollups
 from foreshock.runtime.task import Task, Watermark, encode_json
 from foreshock.runtime.views import Views
+from foreshock.state import Registry
+from foreshock.stream.fingerprint import Fingerprint
 from foreshock.telemetry import EPISODES, EVENTS, model_of
-from foreshock.types import CALL, Calls, Record
+from foreshock.types import CALL, Calls, Columns, Frame, Intake, Record, Samples
 from foreshock.types.record import CALLS, WATERMARK
 
 START = 1_700_000_000_000_000_000
@@ -45,12 +52,34 @@ def brings_calls(config: Config) -> bool:
     return any(getattr(plugins.find("source", one.type), "brings_calls", False) for one in config.sources)
 
 
-def _calls() -> Iterator[Record]:
-    """Records of two calls, a minute apart."""
+def _calls() -> Iterator[tuple[int, Calls]]:
+    """Two calls, a minute apart, and when they were received."""
     for at in (START, START + 60_000_000_000):
         rows = np.zeros(1, CALL)
         rows[0] = (at, 0.01, 0, 1, 2, 3, 200)
-        yield Record("default", "warm", CALLS, at, encode_calls(Calls(["warm-a", "warm-b", "GET", "/"], rows, {})))
+        yield at, Calls(["warm-a", "warm-b", "GET", "/"], rows, {})
+
+
+def warm_calls() -> None:
+    """Compile what makes fingerprints of calls."""
+    fingerprint = Fingerprint(Registry(), load([], environ={}).calls, {})
+    for at, calls in _calls():
+        fingerprint.process(Columns(intakes=(Intake("warm", at, Samples.empty(), calls),)))
+        fingerprint.on_watermark(at)
+
+
+def warm_detector(name: str) -> None:
+    """Compile what scores with the defaults of a detector.
+
+    Raises ConfigError where there is none of that name.
+    """
+    rows, width = 2, 3
+    plugins.find("detector", name)(None).step(
+        Frame(
+            np.zeros(rows, np.int32), START + np.arange(rows), np.ones((rows, width)), np.full(rows, width, np.int16),
+            np.ones(rows, np.bool_), np.zeros(rows, np.uint8),
+        )
+    )  # fmt: skip
 
 
 def warm(config: Config, rows: int = 80) -> Task:
@@ -62,8 +91,8 @@ def warm(config: Config, rows: int = 80) -> Task:
             views.feed(columns.rows, columns.verdicts, task.pipeline.registry)
     jump = [Metric(f"metric_{j}", {}, "1", 1e6) for j in range(3)]
     if brings_calls(config):
-        for record in _calls():
-            task.process(record)
+        for at, calls in _calls():
+            task.process(Record("default", "warm", CALLS, at, encode_calls(calls)))
     at = START + rows * 5_000_000_000
     task.process(Record("default", "warm", METRICS, at, encode_metrics(Reading(at, {"host.name": "warm-0"}, jump))))
     task.finish()
@@ -76,5 +105,11 @@ def warm(config: Config, rows: int = 80) -> Task:
 
 
 if __name__ == "__main__":
-    for preset in ("host", "demo"):
-        warm(load([], preset=preset, environ={}))
+    for part in sys.argv[1:]:
+        if part == "calls":
+            warm_calls()
+        else:
+            warm_detector(part)
+    if not sys.argv[1:]:
+        for preset in ("host", "demo"):
+            warm(load([], preset=preset, environ={}))
