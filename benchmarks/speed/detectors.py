@@ -11,11 +11,13 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from river.anomaly import GaussianScorer
 
+from foreshock.detect.deviation import Deviation
 from foreshock.detect.noise import Noise
 from foreshock.detect.robust_z import RobustZ
 from foreshock.detect.stuck import Stuck
@@ -28,6 +30,9 @@ PEER = "river GaussianScorer"
 PEER_KEYS = 1_000
 PEER_ROWS = 4_000
 MINUTE = 60 * 10**9
+LIGHT, FULL, EVENTS = (partial(Deviation, {"tier": tier}) for tier in ("light", "full", "events"))
+MEMORY = (("robust_z", RobustZ), ("deviation.light", LIGHT), ("deviation.full", FULL), ("deviation.events", EVENTS))
+"""Whose state of a thousand series is weighed."""
 SERIES = (("1k", 1_000), ("100k", 100_000), ("1M", 1_000_000))
 SPEED = (
     ("detector.zscore.keyed.4096", ZScore, 100_000, 4096),
@@ -38,13 +43,21 @@ SPEED = (
     ("detector.robust_z.keyed.4096", RobustZ, 1_000, 4096),
     ("detector.robust_z.keyed_10k.4096", RobustZ, 10_000, 4096),
     ("detector.robust_z.river", RobustZ, 1, 4096),
+    ("detector.deviation.light.4096", LIGHT, 1_000, 4096),
+    ("detector.deviation.light_100k.4096", LIGHT, 100_000, 4096),
+    ("detector.deviation.full.4096", FULL, 1_000, 4096),
+    ("detector.deviation.full_10k.4096", FULL, 10_000, 4096),
+    ("detector.deviation.events.4096", EVENTS, 1_000, 4096),
     ("detector.stuck.keyed.4096", Stuck, 1_000, 4096),
     ("detector.stuck.keyed_10k.4096", Stuck, 10_000, 4096),
     ("detector.noise.keyed.4096", Noise, 1_000, 4096),
     ("detector.noise.keyed_10k.4096", Noise, 10_000, 4096),
 )
 """Id, detector, keys, rows a step."""
-IDS = (*(row[0] for row in SPEED), *(f"memory.zscore.series.{name}" for name, _ in SERIES), "memory.robust_z.series.1k")
+IDS = (
+    *(row[0] for row in SPEED), *(f"memory.zscore.series.{name}" for name, _ in SERIES),
+    *(f"memory.{name}.series.1k" for name, _ in MEMORY),
+)  # fmt: skip
 
 
 def run() -> list[dict[str, Any]]:
@@ -53,7 +66,7 @@ def run() -> list[dict[str, Any]]:
     rows = [_speed(name, make(), keys, batch, peers[min(keys, PEER_KEYS)]) for name, make, keys, batch in SPEED]
     held = _bytes_held(lambda: Peer(PEER_KEYS), PEER_KEYS)
     rows += [_memory(f"memory.zscore.series.{name}", ZScore, series, held) for name, series in SERIES]
-    return [*rows, _memory("memory.robust_z.series.1k", RobustZ, 1_000, held)]
+    return rows + [_memory(f"memory.{name}.series.1k", make, 1_000, held) for name, make in MEMORY]
 
 
 class Peer:
