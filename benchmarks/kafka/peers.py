@@ -15,22 +15,23 @@ HERE = Path(__file__).parent
 PEERS = HERE.parents[1] / ".services" / "peers"
 
 
-def quix(one: Kafka, folder: Path, topic: str, messages: int) -> Pace | None:
-    """Quix Streams; None where it is not installed."""
+def quix(one: Kafka, folder: Path, topic: str, messages: int, name: str) -> Pace | None:
+    """Quix Streams, its group and topics called `name`; None where it is not installed."""
     python = PEERS / "quix" / "bin" / "python"
     if not python.exists():
         return None
-    make_topic(one.brokers, "quix-out", 6)
-    command = [str(python), str(HERE / "peer_quix.py"), one.brokers, "quix", topic, "quix-out", str(folder / "quix")]
-    return pace(one, command, "quix", topic, messages)
+    make_topic(one.brokers, f"{name}-out", 6)
+    program = [str(python), str(HERE / "peer_quix.py")]
+    command = [*program, one.brokers, name, topic, f"{name}-out", str(folder / name)]
+    return pace(one, command, name, topic, messages)
 
 
-def streams(one: Kafka, folder: Path, topic: str, messages: int) -> Pace | None:
-    """Kafka Streams; None where it is not installed."""
+def streams(one: Kafka, folder: Path, topic: str, messages: int, name: str) -> Pace | None:
+    """Kafka Streams, its group and topics called `name`; None where it is not installed."""
     classes = PEERS / "streams"
     if not (classes / "ZScore.class").exists():
         return None
-    make_topic(one.brokers, "streams-out", 6)
+    make_topic(one.brokers, f"{name}-out", 6)
     program = ["java", "-Xmx1g", "-cp", f"{classes}:{classes}/lib/*", "ZScore"]
-    command = [*program, one.brokers, "streams", topic, "streams-out", str(folder / "ks")]
-    return pace(one, command, "streams", topic, messages)
+    command = [*program, one.brokers, name, topic, f"{name}-out", str(folder / name)]
+    return pace(one, command, name, topic, messages)
