@@ -12,9 +12,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby
+from operator import methodcaller
 from typing import Any, NamedTuple
 
 from foreshock.adapters.kafka.client import library, translate
@@ -130,7 +131,7 @@ class Worker:
 
     def _dispatch(self, messages: Iterable[Any]) -> None:
         now = self.clock.now_unix_nano()
-        for at, group in groupby(messages, lambda message: (message.topic(), message.partition())):
+        for at, group in _together(messages):
             task = self._task_of(at)
             if task is None:
                 for message in group:
@@ -404,3 +405,10 @@ class Worker:
                 return
             if task.sequence:
                 self._write(task, self._copies.whole(task))
+
+
+def _together(messages: Iterable[Any]) -> Iterator[tuple[tuple[str, int], Iterator[Any]]]:
+    """Messages of one partition that stand together."""
+    for topic, group in groupby(messages, methodcaller("topic")):
+        for partition, part in groupby(group, methodcaller("partition")):
+            yield (topic, partition), part
