@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from foreshock.adapters.kafka.client import library
@@ -20,7 +21,10 @@ from foreshock.config import Config, load
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.distributed import Worker
+from foreshock.runtime.task import decode_control
+from foreshock.types import Control, ControlKind, rfc3339
 from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
+from tests.integration.rig import START, STEP
 from tests.kafka import Kafka, Reader, admin, kafka, make_topic, produce
 from tests.services import wait_until
 
@@ -249,3 +253,48 @@ def test_messages_of_many_entities_are_split(broker: Kafka, tmp_path: Path, pref
         wait_until(lambda: not missing(reader, wanted, STEPS), "alerts are missing", SECONDS)
     assert by_identity(reader.json(1.0), STEPS) == wanted
     reader.close()
+
+
+def test_a_silence_that_is_ended_early_ends_where_nothing_is_decided_yet(
+    broker: Kafka, tmp_path: Path, prefix: str
+) -> None:
+    """An end in the past is moved behind all that is decided: what the silence did stays, what comes notifies."""
+    topic, half = prefix + TOPIC, 170
+    make_topic(broker.brokers, topic, 6)
+    wanted = reference(STEPS)
+    early = {name for name in wanted if _decided(wanted[name]) < rfc3339((START + STEP * (half - 10)) * 10**9)}
+    assert any(wanted[name]["foreshock"]["notified"] for name in early)
+    quiet = Control(ControlKind.SILENCE, "quiet", START * 10**9)
+    over = Control(ControlKind.SILENCE, "quiet", START * 10**9, until_unix_nano=(START + STEP) * 10**9)
+    with running(config_of(tmp_path, broker, prefix)):
+        alerts, told = Reader(broker.brokers, prefix + "alerts"), Reader(broker.brokers, prefix + "keyed")
+        _tell(broker, prefix, quiet, told, 1)
+        produce(broker.brokers, topic, messages(range(half), keyed=False), 6)
+        wait_until(lambda: not early - by_identity(alerts.json(), STEPS).keys(), "alerts are missing", SECONDS)
+        end = _tell(broker, prefix, over, told, 2)
+        produce(broker.brokers, topic, messages(range(half, STEPS), keyed=False), 6)
+        wait_until(lambda: not missing(alerts, wanted, STEPS), "alerts are missing", SECONDS)
+    found = by_identity(alerts.json(), STEPS)
+    assert found.keys() == wanted.keys()
+    firing = [one for one in found.values() if one["status"] == "firing"]
+    until = rfc3339(end.until_unix_nano)
+    assert max(_decided(found[name]) for name in early) < until
+    assert not any(one["foreshock"]["notified"] for one in firing if _decided(one) < until)
+    assert any(one["foreshock"]["notified"] for one in firing if _decided(one) > until)
+    alerts.close()
+    told.close()
+
+
+def _tell(broker: Kafka, prefix: str, control: Control, told: Reader, times: int) -> Control:
+    """Ask for a control record and wait until all keyed tasks have been told so many `times`; how it was stamped."""
+    produce(broker.brokers, prefix + "control", [(None, msgspec.json.encode(control))])
+
+    def found() -> list[Any]:
+        return [one for one in told.read() if one.value() and b'"kind":"silence"' in one.value()]
+
+    wait_until(lambda: len(found()) == 6 * times, "the record is not passed on", SECONDS)
+    return decode_control(found()[-1].value())
+
+
+def _decided(alert: dict[str, Any]) -> str:
+    return str(alert["foreshock"]["decidedAt"])

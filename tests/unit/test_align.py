@@ -103,6 +103,25 @@ def test_event_ids_tell_samples_of_one_time_apart() -> None:
     assert align.counts == {"duplicate": 2}
 
 
+def test_events_close_their_window_once_ten_came_alone() -> None:
+    align = make("1s", lateness=2.0)
+    closed = [times(feed(align, [(at + 0.5, "x", 1.0)], events=[at + 1])) for at in range(16)]
+    assert [len(rows) for rows in closed[:3]] == [0, 0, 0]
+    assert closed[14:] == [[14.5], [15.5]]
+
+
+@pytest.mark.parametrize("again", [15.5, 15.6])
+def test_a_second_event_in_a_window_that_closed_early_ends_that(again: float) -> None:
+    align = make("1s", lateness=2.0)
+    for at in range(16):
+        feed(align, [(at + 0.5, "x", 1.0)], events=[at + 1])
+    assert len(feed(align, [(again, "x", 1.0)], events=[99])) == 0
+    assert sum(align.counts.values()) == 1
+    for at in range(16, 40):
+        feed(align, [(at + 0.5, "x", 1.0), (at + again - 15, "x", 2.0)], events=[at + 1, at + 100])
+    assert sum(align.counts.values()) == 1
+
+
 def test_counters_become_rates_and_a_fall_is_a_reset() -> None:
     align = make("1s")
     rows = feed(

@@ -104,9 +104,13 @@ class Twin:
         if skew is not None and one.time > one.received + skew * S:
             return self.count("future")
         late = one.time < e.clock or (e.closed_end is not None and one.time < e.closed_end)
+        early = e.closed_end is not None and e.clock <= one.time < e.closed_end
         if any(same(one, p) for p in e.pending) or (late and e.released.get(one.feature) == one.time):
+            if early and one.event:
+                e.single = 0
             return self.count("duplicate")
         if late:
+            e.single = 0 if early else e.single
             if one.time >= -(1 << 62) and (one.source in e.sources or len(e.sources) < 8):
                 e.sources[one.source] = max(one.time, e.sources.get(one.source, one.time))
             if e.step is not None and e.closed_end is not None and one.time >= e.closed_end - 5 * e.step:
@@ -184,11 +188,12 @@ class Twin:
         features = [p.feature for p in inside]
         if not e.live() or not set(e.live()) <= set(features) or len(set(features)) < len(features):
             return False
-        if any(p.event for p in inside) or any(t < start for t in alive(e).values()):
+        if any(t < start for t in alive(e).values()):
             return False
+        ids = any(p.event for p in inside)
         if e.step == 0:
-            return clock >= start
-        if start != e.closed_end or e.single < 3:
+            return clock >= start and not ids
+        if start != e.closed_end or e.single < (10 if ids else 3):
             return False
         return inside[0].time - start >= 2 * max(e.jitter, off_step(e, inside[0].time))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,16 @@ MAX_NAME = 1024
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose a row is: entity, attributes and, in the long form, the feature; `refused` = why it has none."""
+    """Whose a row is: entity, attributes and, in the long form, the feature; `refused` = why it has none.
+
+    `series` remembers its series by feature: an identity belongs to one set of options.
+    """
 
     entity: Labels = ()
     attributes: Labels = ()
     name: str = ""
     refused: str = ""
+    series: dict[str, Series] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +130,15 @@ def _usable_rows(block: Block, drops: Drops) -> NDArray[np.bool_]:
 
 
 def _series(used: NDArray[np.intp], m: int, block: Block, options: MappingOptions) -> list[Series]:
-    known: dict[str, tuple[str, Kind]] = {}
     out = []
     for slot in used.tolist():
         who = block.identities[slot // m]
         name = who.name if block.long else block.features[slot % m]
-        if name not in known:
-            known[name] = options.unit_of(name), Kind.COUNTER if options.is_counter(name) else Kind.GAUGE
-        out.append(Series(name, who.entity, who.attributes, *known[name]))
+        one = who.series.get(name)
+        if one is None:
+            kind = Kind.COUNTER if options.is_counter(name) else Kind.GAUGE
+            one = who.series[name] = Series(name, who.entity, who.attributes, options.unit_of(name), kind)
+        out.append(one)
     return out
 
 

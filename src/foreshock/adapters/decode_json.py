@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,9 +25,23 @@ _DEPTH = 8
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_NOTES = 12
 _MOST_PLANS = 256
-_PLANS: dict[tuple[int, tuple[str, ...], bool], tuple[MappingOptions, Plan]] = {}
+_MOST_KNOWN = 50_000
 
 Row = dict[str, Any]
+Columns = dict[str, Sequence[Any]]
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What rows of one shape mean under `options`: the plan, and the identities that were met, by their one text."""
+
+    options: MappingOptions
+    plan: Plan
+    known: dict[str, Identity] = field(default_factory=dict)
+
+
+_SHAPES: dict[tuple[int, tuple[str, ...], bool], _Shape] = {}
 
 
 def decode_json(
@@ -134,14 +149,15 @@ def decode_rows(
     parts: list[tuple[NDArray[np.int64], Samples]] = []
     notes: dict[str, None] = {}
     trouble = ""
-    for group, where in _by_shape(rows, numbers):
+    for group, columns, where in _by_shape(rows, numbers):
         try:
-            plan = _plan(tuple(group[0]), options, use_entity)
+            shape = _shape(tuple(group[0]), options, use_entity)
         except BadInputError as error:
             drops.add_rows(error.reason, where)
             trouble = trouble or str(error)
             continue
-        block, left = _block(group, where, plan, default, drops)
+        plan = shape.plan
+        block, left = _block(columns, where, shape, default, drops)
         if block is not None:
             parts.append(assemble(block, options, drops))
             unit = _unit_shown(group[0][plan.time], plan.unit)
@@ -149,28 +165,34 @@ def decode_rows(
     return parts, tuple(notes)[:_MOST_NOTES], trouble
 
 
-def _plan(columns: tuple[str, ...], options: MappingOptions, use_entity: bool) -> Plan:
+def _shape(columns: tuple[str, ...], options: MappingOptions, use_entity: bool) -> _Shape:
     """`plan_columns`, remembered: senders repeat the same few shapes of rows."""
     key = id(options), columns, use_entity
-    known = _PLANS.get(key)
-    if known is not None and known[0] is options:
-        return known[1]
-    plan = plan_columns(columns, options, use_entity)
-    if len(_PLANS) >= _MOST_PLANS:
-        _PLANS.clear()
-    _PLANS[key] = options, plan
-    return plan
+    known = _SHAPES.get(key)
+    if known is not None and known.options is options:
+        return known
+    shape = _Shape(options, plan_columns(columns, options, use_entity))
+    if len(_SHAPES) >= _MOST_PLANS:
+        _SHAPES.clear()
+    _SHAPES[key] = shape
+    return shape
 
 
-def _by_shape(rows: list[Row], numbers: NDArray[np.int64]) -> list[tuple[list[Row], NDArray[np.int64]]]:
+def _by_shape(rows: list[Row], numbers: NDArray[np.int64]) -> list[tuple[list[Row], Columns, NDArray[np.int64]]]:
     """Rows by their tuple of keys, nested objects made flat: within a group every row has the same columns."""
-    out: list[tuple[list[Row], NDArray[np.int64]]] = []
+    out: list[tuple[list[Row], Columns, NDArray[np.int64]]] = []
     for group, where in _groups(rows, numbers):
-        if any(dict in set(map(type, [row[key] for row in group])) for key in group[0]):
-            out += _groups([_flat(row) for row in group], where)
+        columns = _columns(group)
+        if any(dict in set(map(type, column)) for column in columns.values()):
+            out += [(flat, _columns(flat), at) for flat, at in _groups([_flat(row) for row in group], where)]
         else:
-            out.append((group, where))
+            out.append((group, columns, where))
     return out
+
+
+def _columns(rows: list[Row]) -> Columns:
+    """The values of rows of one shape, by column."""
+    return dict(zip(rows[0], zip(*map(dict.values, rows), strict=True), strict=True)) if rows[0] else {}
 
 
 def _groups(rows: list[Row], numbers: NDArray[np.int64]) -> list[tuple[list[Row], NDArray[np.int64]]]:
@@ -194,17 +216,18 @@ def _flat(row: Row, prefix: str = "", depth: int = 0) -> Row:
 
 
 def _block(
-    rows: list[Row], numbers: NDArray[np.int64], plan: Plan, default: Labels, drops: Drops
+    values: Columns, numbers: NDArray[np.int64], shape: _Shape, default: Labels, drops: Drops
 ) -> tuple[Block | None, list[str]]:
     """The block of rows of one shape, and the candidates that held no number."""
+    plan = shape.plan
     features, columns, masks, left, wrong, first_wrong = [], [], [], [], 0, 0
     for path in plan.candidates:
-        column, mask = numbers_of([row[path] for row in rows])
+        column, mask = numbers_of(values[path])
         if path not in plan.wanted and np.isnan(column).all():
             left.append(path)
             continue
         if len(path) > MAX_NAME:
-            drops.add("name_too_long", len(rows), int(numbers[0]))
+            drops.add("name_too_long", len(numbers), int(numbers[0]))
             continue
         if not mask.all():
             wrong += int((~mask).sum())
@@ -215,15 +238,15 @@ def _block(
     if not features:
         drops.add_rows("no_values", numbers)
         return None, left
-    code, identities = _identities(rows, plan, default)
-    times, timed = times_of_values([row[plan.time] for row in rows], plan.unit)
+    code, identities = _identities(values, len(numbers), shape, default)
+    times, timed = times_of_values(values[plan.time], plan.unit)
     present = None if all(mask.all() for mask in masks) else np.column_stack(masks)
-    ids = event_ids([row[plan.id] for row in rows]) if plan.id else None
+    ids = event_ids(values[plan.id]) if plan.id else None
     return Block(times, timed, code, identities, features, np.column_stack(columns), present, ids, numbers, wrong,
                  first_wrong, plan.long), left  # fmt: skip
 
 
-def numbers_of(values: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def numbers_of(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`float64[n]` of JSON values and which of them count: numbers, and null as NaN; texts and booleans do not."""
     if set(map(type, values)) <= {int, float}:
         try:
@@ -240,24 +263,42 @@ def numbers_of(values: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_
     return out, mask
 
 
-def _identities(rows: list[Row], plan: Plan, default: Labels) -> tuple[NDArray[np.int64], list[Identity]]:
+def _identities(
+    values: Columns, count: int, shape: _Shape, default: Labels
+) -> tuple[NDArray[np.int64], list[Identity]]:
     """Codes `int64[n]` of the rows and the identities they stand for, in the order of first appearance."""
+    plan = shape.plan
     paths = [path for _, path in (*plan.entity, *plan.attributes)]
     if plan.name is not None:
         paths.append(plan.name)
     if not paths:
-        return np.zeros(len(rows), np.int64), [identity(default, (), "")]
-    columns = [_texts([row[path] for row in rows]) for path in paths]
-    known: dict[Any, int] = {}
-    keys = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-    code = np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
-    if len(columns) == 1 and plan.entity:  # the common case, a third of the time of the general one
-        label = plan.entity[0][0]
-        return code, [
-            Identity(((label, key),)) if key and len(key) <= MAX_NAME else name_row((key,), plan, default)
-            for key in known
-        ]
-    return code, [name_row((key,) if len(columns) == 1 else key, plan, default) for key in known]
+        return np.zeros(count, np.int64), [identity(default, (), "")]
+    columns = [_texts(values[path]) for path in paths]
+    if len(columns) == 1:  # the common case
+        code, texts = _codes(columns[0])
+        if plan.entity:
+            return code, [_named(text, shape, default) for text in texts]
+        return code, [name_row((text,), plan, default) for text in texts]
+    code, rows = _codes(list(zip(*columns, strict=True)))
+    return code, [name_row(row, plan, default) for row in rows]
+
+
+def _codes(keys: Sequence[K]) -> tuple[NDArray[np.int64], list[K]]:
+    """The number of each key `int64[n]` and the keys by number, in the order of first appearance."""
+    place = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    return np.array(list(map(place.__getitem__, keys)), np.int64), list(place)
+
+
+def _named(key: str | None, shape: _Shape, default: Labels) -> Identity:
+    """The identity of one text, remembered: entities come again."""
+    found = shape.known.get(key) if key else None
+    if found is None:
+        found = name_row((key,), shape.plan, default)
+        if key and not found.refused:
+            if len(shape.known) >= _MOST_KNOWN:
+                shape.known.clear()
+            shape.known[key] = found
+    return found
 
 
 def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identity:
@@ -274,7 +315,7 @@ def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identi
     return identity(tuple(sorted(entity)) or default, pairs, name)
 
 
-def _texts(values: list[Any]) -> list[str | None]:
+def _texts(values: Sequence[Any]) -> Sequence[str | None]:
     if set(map(type, values)) == {str}:
         return values
     return [text_of(value) for value in values]
@@ -291,7 +332,7 @@ def text_of(value: Any) -> str | None:
     return str(value) if type(value) in (int, float) else None
 
 
-def event_ids(values: list[Any]) -> NDArray[np.uint64]:
+def event_ids(values: Sequence[Any]) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
     blake2b = hashlib.blake2b
     if set(map(type, values)) == {str}:

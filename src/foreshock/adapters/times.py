@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +82,7 @@ def parse_iso(text: str) -> int:
     return nanos if 0 <= nanos <= _LARGEST else -1
 
 
-def times_of_values(values: list[Any], unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def times_of_values(values: Sequence[Any], unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Nanoseconds of decoded JSON values: numbers or ISO texts; everything else is no time."""
     kinds = set(map(type, values))
     if len(kinds) == 1:
@@ -94,7 +95,7 @@ def times_of_values(values: list[Any], unit: str) -> tuple[NDArray[np.int64], ND
     return out, ok
 
 
-def _of_kind(values: list[Any], kind: type, unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _of_kind(values: Sequence[Any], kind: type, unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     if kind is int:
         try:
             return numeric_times(np.array(values, np.int64), unit)

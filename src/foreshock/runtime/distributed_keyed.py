@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import eq
 from typing import Any
 
 from foreshock.adapters.decode import decode, encode_samples
@@ -50,6 +51,7 @@ SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
 """Longest time between two words to the environment task or two marks of an origin; shortest between two marks."""
 MARGIN_NANO = SECOND
 """Longest that a message may be on its way to its broker, or clocks be apart."""
+_NOWHERE = object()
 MOST_AHEAD, AHEAD_NANO = 5000, 10 * SECOND
 """With so many messages held, an input that is so far ahead of the slowest waits."""
 
@@ -125,15 +127,18 @@ class Keyed(KafkaTask):
         record = self._record(group[-1], source)
         each = found.each(latest(record.source, record.received_unix_nano, self.config))
         stays = self._in_place(group, each, source.topic, partition)
+        if stays and all(stays):
+            self._came(group[each.place[-1]], max(each.newest))
+            self._gather(self.task.process(record, found.samples), emit)
+            return
         for stay, stretch in groupby(range(len(stays)), stays.__getitem__):
             at = list(stretch)
             if not stay:
                 self._forward(group, record, found, each, at, emit)
                 continue
             first, last = each.place[at[0]], each.place[at[-1]]
-            samples = found.samples if len(at) == len(stays) else found.of(first, last + 1)
             self._came(group[last], max(each.newest[one] for one in at))
-            self._gather(self.task.process(record, samples), emit)
+            self._gather(self.task.process(record, found.of(first, last + 1)), emit)
 
     def _take_calls(self, message: Message, source: KafkaInput, emit: bool) -> None:
         record = record_of(message, self.config.environment, source.topic, CALLS)
@@ -164,11 +169,12 @@ class Keyed(KafkaTask):
         tasks = self.layout.tasks
         if self.layout.inputs.get(topic) != tasks:
             return [False] * len(each.place)
-        here = [key if partition_of(key, tasks) == partition else None for key in each.keys]
-        return [
-            number >= 0 and here[number] is not None and group[place].key() == here[number]
-            for place, number in zip(each.place, each.key, strict=True)
-        ]
+        # -1, of several entities, is the last of these: no message has that key, nor one of an entity of elsewhere.
+        here: list[Any] = [key if partition_of(key, tasks) == partition else _NOWHERE for key in each.keys]
+        here.append(_NOWHERE)
+        whole = len(group) == len(each.place)
+        keys = [message.key() for message in (group if whole else map(group.__getitem__, each.place))]
+        return list(map(eq, keys, map(here.__getitem__, each.key)))
 
     def _came(self, message: Message, largest: int) -> None:
         """A message, or several of which it is the last, have brought event time `largest`."""

@@ -66,7 +66,11 @@ class Registry:
 
     def intern_all(self, series: Iterable[Series]) -> NDArray[np.int32]:
         """Slots of many series, -1 where there is no room: int32[n]."""
-        return np.fromiter((self.intern(one) for one in series), np.int32)
+        series = list(series)
+        known = list(map(self._slot.get, series))
+        if None in known:
+            known = [self.intern(one) for one in series]
+        return np.array(known, np.int32)
 
     def _add(self, series: Series, derived: bool) -> int:
         slot = len(self.series)

@@ -31,6 +31,8 @@ from foreshock.types import Status
 _MISSING, _STALE, _SCORED = int(Status.MISSING), int(Status.STALE), int(Status.SCORED)
 _SINGLE_ROWS = 3
 """So many rows with one sample a column before a window may close early."""
+_SINGLE_EVENTS = 10
+"""The same where samples have event ids: two of them may have one time, and neither repeats the other."""
 
 
 @inner
@@ -99,19 +101,18 @@ def _complete(t: Tables, e: Int, clock: Int) -> Flag:
 
     All live sources have come so far. Regular: the window before is closed, windows so far had one sample a column, and
     the next sample is expected behind the end by more than twice the jitter. Irregular: nothing earlier can come (which
-    needs a lateness of 0).
-    Never where samples have event ids: more of them may come, even of the same time.
+    needs a lateness of 0), nor more of the same time (which event ids would tell apart).
     """
     r = t.entity[e]
-    if r.live == 0 or r.head_live < r.live or r.head_columns < r.head_samples or r.head_ids == 1:
+    if r.live == 0 or r.head_live < r.live or r.head_columns < r.head_samples:
         return False
     live = live_from(r)
     for k in range(r.sources):
         if live <= r.source_time[k] < r.head_start:
             return False
     if r.step == IRREGULAR:
-        return clock >= r.head_start
-    if r.head_start != r.closed_end or r.single < _SINGLE_ROWS:
+        return clock >= r.head_start and r.head_ids == 0
+    if r.head_start != r.closed_end or r.single < (_SINGLE_EVENTS if r.head_ids else _SINGLE_ROWS):
         return False
     first = t.pool[r.head].time
     return first - r.head_start >= 2 * max(r.jitter, _off_step(r, first))

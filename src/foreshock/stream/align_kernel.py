@@ -78,6 +78,8 @@ def take(
             if refused == LATE and time[i] >= -TIME_LIMIT:
                 _note_source(t, e, source, time[i])
                 _expect(t, e, s, time[i])
+            if refused == LATE or (refused == DUPLICATE and event[i] != 0):
+                _doubt(t.entity[e], time[i])
             t.counts[refused] += 1
             i += 1
             continue
@@ -180,6 +182,13 @@ def _expect(t: Tables, e: Int, s: Int, when: Int) -> None:
     if not was_live:
         r.live += 1
         r.head_live += r.head >= 0 and q.mark == r.generation
+
+
+@inner
+def _doubt(r: Any, when: Int) -> None:
+    """Where a window closed before its time and a sample was still to come, have it shown anew that none comes."""
+    if r.clock <= when < r.closed_end:
+        r.single = 0
 
 
 @inner

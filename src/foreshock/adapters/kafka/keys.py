@@ -11,6 +11,7 @@ from foreshock.types import Labels, Samples, label_text
 _SEED, _M, _MASK = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
 
 
+@lru_cache(maxsize=200_000)
 def entity_key(entity: Labels) -> bytes:
     """The message key of an entity: its value where it has one label, else its canonical text.
 

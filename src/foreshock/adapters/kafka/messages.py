@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any
 
 import msgspec
@@ -89,10 +90,14 @@ def plain_json(message: Any) -> bool:
 
 def in_seconds(messages: Sequence[Any], content_type: str) -> Iterator[list[Any]]:
     """Messages in order, in groups that were written in the same second; calls, which are no samples, stand alone."""
+    seconds = [message.timestamp()[1] // 1000 for message in messages]
+    plain = content_type != CALLS and not any(map(methodcaller("headers"), messages))
+    if plain and len(messages) <= MOST_JOINED and min(seconds) == max(seconds):
+        yield list(messages)
+        return
     group: list[Any] = []
     second = -1
-    for message in messages:
-        now = message.timestamp()[1] // 1000
+    for message, now in zip(messages, seconds, strict=True):
         calls = content_type_of(message, content_type) == CALLS if message.headers() else content_type == CALLS
         if group and (calls or now != second or len(group) >= MOST_JOINED):
             yield group
