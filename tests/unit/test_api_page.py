@@ -293,6 +293,9 @@ def test_detectors_sources_budget_and_settings(client: Client, services: Service
     assert settings["budget.environment"]["value"] == "200.0"
     assert settings["budget.environment"]["origin"] == "preset demo"
     assert settings["budget.entity"]["origin"] == "default"
+    assert settings["stream.step"]["value"].endswith("s"), "a duration has a unit"
+    unsaid = [key for key, one in settings.items() if not one["says"]]
+    assert unsaid == [], "every setting says what it means"
     assert "hush" not in client("GET", "/api/v1/config").text
     assert settings["http.tokens.0.token"]["value"] == "'***'"
 

@@ -8,11 +8,12 @@ from msgspec import Struct
 
 
 class Setting(Struct):
-    """A setting that counts: its path, its value as YAML, and where it came from."""
+    """A setting that counts: its path, its value as it would be written, where it came from and what it means."""
 
     key: str
     value: str
     origin: str
+    says: str
 
 
 class Settings(Struct):
