@@ -91,6 +91,9 @@ export function moment(ms: number, seconds = true, now = Date.now()): string {
   return (today ? '' : `${d.getDate()} ${MONTHS[d.getMonth()]} `) + clock(ms, seconds);
 }
 
+/** How many times its bar a score is; what is next to nothing is 0. */
+export const times = (ratio: number | null | undefined): string => (ratio != null && Math.abs(ratio) < 0.005 ? '0' : num(ratio)) + NB + '×';
+
 export const utc = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ') + ' UTC';
 
 /** "15 min 44 s", "2 h 5 min". */
@@ -170,6 +173,22 @@ export function featureName(feature: string | undefined): string {
 
 /** Where a number starts from: rates, shares, times and counts from 0. */
 export const fromZero = (unit: string): boolean => unit !== 'Cel';
+
+/** "payment fails 41 % of requests", "payment’s latency p95 is 2.9 s": who, what, how much. */
+export function said(labels: Record<string, string>, value: string, past: boolean, up = ''): string {
+  const feature = labels['feature'] ?? '';
+  const { client, server } = labels;
+  const who = client && server ? `calls from ${client} to ${server}` : alertEntity(labels);
+  const whose = client && server ? `${featureName(feature)} of ${who}` : `${who}’s ${featureName(feature)}`;
+  const much = up + value;
+  if (feature === 'calls.error_ratio') {
+    if (client && server) return `${much} of ${who} ${past ? 'failed' : 'fail'}`;
+    return `${who} ${past ? 'failed' : 'fails'} ${much} of requests`;
+  }
+  const answers = /^calls\.status_ratio\{class="(\dxx)"\}$/.exec(feature);
+  if (answers) return `${much} of ${client && server ? 'answers to ' + who : who + '’s answers'} ${past ? 'were' : 'are'} ${answers[1]}`;
+  return `${whose} ${past ? 'was' : 'is'} ${much}`;
+}
 
 const DETECTORS: Record<string, string> = {
   deviation: 'Deviation', linear: 'Joint forecast', robust_z: 'Robust z', zscore: 'z-score', seasonal: 'Seasonal', pca: 'Principal components',

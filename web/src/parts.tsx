@@ -34,7 +34,7 @@ export function Panel(props: { title: ReactNode; aside?: ReactNode; right?: Reac
 
 export function Seg<T extends string>(props: { label: string; value: T; choices: [T, string][]; onChoose: (value: T) => void }): JSX.Element {
   return (
-    <span className="seg" role="group" aria-label={props.label}>
+    <span className={props.choices.length > 4 ? 'seg many' : 'seg'} role="group" aria-label={props.label}>
       {props.choices.map(([value, text]) => (
         <button key={value} type="button" aria-pressed={value === props.value} onClick={() => props.onChoose(value)}>
           {text}

@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../chart';
-import { count, detectorName, duration, entityName, featureName, labelsOf, moment, num, quantity, span } from '../format';
+import { count, detectorName, duration, entityName, featureName, labelsOf, moment, quantity, span, times } from '../format';
 import { useLive } from '../live';
 import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time, useWidth } from '../parts';
 import { Mark, type MarkName } from '../marks';
@@ -305,7 +305,7 @@ function Detectors(props: Shared): JSX.Element {
               {detectorName(one.detector)}
               <small>{one.whole ? 'judges the whole entity' : 'judges this series'}</small>
             </span>
-            <span className="num">{v === null ? <span className="mute">not judged</span> : <span className={v >= 1 ? 'fire' : ''}>{num(v)} ×</span>}</span>
+            <span className="num">{v === null ? <span className="mute">not judged</span> : <span className={v >= 1 ? 'fire' : ''}>{times(v)}</span>}</span>
             <Score ratio={one.ratio} {...props} />
           </div>
         );
