@@ -311,6 +311,22 @@ def test_explore_reaches_back_and_takes_a_note(shop: Shop, browser: Browser) -> 
         clean(seen)
 
 
+def test_without_a_websocket_it_lives_on_events(shop: Shop, browser: Browser) -> None:
+    context = browser.new_context(reduced_motion="reduce")
+    try:
+        page = context.new_page()
+        page.route_web_socket("**/ws", lambda socket: socket.close())
+        page.goto(f"{shop.url}/#/explore")
+        expect(page.locator(".link b").first).to_have_text("Live")
+        chart = page.locator(".cv.band[tabindex='0']").first
+        expect(chart.locator("canvas")).to_be_visible()
+        before = page.locator(".read span").first.inner_text()
+        expect(page.locator(".read span").first).not_to_have_text(before)
+        expect(page.locator("main.off")).to_have_count(0)
+    finally:
+        context.close()
+
+
 def test_a_lost_server_is_said_and_nothing_is_missing_after_it(shop: Shop, browser: Browser) -> None:
     with opened(browser, shop) as (page, seen):
         before = {one["foreshock"]["episode"] for one in _alerts(shop)}

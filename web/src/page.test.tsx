@@ -315,6 +315,39 @@ describe('the connection', () => {
     expect(link.state.link).toBe('lost');
   });
 
+  it('takes to the stream of events where no WebSocket brings anything', async () => {
+    vi.useRealTimers();
+    const urls: URL[] = [];
+    let say: (text: string) => void = () => {};
+    vi.stubGlobal('fetch', (url: URL, init: RequestInit) => {
+      urls.push(url);
+      const body = new ReadableStream<Uint8Array>({
+        start(to) {
+          say = (text) => to.enqueue(new TextEncoder().encode(text));
+          init.signal?.addEventListener('abort', () => to.error(new Error('over')));
+        },
+      });
+      return Promise.resolve(new Response(body));
+    });
+    const link = new LiveLink(() => 'ws://x');
+    const alerts: AlertState[] = [];
+    const healed = vi.fn();
+    link.onAlert = (one) => alerts.push(one);
+    link.onHeal = healed;
+    link.connect();
+    Socket.all[0]!.onclose();
+    await waitFor(() => expect(urls).toHaveLength(1));
+    say('data: {"topic":"hello","id":7}\n\nid: 8\ndata: ' + JSON.stringify({ topic: 'alerts', id: 8, alert: alertOf() }).slice(0, 40));
+    say(JSON.stringify({ topic: 'alerts', id: 8, alert: alertOf() }).slice(40) + '\n\n');
+    await waitFor(() => expect(alerts).toHaveLength(1));
+    expect(link.state.link).toBe('live');
+    link.want('e', 'f');
+    await waitFor(() => expect(urls).toHaveLength(2));
+    expect(Object.fromEntries(urls[1]!.searchParams)).toEqual({ topics: 'alerts,entities', series: '[["e","f"]]', after: '8' });
+    expect(healed).toHaveBeenCalledOnce();
+    expect(link.state.link).toBe('live');
+  });
+
   it('asks for points of series while somebody wants them', async () => {
     const link = new LiveLink(() => 'ws://x');
     link.connect();
