@@ -195,7 +195,7 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
   const current = end === null ? newest(chart.data?.points) : null;
   const value = current === null ? observed : quantity(current, chart.data?.unit, chart.data?.feature);
   return (
-    <a className="alert" href={alertPath(episode)}>
+    <a className={sparks ? 'alert' : 'alert plain'} href={alertPath(episode)}>
       <Mark name={mark} label={mark === 'fire' && !announced(alert) ? 'announced with its group' : (WORDS[mark] ?? '')} {...(mark === 'missing' ? { tint: 'fire' } : {})} />
       <div>
         <div className="w">

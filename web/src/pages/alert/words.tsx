@@ -1,6 +1,6 @@
 import type { JSX } from 'react';
 
-import { alertEntity, detectorName, duration, featureName, NB, num, said } from '../../format';
+import { alertEntity, detectorName, duration, featureName, NB, num, quantity, said } from '../../format';
 import { endOf, figures, startOf, Time } from '../../parts';
 import type { AlertState } from '../../types';
 import { contributions, scientific } from './why';
@@ -40,6 +40,7 @@ function Sentences({ alert }: { alert: AlertState }): JSX.Element {
   const { annotations: notes, labels } = alert;
   const { observed, expected } = figures(alert);
   const end = endOf(alert);
+  const peak = end === null ? undefined : notes['peak_observed'];
   const p = Number(notes['p_value']);
   const shares = contributions(notes['contributions']);
   return (
@@ -52,7 +53,15 @@ function Sentences({ alert }: { alert: AlertState }): JSX.Element {
             and came back at <Time at={end} />, {duration((end - startOf(alert)) / 1000)} later
           </>
         )}
-        . At its worst, {said(labels, observed, true)}; expected was {expected}.
+        .{' '}
+        {peak === undefined ? (
+          <>
+            At <Time at={Date.parse(alert.foreshock.decidedAt)} />, {said(labels, observed, true)}
+          </>
+        ) : (
+          `At its worst, ${said(labels, quantity(Number(peak), notes['unit'] ?? '', labels['feature'] ?? ''), true)}`
+        )}
+        ; expected was {expected}.
       </p>
       <p className="prose soft">
         {notes['detector'] ? `${detectorName(notes['detector'])} found it.` : ''}
