@@ -221,7 +221,7 @@ def test_a_fault_from_the_page_to_its_end(shop: Shop, browser: Browser) -> None:
         page.get_by_role("link", name="Open alert").first.click()
         expect(page.locator(".title h1")).to_contain_text("expected")
         named = httpx.get(f"{shop.url}/api/v1/alerts/{page.url.rpartition('/')[2]}", trust_env=False).json()["labels"]
-        expect(page.locator(".title h1")).to_contain_text(named["service_name"])
+        expect(page.locator(".title h1")).to_contain_text(named.get("service_name") or named["server"])
         expect(page.locator(".panel header code").first).to_have_text(named["feature"])
         assert serious(page) == []
         expect(page.get_by_text("firing", exact=True)).to_be_visible()
