@@ -40,7 +40,7 @@ GAP = 24
 STATES = ("quiet", "firing", "lost")
 PAYMENT = "#/explore?entity=%7Bservice.name%3D%22payment%22%7D&feature=calls.error_ratio"
 PAGES = {name: f"#/{name}" for name in ("now", "alerts", "detectors", "sources", "settings")} | {"explore": PAYMENT}
-SMALLER, COLOURS = 0.6, 64
+SMALLER, COLOURS = 0.6, 128
 """Of a sheet: how large its pictures are, and how many colours it has."""
 WAIT = 60_000
 
@@ -149,7 +149,7 @@ class Camera:
 
 def kept(image: Image.Image, path: Path, colours: int = 256) -> None:
     """Save a picture in few bytes."""
-    image.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def sheet(folder: Path, page: str, path: Path) -> None:

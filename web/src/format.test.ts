@@ -54,7 +54,12 @@ describe('claims', () => {
     expect(of({ client: 'web', server: 'cart', feature: 'calls.error_ratio' })).toBe('41 % of calls from web to cart fail');
     expect(of({ service_name: 'payment', feature: 'calls.status_ratio{class="2xx"}' })).toBe('41 % of payment’s answers are 2xx');
     expect(of({ service_name: 'payment', feature: 'container.cpu.utilization' })).toBe('payment’s CPU is 41 %');
-    expect(said({ service_name: 'payment', feature: 'calls.error_ratio' }, '41 %', true, 'up to ')).toBe('payment failed up to 41 % of requests');
+    expect(said({ service_name: 'payment', feature: 'calls.error_ratio' }, '41 %', true, 'up')).toBe('payment failed up to 41 % of requests');
+  });
+  it('say how far it went', () => {
+    const labels = { service_name: 'payment', feature: 'calls.status_ratio{class="2xx"}' };
+    expect(said(labels, '41 %', true, 'down')).toBe('Only 41 % of payment’s answers were 2xx');
+    expect(said({ ...labels, feature: 'calls.rate' }, '3/s', true, 'down')).toBe('payment’s request rate was down to 3/s');
   });
   it('write scores as a multiple of the bar', () => {
     expect([times(2e-22), times(0.09), times(6.71)].map((one) => one.replace('\u202f', ' '))).toEqual(['0 ×', '0.09 ×', '6.7 ×']);

@@ -174,20 +174,22 @@ export function featureName(feature: string | undefined): string {
 /** Where a number starts from: rates, shares, times and counts from 0. */
 export const fromZero = (unit: string): boolean => unit !== 'Cel';
 
-/** "payment fails 41 % of requests", "payment’s latency p95 is 2.9 s": who, what, how much. */
-export function said(labels: Record<string, string>, value: string, past: boolean, up = ''): string {
+/** "payment fails 41 % of requests", "payment’s latency p95 is 2.9 s": who, what, how much; `far` = how far it went. */
+export function said(labels: Record<string, string>, value: string, past: boolean, far: '' | 'up' | 'down' = ''): string {
   const feature = labels['feature'] ?? '';
   const { client, server } = labels;
-  const who = client && server ? `calls from ${client} to ${server}` : alertEntity(labels);
-  const whose = client && server ? `${featureName(feature)} of ${who}` : `${who}’s ${featureName(feature)}`;
-  const much = up + value;
+  const between = client && server ? `calls from ${client} to ${server}` : '';
+  const who = between || alertEntity(labels);
+  const first = { '': '', up: 'Up to ', down: 'Only ' }[far];
+  const inside = { '': '', up: 'up to ', down: 'down to ' }[far];
   if (feature === 'calls.error_ratio') {
-    if (client && server) return `${much} of ${who} ${past ? 'failed' : 'fail'}`;
-    return `${who} ${past ? 'failed' : 'fails'} ${much} of requests`;
+    if (between) return `${first}${value} of ${between} ${past ? 'failed' : 'fail'}`;
+    return `${who} ${past ? 'failed' : 'fails'} ${inside}${value} of requests`;
   }
   const answers = /^calls\.status_ratio\{class="(\dxx)"\}$/.exec(feature);
-  if (answers) return `${much} of ${client && server ? 'answers to ' + who : who + '’s answers'} ${past ? 'were' : 'are'} ${answers[1]}`;
-  return `${whose} ${past ? 'was' : 'is'} ${much}`;
+  if (answers) return `${first}${value} of ${between ? 'answers to ' + between : who + '’s answers'} ${past ? 'were' : 'are'} ${answers[1]}`;
+  const what = between ? `${featureName(feature)} of ${between}` : `${who}’s ${featureName(feature)}`;
+  return `${what} ${past ? 'was' : 'is'} ${inside}${value}`;
 }
 
 const DETECTORS: Record<string, string> = {

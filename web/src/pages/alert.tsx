@@ -5,9 +5,10 @@ import { alertEntity, duration, featureName, quantity, said } from '../format';
 import { useLive } from '../live';
 import { Icon, Mark } from '../marks';
 import { announced, endOf, Failed, figures, Loading, loudOf, newest, Panel, SkeletonRows, startOf, Time } from '../parts';
-import { useAlert, useChart, useOpen } from '../queries';
+import { useAlert, useOpen } from '../queries';
 import { explorePath } from '../router';
 import type { AlertState, Chart } from '../types';
+import { useAround } from './alert/around';
 import { Before, Feedback, Timeline } from './alert/beside';
 import { Observed, Others } from './alert/observed';
 import { Contributions, Opinions } from './alert/why';
@@ -38,7 +39,7 @@ export function AlertPage({ episode }: { episode: string }): JSX.Element {
 
 function Story({ alert }: { alert: AlertState }): JSX.Element {
   const { entity, feature, kind } = alert.foreshock;
-  const own = useChart(entity, feature);
+  const own = useAround(alert, entity, feature);
   return (
     <>
       <div className="title">
@@ -92,30 +93,38 @@ function Head({ alert, chart }: { alert: AlertState; chart: Chart | undefined })
   const start = startOf(alert);
   const end = endOf(alert);
   const firing = end === null;
+  const link = useLive((live) => live.link);
+  const lostAt = useLive((live) => live.lostAt);
+  const past = !firing || link === 'lost';
   const headline = ((): ReactNode => {
-    if (alert.foreshock.kind === 'silence') return <>{who} {firing ? 'sends nothing.' : 'sent nothing.'}</>;
-    if (alert.foreshock.kind === 'change') return <>{who}’s {what} {firing ? 'takes' : 'took'} a course <span className="thin">that it has not taken before.</span></>;
-    if (!observed) return <>{who} {firing ? 'is' : 'was'} unusual as a whole.</>;
+    if (alert.foreshock.kind === 'silence') return <>{who} {past ? 'sent nothing.' : 'sends nothing.'}</>;
+    if (alert.foreshock.kind === 'change') return <>{who}’s {what} {past ? 'took' : 'takes'} a course <span className="thin">that it has not taken before.</span></>;
+    if (!observed) return <>{who} {past ? 'was' : 'is'} unusual as a whole.</>;
     const peak = alert.annotations['peak_observed'];
     const [unit, feature] = [alert.annotations['unit'] ?? '', alert.labels['feature'] ?? ''];
     const current = firing ? newest(chart?.points) : null;
-    if (current !== null) return <>{said(alert.labels, quantity(current, unit, feature), false)}, <span className="thin">expected {expected}.</span></>;
+    if (current !== null) return <>{said(alert.labels, quantity(current, unit, feature), past)}, <span className="thin">expected {expected}.</span></>;
     const value = !firing && peak !== undefined ? quantity(Number(peak), unit, feature) : observed;
-    const far = firing ? '' : alert.annotations['direction'] === 'below' ? 'down to ' : 'up to ';
-    return <>{said(alert.labels, value, !firing, far)}, <span className="thin">expected {expected}.</span></>;
+    const far = firing ? '' : alert.annotations['direction'] === 'below' ? 'down' : 'up';
+    return <>{said(alert.labels, value, past, far)}, <span className="thin">expected {expected}.</span></>;
   })();
   const decided = Date.parse(alert.foreshock.decidedAt);
   return (
     <div className="say">
       <div>
         <h1>
-          <Mark name={firing ? 'fire' : 'good'} label={firing ? 'Firing' : 'Resolved'} />
+          <Mark name={firing ? 'fire' : 'good'} label={firing ? 'Firing' : 'Resolved'} {...(firing && past ? { tint: 'soft' } : {})} />
+          {firing && past && (
+            <span className="thin">
+              At <Time at={lostAt} seconds={false} />{' '}
+            </span>
+          )}
           {headline}
         </h1>
         <div className="meta">
-          <span className={`tag ${firing ? 'fire' : 'good'}`}>
+          <span className={`tag ${firing ? (past ? '' : 'fire') : 'good'}`}>
             <Mark name={firing ? 'fire' : 'good'} />
-            {firing ? 'firing' : 'resolved'}
+            {firing ? (past ? 'was firing' : 'firing') : 'resolved'}
           </span>
           {firing ? (
             <span>

@@ -137,7 +137,9 @@ function One({ series, query }: { series: SeriesState; query: URLSearchParams })
   const rest = useSettled(wanted) || wanted;
   const most = width > 700 ? Math.round((width * POINTS_A_PIXEL) / 500) * 500 : 1000;
   const stretch = useStretch(series.entity, series.feature, rest ? (JSON.parse(rest) as Range) : null, most);
-  const chart = useMemo(() => (stretch.data ? withGaps(withTail(stretch.data, live.data)) : undefined), [stretch.data, live.data]);
+  // Where the server does not answer, what is known of the last hour is shown.
+  const known = stretch.isError ? live.data : undefined;
+  const chart = useMemo(() => (stretch.data ? withGaps(withTail(stretch.data, live.data)) : known && withGaps(known)), [stretch.data, live.data, known]);
 
   const address = explorePath(series.entity, series.feature, view ?? undefined);
   const settled = useSettled(address, 400);
