@@ -40,8 +40,10 @@ GAP = 24
 STATES = ("quiet", "firing", "lost")
 PAYMENT = "#/explore?entity=%7Bservice.name%3D%22payment%22%7D&feature=calls.error_ratio"
 PAGES = {name: f"#/{name}" for name in ("now", "alerts", "detectors", "sources", "settings")} | {"explore": PAYMENT}
-SMALLER, COLOURS = 0.6, 128
-"""Of a sheet: how large its pictures are, and how many colours it has."""
+SMALLER = 0.6
+"""How large the pictures of a sheet are."""
+STRONG, MOST_STRONG = 40, 96
+"""From how far apart its red, green and blue are a colour is none of the greys, and how many of those are kept."""
 WAIT = 60_000
 
 
@@ -111,11 +113,11 @@ class Camera:
         finally:
             context.close()
 
-    def open(self, page: Page, hash_: str = "#/now", ready: str = "main h1, .say h1") -> None:
+    def open(self, page: Page, hash_: str = "#/now", ready: str = "main h1, .say h1", wait: int = 2500) -> None:
         """Go there, and wait until it stands still."""
         page.goto(self._url + "/" + hash_)
         page.wait_for_selector(ready, timeout=WAIT)
-        page.wait_for_timeout(2500)
+        page.wait_for_timeout(wait)
 
     def take(self, page: Page, name: str, whole: bool = False) -> None:
         """Take a picture of what is in sight, or of the whole page."""
@@ -143,13 +145,19 @@ class Camera:
         for n, (size, scheme) in enumerate(VIEWS):
             with self.page(size, scheme) as page:
                 for name, hash_ in pages.items():
-                    self.open(page, hash_)
+                    self.open(page, hash_, wait=1300)
                     self.take(page, f"{name}-{state}-{n}")
 
 
-def kept(image: Image.Image, path: Path, colours: int = 256) -> None:
-    """Save a picture in few bytes."""
-    image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+def kept(image: Image.Image, path: Path) -> None:
+    """Save a picture in few bytes: with its most common colours as they are, and those that stand for something."""
+    found = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
+    colours = [colour for _, colour in found]
+    strong = [one for one in colours if max(one) - min(one) > STRONG]
+    chosen = list(dict.fromkeys([*colours[: 256 - MOST_STRONG], *strong[:MOST_STRONG]]))[:256]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for one in chosen for part in one])
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def sheet(folder: Path, page: str, path: Path) -> None:
@@ -168,7 +176,7 @@ def sheet(folder: Path, page: str, path: Path) -> None:
         for image in row:
             whole.paste(image, (left, n * (tall + GAP)))
             left += image.width + GAP
-    kept(whole, path, COLOURS)
+    kept(whole, path)
 
 
 WITHOUT_FIRST_ANSWERS = """
@@ -268,7 +276,7 @@ def lost(camera: Camera, foreshock: Foreshock, pages: dict[str, str]) -> None:
         opened = [stack.enter_context(camera.page(size, scheme)) for size, scheme in VIEWS]
         for page in opened:
             for hash_ in pages.values():
-                camera.open(page, hash_)
+                camera.open(page, hash_, wait=1300)
         foreshock.end()
         for n, page in enumerate(opened):
             page.wait_for_selector("main.off", timeout=WAIT)

@@ -74,11 +74,13 @@ export function yRange(points: ChartPoints, clipped: boolean, range: [number, nu
   const inside = points.time_unix_seconds.map((t) => !range || (t >= range[0] && t <= range[1]));
   const shown = (values: (number | null)[]): number[] => values.filter((v, i): v is number => finite(v) && inside[i]!);
   const [highs, mosts, leasts] = [shown(points.high), shown(points.most), shown(points.least)];
-  const bottom = Math.min(0, ...leasts);
   // A band is wide while it is young: what few points reach does not set the scale.
   const band = quantile(highs, 0.9);
   let top = clipped && highs.length ? Math.max(band * 1.5, Math.min(quantile(mosts, 0.9), band * 3)) : Math.max(0, ...mosts, band);
   if (top <= 0) top = Math.max(0, ...mosts);
+  // What rounding leaves below nothing is nothing.
+  const lowest = Math.min(0, ...leasts);
+  const bottom = -lowest > top * 1e-6 ? lowest : 0;
   const whole = share && Math.max(0, ...mosts) <= 1;
   return [bottom < 0 ? -nice(-bottom * 1.06) : 0, whole ? Math.min(1, nice(1.06 * top)) : nice(1.06 * top)];
 }

@@ -175,6 +175,7 @@ describe('charts', () => {
 
   it('of shares end at the whole', () => {
     expect(yRange(points([0.97, 1]), false, null, true)[1]).toBe(1);
+    expect(yRange(points([-1e-8, 1]), false)[0]).toBe(0);
     expect(yRange(points([0.97, 1]), false)[1]).toBeGreaterThan(1);
     expect(yRange(points([0.97, 1.4]), false, null, true)[1]).toBeGreaterThan(1.4);
   });
