@@ -150,11 +150,12 @@ class Camera:
 
 
 def kept(image: Image.Image, path: Path) -> None:
-    """Save a picture in few bytes: with its most common colours as they are, and those that stand for something."""
+    """Save a picture in few bytes: with its most common colours as they are, greys, and those that stand for something."""
     found = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
     colours = [colour for _, colour in found]
     strong = [one for one in colours if max(one) - min(one) > STRONG]
-    chosen = list(dict.fromkeys([*colours[: 256 - MOST_STRONG], *strong[:MOST_STRONG]]))[:256]
+    greys = [(one, one, one) for one in range(0, 256, 6)]
+    chosen = list(dict.fromkeys([*colours[: 256 - MOST_STRONG - len(greys)], *greys, *strong[:MOST_STRONG]]))
     palette = Image.new("P", (1, 1))
     palette.putpalette([part for one in chosen for part in one])
     image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
