@@ -150,7 +150,7 @@ class Camera:
 
 
 def kept(image: Image.Image, path: Path) -> None:
-    """Save a picture in few bytes: with its most common colours as they are, greys, and those that stand for something."""
+    """Save a picture in few bytes: with its most common colours, greys, and the colours that stand for something."""
     found = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
     colours = [colour for _, colour in found]
     strong = [one for one in colours if max(one) - min(one) > STRONG]
