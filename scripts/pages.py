@@ -1,5 +1,7 @@
 """Takes the pictures of the page in docs/img, and with `--all` every page in every state into a folder, to look at.
 
+Of each page there is also a sheet: quiet, firing and disconnected, on a desktop and a phone, light and dark.
+
 It runs a Foreshock that watches the simulated shop, breaks a service, and drives Debian's Chromium; it takes some
 minutes. What a healthy server does not do (old data, an answer that fails, none at all) is put between it and the page.
 """
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,15 @@ alarm: {silence: false}
 budget: {environment: 4}
 """
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 360, "height": 760}
+VIEWS = tuple((size, scheme) for size in (DESKTOP, PHONE) for scheme in ("light", "dark"))
 GAP = 24
+STATES = ("quiet", "firing", "lost")
+PAYMENT = "#/explore?entity=%7Bservice.name%3D%22payment%22%7D&feature=calls.error_ratio"
+PAGES = {name: f"#/{name}" for name in ("now", "alerts", "detectors", "sources", "settings")} | {"explore": PAYMENT}
+SMALLER = 0.6
+"""How large the pictures of a sheet are."""
+STRONG, MOST_STRONG = 40, 96
+"""From how far apart its red, green and blue are a colour is none of the greys, and how many of those are kept."""
 WAIT = 60_000
 
 
@@ -103,15 +113,17 @@ class Camera:
         finally:
             context.close()
 
-    def open(self, page: Page, hash_: str = "#/now", ready: str = "main h1, .say h1") -> None:
+    def open(self, page: Page, hash_: str = "#/now", ready: str = "main h1, .say h1", wait: int = 2500) -> None:
         """Go there, and wait until it stands still."""
         page.goto(self._url + "/" + hash_)
         page.wait_for_selector(ready, timeout=WAIT)
-        page.wait_for_timeout(2500)
+        page.wait_for_timeout(wait)
 
     def take(self, page: Page, name: str, whole: bool = False) -> None:
         """Take a picture of what is in sight, or of the whole page."""
-        page.screenshot(path=self._folder / f"{name}.png", full_page=whole)
+        path = self._folder / f"{name}.png"
+        page.screenshot(path=path, full_page=whole)
+        kept(Image.open(path).convert("RGB"), path)
         sys.stdout.write(f"{name}\n")
 
     def join(self, names: list[str], name: str) -> None:
@@ -124,9 +136,48 @@ class Camera:
         for image in images:
             whole.paste(image, (left, 0))
             left += image.width + GAP
-        whole.save(self._folder / f"{name}.png")
+        kept(whole, self._folder / f"{name}.png")
         for path in paths:
             path.unlink()
+
+    def everywhere(self, state: str, pages: dict[str, str]) -> None:
+        """Pages in one state, in each size and colour, for the sheets."""
+        for n, (size, scheme) in enumerate(VIEWS):
+            with self.page(size, scheme) as page:
+                for name, hash_ in pages.items():
+                    self.open(page, hash_, wait=1300)
+                    self.take(page, f"{name}-{state}-{n}")
+
+
+def kept(image: Image.Image, path: Path) -> None:
+    """Save a picture in few bytes: with its most common colours, greys, and the colours that stand for something."""
+    found = sorted(image.getcolors(image.width * image.height) or [], reverse=True)
+    colours = [colour for _, colour in found]
+    strong = [one for one in colours if max(one) - min(one) > STRONG]
+    greys = [(one, one, one) for one in range(0, 256, 6)]
+    chosen = list(dict.fromkeys([*colours[: 256 - MOST_STRONG - len(greys)], *greys, *strong[:MOST_STRONG]]))
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([part for one in chosen for part in one])
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def sheet(folder: Path, page: str, path: Path) -> None:
+    """All pictures of a page as one: a row for each state, a column for each view."""
+    rows = []
+    for state in STATES:
+        images = [Image.open(folder / f"{page}-{state}-{n}.png").convert("RGB") for n in range(len(VIEWS))]
+        tall = round(DESKTOP["height"] * SMALLER)
+        rows.append(
+            [one.resize((round(one.width * tall / one.height), tall), Image.Resampling.LANCZOS) for one in images]
+        )
+    width = sum(one.width for one in rows[0]) + GAP * (len(VIEWS) - 1)
+    whole = Image.new("RGB", (width, (tall + GAP) * len(rows) - GAP), (128, 128, 128))
+    for n, row in enumerate(rows):
+        left = 0
+        for image in row:
+            whole.paste(image, (left, n * (tall + GAP)))
+            left += image.width + GAP
+    kept(whole, path)
 
 
 WITHOUT_FIRST_ANSWERS = """
@@ -175,10 +226,6 @@ def quiet(camera: Camera, every: bool) -> None:
         return
     for scheme in ("light", "dark"):
         for size, device in ((DESKTOP, "desktop"), (PHONE, "phone")):
-            with camera.page(size, scheme) as page:
-                for name in ("now", "alerts", "explore", "detectors", "sources", "settings"):
-                    camera.open(page, f"#/{name}")
-                    camera.take(page, f"quiet-{name}-{device}-{scheme}", whole=True)
             for name, spoil in (
                 ("stale", lambda one: aged(one, 380.0)),
                 ("error", lambda one: refused(one, "**/api/v1/alerts?status=firing*")),
@@ -203,9 +250,7 @@ def firing(camera: Camera, episode: str, every: bool) -> None:
             camera.open(page, f"#/{name}")
             camera.take(page, f"page-{name}")
     with camera.page(scheme="dark") as page:
-        camera.open(
-            page, "#/explore?entity=%7Bservice.name%3D%22payment%22%7D&feature=calls.error_ratio", ".cv.band canvas"
-        )
+        camera.open(page, PAYMENT, ".cv.band canvas")
         camera.take(page, "page-explore")
         camera.open(page)
         camera.take(page, "page-dark")
@@ -226,23 +271,20 @@ def firing(camera: Camera, episode: str, every: bool) -> None:
             camera.take(page, "break")
 
 
-def lost(camera: Camera, foreshock: Foreshock, every: bool) -> None:
-    """The server is gone, while pages are open."""
-    views = [(DESKTOP, "light", "page-lost")] + (
-        [(PHONE, "dark", "lost-phone-dark"), (DESKTOP, "dark", "lost-dark")] if every else []
-    )
-    for size, scheme, name in views:
-        with camera.page(size, scheme) as page:
-            camera.open(page)
-            foreshock.end()
-            page.wait_for_selector("main.off", timeout=WAIT)
-            page.wait_for_timeout(1200)
-            camera.take(page, name)
-        if every:
-            foreshock.start()
-            foreshock.until(foreshock.judges)
-    if every:
+def lost(camera: Camera, foreshock: Foreshock, pages: dict[str, str]) -> None:
+    """Pages that have been looked at, once the server is gone."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(camera.page(size, scheme)) for size, scheme in VIEWS]
+        for page in opened:
+            for hash_ in pages.values():
+                camera.open(page, hash_, wait=1300)
         foreshock.end()
+        for n, page in enumerate(opened):
+            page.wait_for_selector("main.off", timeout=WAIT)
+            for name, hash_ in pages.items():
+                page.evaluate(f"location.hash = {hash_!r}")
+                page.wait_for_timeout(1200)
+                camera.take(page, f"{name}-lost-{n}")
 
 
 def empty(camera: Camera, folder: Path) -> None:
@@ -279,12 +321,23 @@ def main() -> int:
             camera = Camera(browser, foreshock.url, folder)
             foreshock.until(foreshock.judges)
             quiet(camera, bool(asked.all))
-            fault = {"kind": "error_spike", "service": "payment", "magnitude": "large"}
+            folder_of_parts = asked.all or Path(name) / "parts"
+            parts = Camera(browser, foreshock.url, folder_of_parts)
+            parts.everywhere("quiet", PAGES)
+            fault = {"kind": "error_spike", "service": "payment", "magnitude": "large", "duration_seconds": 1800}
             httpx.post(foreshock.url + "/api/v1/demo/faults", json=fault, trust_env=False).raise_for_status()
             found = foreshock.until(lambda: noticed(foreshock), 120.0)
             time.sleep(20)
             firing(camera, found, bool(asked.all))
-            lost(camera, foreshock, bool(asked.all))
+            every = PAGES | {"alert": f"#/alert/{found}"}
+            parts.everywhere("firing", every)
+            lost(parts, foreshock, every)
+            shutil.copy(folder_of_parts / "now-lost-0.png", folder / "page-lost.png")
+            foreshock.start()
+            foreshock.until(lambda: ended(foreshock, found))
+            parts.everywhere("quiet", {"alert": every["alert"]})
+            for page in every:
+                sheet(folder_of_parts, page, folder / f"sheet-{page}.png")
             if asked.all:
                 (Path(name) / "empty").mkdir()
                 empty(camera, Path(name) / "empty")
@@ -302,6 +355,12 @@ def noticed(foreshock: Foreshock) -> str:
     alerts = foreshock.get("/api/v1/alerts?status=firing")["alerts"]
     own = [one for one in alerts if one["labels"].get("service_name") == "payment"]
     return str(own[0]["foreshock"]["episode"]) if own else ""
+
+
+def ended(foreshock: Foreshock, episode: str) -> bool:
+    """Whether what was broken is well again."""
+    httpx.delete(foreshock.url + "/api/v1/demo/faults", trust_env=False)
+    return bool(foreshock.get(f"/api/v1/alerts/{episode}")["status"] == "resolved")
 
 
 if __name__ == "__main__":

@@ -209,6 +209,7 @@ def test_a_fault_from_the_page_to_its_end(shop: Shop, browser: Browser) -> None:
         dialog = page.get_by_role("dialog")
         dialog.get_by_role("radio", name="payment", exact=True).check()
         dialog.get_by_role("radio", name="Errors").check()
+        assert serious(page) == []
         dialog.get_by_role("button", name="Break payment").click()
         # It appears by itself: nothing is loaded anew.
         expect(page.locator(".watch")).to_contain_text("Noticed", timeout=NOTICED)
@@ -219,6 +220,10 @@ def test_a_fault_from_the_page_to_its_end(shop: Shop, browser: Browser) -> None:
         expect(rows.first).to_be_visible()
         page.get_by_role("link", name="Open alert").first.click()
         expect(page.locator(".title h1")).to_contain_text("expected")
+        named = httpx.get(f"{shop.url}/api/v1/alerts/{page.url.rpartition('/')[2]}", trust_env=False).json()["labels"]
+        expect(page.locator(".title h1")).to_contain_text(named.get("service_name") or named["server"])
+        expect(page.locator(".panel header code").first).to_have_text(named["feature"])
+        assert serious(page) == []
         expect(page.get_by_text("firing", exact=True)).to_be_visible()
         expect(page.locator(".cv.band canvas").first).to_be_visible()
         expect(page.get_by_role("table").first).to_contain_text("anomalous")
@@ -228,6 +233,9 @@ def test_a_fault_from_the_page_to_its_end(shop: Shop, browser: Browser) -> None:
         expect(page.locator(".tl")).to_contain_text("Called real")
         page.reload()
         expect(page.get_by_role("button", name="Real")).to_have_attribute("aria-pressed", "true")
+        page.set_viewport_size({"width": 360, "height": 760})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert serious(page) == []
         httpx.delete(f"{shop.url}/api/v1/demo/faults", trust_env=False)
         expect(page.get_by_text("resolved", exact=True)).to_be_visible(timeout=RESOLVED)
         clean(seen)
@@ -303,6 +311,22 @@ def test_explore_reaches_back_and_takes_a_note(shop: Shop, browser: Browser) -> 
         clean(seen)
 
 
+def test_without_a_websocket_it_lives_on_events(shop: Shop, browser: Browser) -> None:
+    context = browser.new_context(reduced_motion="reduce")
+    try:
+        page = context.new_page()
+        page.route_web_socket("**/ws", lambda socket: socket.close())
+        page.goto(f"{shop.url}/#/explore")
+        expect(page.locator(".link b").first).to_have_text("Live")
+        chart = page.locator(".cv.band[tabindex='0']").first
+        expect(chart.locator("canvas")).to_be_visible()
+        before = page.locator(".read span").first.inner_text()
+        expect(page.locator(".read span").first).not_to_have_text(before)
+        expect(page.locator("main.off")).to_have_count(0)
+    finally:
+        context.close()
+
+
 def test_a_lost_server_is_said_and_nothing_is_missing_after_it(shop: Shop, browser: Browser) -> None:
     with opened(browser, shop) as (page, seen):
         before = {one["foreshock"]["episode"] for one in _alerts(shop)}
@@ -315,8 +339,8 @@ def test_a_lost_server_is_said_and_nothing_is_missing_after_it(shop: Shop, brows
         expect(page.locator("main.off")).to_have_count(0)
         assert before <= {one["foreshock"]["episode"] for one in _alerts(shop)}
         page.evaluate("location.hash = '#/alerts'")
-        if before:
-            expect(page.locator(".alert").first).to_be_visible()
+        for episode in before:
+            expect(page.locator(f".alert[href='#/alert/{episode}']")).to_be_visible()
         seen.console.clear()  # a browser writes refused connections to the console by itself
         clean(seen)
 

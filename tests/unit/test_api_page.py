@@ -293,6 +293,9 @@ def test_detectors_sources_budget_and_settings(client: Client, services: Service
     assert settings["budget.environment"]["value"] == "200.0"
     assert settings["budget.environment"]["origin"] == "preset demo"
     assert settings["budget.entity"]["origin"] == "default"
+    assert settings["stream.step"]["value"].endswith("s"), "a duration has a unit"
+    unsaid = [key for key, one in settings.items() if not one["says"]]
+    assert unsaid == [], "every setting says what it means"
     assert "hush" not in client("GET", "/api/v1/config").text
     assert settings["http.tokens.0.token"]["value"] == "'***'"
 
@@ -329,8 +332,19 @@ def test_a_label_sent_twice_is_one(client: Client, services: Services, runtime: 
     for _ in range(2):
         client("POST", path, json={"label": "true"}, headers={"Idempotency-Key": "k"})
         services.clock.now += 5  # type: ignore[attr-defined]
-    assert len({one.id for one in runtime.controls}) == 1
+    assert len(runtime.controls) == 1, "it was told once, and answered twice"
     assert len(services.store.controls(kind="label")) == 1
+
+
+def test_what_is_broken_twice_with_one_key_is_broken_once(client: Client, shop: StandInShop) -> None:
+    body = {"kind": "error_spike", "service": "payment"}
+    keys = {"Idempotency-Key": "k"}
+    first, again = (client("POST", "/api/v1/demo/faults", json=body, headers=keys) for _ in range(2))
+    assert (first.status_code, again.status_code, first.json()) == (201, 201, again.json())
+    assert len(shop.broken) == 1
+    client("POST", "/api/v1/demo/faults", json=body, headers={"Idempotency-Key": "l"})
+    client("POST", "/api/v1/demo/faults", json={**body, "magnitude": "small"}, headers=keys)
+    assert len(shop.broken) == 3, "another key, and another request under the same key"
 
 
 def test_alerts_are_searched_and_filtered_by_kind(client: Client, services: Services) -> None:

@@ -222,6 +222,7 @@ def test_server_sent_events_go_on_where_they_ended(services: Services, url: str)
     assert hello[1]["topic"] == "hello"
     assert (second[0], second[1]["alert"]["labels"]["host.name"]) == ("2", "a1")
     assert httpx.get(f"http://{url}/api/v1/stream", headers={"Last-Event-ID": "x"}).status_code == 400
+    assert httpx.get(f"http://{url}/api/v1/stream?series=x").status_code == 400
 
 
 def test_nobody_waits_for_a_slow_one_and_it_is_told_what_it_did_not_get(services: Services) -> None:

@@ -2,7 +2,7 @@ import { useEffect, useLayoutEffect, useRef, useState, type JSX } from 'react';
 import uPlot from 'uplot';
 
 import { colours, hatch, type Texture } from './canvas';
-import { clock, moment, num, quantity, scale, span } from './format';
+import { clock, isShare, moment, num, quantity, scale, span } from './format';
 import { attach } from './gestures';
 import { lastShown, moved } from './range';
 import { useTheme } from './theme';
@@ -69,17 +69,20 @@ export function nice(v: number): number {
   return 10 * p;
 }
 
-/** From 0 to a round number above all that is shown, or, where it is clipped, above the band. */
-export function yRange(points: ChartPoints, clipped: boolean, range: [number, number] | null = null): [number, number] {
+/** From 0 to a round number above all that is shown, or, where it is clipped, above the band; a share ends at its whole. */
+export function yRange(points: ChartPoints, clipped: boolean, range: [number, number] | null = null, share = false): [number, number] {
   const inside = points.time_unix_seconds.map((t) => !range || (t >= range[0] && t <= range[1]));
   const shown = (values: (number | null)[]): number[] => values.filter((v, i): v is number => finite(v) && inside[i]!);
   const [highs, mosts, leasts] = [shown(points.high), shown(points.most), shown(points.least)];
-  const bottom = Math.min(0, ...leasts);
   // A band is wide while it is young: what few points reach does not set the scale.
   const band = quantile(highs, 0.9);
   let top = clipped && highs.length ? Math.max(band * 1.5, Math.min(quantile(mosts, 0.9), band * 3)) : Math.max(0, ...mosts, band);
   if (top <= 0) top = Math.max(0, ...mosts);
-  return [bottom < 0 ? -nice(-bottom * 1.06) : 0, nice(1.06 * top)];
+  // What rounding leaves below nothing is nothing.
+  const lowest = Math.min(0, ...leasts);
+  const bottom = -lowest > top * 1e-6 ? lowest : 0;
+  const whole = share && Math.max(0, ...mosts) <= 1;
+  return [bottom < 0 ? -nice(-bottom * 1.06) : 0, whole ? Math.min(1, nice(1.06 * top)) : nice(1.06 * top)];
 }
 
 function quantile(values: number[], share: number): number {
@@ -200,7 +203,7 @@ function options(latest: { current: Props }, width: number, c: ReturnType<typeof
       y: {
         range: () => {
           const { points, clipped, range, top } = latest.current;
-          return top ? [0, top] : yRange(points, !!clipped, range);
+          return top ? [0, top] : yRange(points, !!clipped, range, isShare(latest.current.unit, latest.current.feature));
         },
       },
     },

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { alertEntity, count, duration, entityName, featureName, labelsOf, num, quantity, span } from './format';
+import { alertEntity, count, duration, entityName, featureName, labelsOf, num, quantity, said, span, times } from './format';
 
 const plain = (text: string): string => text.replace(/\u202f/g, ' ');
 
@@ -43,6 +43,26 @@ describe('names', () => {
 
   it('are read from canonical text', () => {
     expect(labelsOf('{a="x \\"y\\"",b="1"}')).toEqual({ a: 'x "y"', b: '1' });
+  });
+});
+
+describe('claims', () => {
+  const of = (labels: Record<string, string>, past = false): string => said(labels, '41 %', past);
+  it('say who, what and how much', () => {
+    expect(of({ service_name: 'payment', feature: 'calls.error_ratio' })).toBe('payment fails 41 % of requests');
+    expect(of({ service_name: 'payment', feature: 'calls.error_ratio' }, true)).toBe('payment failed 41 % of requests');
+    expect(of({ client: 'web', server: 'cart', feature: 'calls.error_ratio' })).toBe('41 % of calls from web to cart fail');
+    expect(of({ service_name: 'payment', feature: 'calls.status_ratio{class="2xx"}' })).toBe('41 % of payment’s answers are 2xx');
+    expect(of({ service_name: 'payment', feature: 'container.cpu.utilization' })).toBe('payment’s CPU is 41 %');
+    expect(said({ service_name: 'payment', feature: 'calls.error_ratio' }, '41 %', true, 'up')).toBe('payment failed up to 41 % of requests');
+  });
+  it('say how far it went', () => {
+    const labels = { service_name: 'payment', feature: 'calls.status_ratio{class="2xx"}' };
+    expect(said(labels, '41 %', true, 'down')).toBe('Only 41 % of payment’s answers were 2xx');
+    expect(said({ ...labels, feature: 'calls.rate' }, '3/s', true, 'down')).toBe('payment’s request rate was down to 3/s');
+  });
+  it('write scores as a multiple of the bar', () => {
+    expect([times(2e-22), times(0.09), times(6.71)].map((one) => one.replace('\u202f', ' '))).toEqual(['0 ×', '0.09 ×', '6.7 ×']);
   });
 });
 

@@ -91,6 +91,9 @@ export function moment(ms: number, seconds = true, now = Date.now()): string {
   return (today ? '' : `${d.getDate()} ${MONTHS[d.getMonth()]} `) + clock(ms, seconds);
 }
 
+/** How many times its bar a score is; what is next to nothing is 0. */
+export const times = (ratio: number | null | undefined): string => (ratio != null && Math.abs(ratio) < 0.005 ? '0' : num(ratio)) + NB + '×';
+
 export const utc = (ms: number): string => new Date(ms).toISOString().slice(0, 19).replace('T', ' ') + ' UTC';
 
 /** "15 min 44 s", "2 h 5 min". */
@@ -170,6 +173,24 @@ export function featureName(feature: string | undefined): string {
 
 /** Where a number starts from: rates, shares, times and counts from 0. */
 export const fromZero = (unit: string): boolean => unit !== 'Cel';
+
+/** "payment fails 41 % of requests", "payment’s latency p95 is 2.9 s": who, what, how much; `far` = how far it went. */
+export function said(labels: Record<string, string>, value: string, past: boolean, far: '' | 'up' | 'down' = ''): string {
+  const feature = labels['feature'] ?? '';
+  const { client, server } = labels;
+  const between = client && server ? `calls from ${client} to ${server}` : '';
+  const who = between || alertEntity(labels);
+  const first = { '': '', up: 'Up to ', down: 'Only ' }[far];
+  const inside = { '': '', up: 'up to ', down: 'down to ' }[far];
+  if (feature === 'calls.error_ratio') {
+    if (between) return `${first}${value} of ${between} ${past ? 'failed' : 'fail'}`;
+    return `${who} ${past ? 'failed' : 'fails'} ${inside}${value} of requests`;
+  }
+  const answers = /^calls\.status_ratio\{class="(\dxx)"\}$/.exec(feature);
+  if (answers) return `${first}${value} of ${between ? 'answers to ' + between : who + '’s answers'} ${past ? 'were' : 'are'} ${answers[1]}`;
+  const what = between ? `${featureName(feature)} of ${between}` : `${who}’s ${featureName(feature)}`;
+  return `${what} ${past ? 'was' : 'is'} ${inside}${value}`;
+}
 
 const DETECTORS: Record<string, string> = {
   deviation: 'Deviation', linear: 'Joint forecast', robust_z: 'Robust z', zscore: 'z-score', seasonal: 'Seasonal', pca: 'Principal components',

@@ -1,6 +1,7 @@
 import { useEffect, useSyncExternalStore } from 'react';
 
 import { token } from './api';
+import { openStream } from './stream';
 import type { AlertState, ChartPoints, EntityNow, Standing } from './types';
 
 /** New points of a series, as they come over the WebSocket. */
@@ -46,6 +47,7 @@ type OnPoints = (points: NewPoints) => void;
 
 const WAITS = [500, 1000, 2000, 4000, 8000, 15000];
 const SILENCE_MS = 8000;
+const TOPICS = ['alerts', 'entities'];
 
 export class LiveLink {
   state: Live = { link: 'connecting', lostAt: 0, retryAt: 0, healed: 0, standing: null, entities: new Map(), skipped: 0 };
@@ -61,6 +63,11 @@ export class LiveLink {
   private tries = 0;
   private timer = 0;
   private watch = 0;
+  /** Where no WebSocket has ever said anything, the stream of events is tried in turn. */
+  private plain = false;
+  private heardSocket = false;
+  private endStream: (() => void) | null = null;
+  private streamed = '';
 
   constructor(private readonly url = () => location.origin.replace(/^http/, 'ws') + '/ws') {}
 
@@ -76,17 +83,44 @@ export class LiveLink {
 
   connect(): void {
     clearTimeout(this.timer);
-    this.socket?.close();
+    const old = this.socket;
+    this.socket = null;
+    old?.close();
+    this.endStream?.();
+    this.endStream = null;
+    this.rewatch();
+    if (this.plain) this.stream();
+    else this.open();
+  }
+
+  private open(): void {
     const socket = new WebSocket(this.url());
     this.socket = socket;
     socket.onopen = () => this.ask();
     socket.onmessage = (event) => {
-      if (socket === this.socket) this.take(JSON.parse(String(event.data)) as Message);
+      if (socket !== this.socket) return;
+      this.heardSocket = true;
+      this.take(JSON.parse(String(event.data)) as Message);
     };
     socket.onclose = () => {
       if (socket === this.socket) this.lost();
     };
   }
+
+  private stream(): void {
+    const series = this.pairs();
+    this.streamed = JSON.stringify(series);
+    const end = openStream(
+      { topics: TOPICS, series, after: this.after },
+      {
+        message: (text) => this.endStream === end && this.take(JSON.parse(text) as Message),
+        closed: () => this.endStream === end && this.lost(),
+      },
+    );
+    this.endStream = end;
+  }
+
+  private readonly pairs = (): [string, string][] => [...this.series.values()].map((one) => one.pair);
 
   /** Points of a series are wanted until the returned function is called. */
   want(entity: string, feature: string): () => void {
@@ -110,9 +144,14 @@ export class LiveLink {
     this.asking = true;
     queueMicrotask(() => {
       this.asking = false;
+      if (this.endStream && this.streamed !== JSON.stringify(this.pairs())) {
+        // A stream is asked once: for something else it is opened anew, and what came in between is asked for.
+        this.endStream();
+        this.stream();
+        if (this.state.link === 'live') this.onHeal();
+      }
       if (this.socket?.readyState !== WebSocket.OPEN) return;
-      const series = [...this.series.values()].map((one) => one.pair);
-      const message: Record<string, unknown> = { topics: ['alerts', 'entities'], series };
+      const message: Record<string, unknown> = { topics: TOPICS, series: this.pairs() };
       if (this.after !== null) message['after'] = this.after;
       if (token()) message['token'] = token();
       this.socket.send(JSON.stringify(message));
@@ -146,12 +185,16 @@ export class LiveLink {
       const silent = this.socket;
       this.socket = null;
       silent?.close();
+      this.endStream?.();
       this.lost();
     }, SILENCE_MS);
   }
 
   private lost(): void {
     clearTimeout(this.watch);
+    clearTimeout(this.timer);
+    this.endStream = null;
+    if (!this.heardSocket) this.plain = !this.plain;
     const wait = WAITS[Math.min(this.tries, WAITS.length - 1)]!;
     this.tries += 1;
     const lostAt = this.state.link === 'live' ? Date.now() : this.state.lostAt || Date.now();

@@ -933,12 +933,13 @@ export interface components {
         };
         /**
          * Setting
-         * @description A setting that counts: its path, its value as YAML, and where it came from.
+         * @description A setting that counts: its path, its value as it would be written, where it came from and what it means.
          */
         Setting: {
             key: string;
             value: string;
             origin: string;
+            says: string;
         };
         /**
          * Runtime

@@ -3,7 +3,7 @@ import { act, cleanup, fireEvent, render, screen, waitFor } from '@testing-libra
 import type { ReactElement } from 'react';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { nice, stretches } from './chart';
+import { nice, stretches, yRange } from './chart';
 import { extend, LiveLink, type NewPoints } from './live';
 import { fold, layers } from './map';
 import { AlertRow } from './parts';
@@ -122,6 +122,19 @@ describe('an alert', () => {
     expect(posted[0]!.path).toBe('/api/v1/alerts/e-payment-anomaly-true/label');
   });
 
+  it('says its story in the words and times of the page', async () => {
+    const alert = alertOf();
+    answers['/api/v1/alerts/e'] = { ...alert, annotations: { ...alert.annotations, direction: 'above', detector: 'deviation', p_value: '5e-06' } };
+    answers['/api/v1/control'] = { controls: [] };
+    answers['/api/v1/alerts'] = { alerts: [], next: null };
+    answers['/api/v1/series'] = { series: [], next_offset: null, not_viewed: 0 };
+    shown(<AlertPage episode="e" />);
+    const said = await waitFor(() => screen.getByText(/left what is usual/));
+    expect(said.textContent?.replace(/\u202f/g, ' ')).toMatch(/At .*\d\d:\d\d:\d\d, payment/);
+    expect(screen.getByText(/Deviation found it/).textContent).toContain('5 × 10⁻⁶');
+    expect(screen.getByText('The text that is sent')).toBeTruthy();
+  });
+
   it('that is not there says so', async () => {
     shown(<AlertPage episode="gone" />);
     await waitFor(() => screen.getByRole('alert'));
@@ -158,6 +171,13 @@ describe('charts', () => {
     expect(grown.time_unix_seconds).toEqual([0, 5, 10, 15, 20]);
     expect(grown.value).toEqual([1, 2, 3, 4, 5]);
     expect(extend(grown, more(10, [3, 4, 5]))).toBe(grown);
+  });
+
+  it('of shares end at the whole', () => {
+    expect(yRange(points([0.97, 1]), false, null, true)[1]).toBe(1);
+    expect(yRange(points([-1e-8, 1]), false)[0]).toBe(0);
+    expect(yRange(points([0.97, 1]), false)[1]).toBeGreaterThan(1);
+    expect(yRange(points([0.97, 1.4]), false, null, true)[1]).toBeGreaterThan(1.4);
   });
 
   it('of scores have no band', () => {
@@ -294,6 +314,39 @@ describe('the connection', () => {
     Socket.all[0]!.say({ topic: 'hello', id: 0 });
     vi.advanceTimersByTime(9000);
     expect(link.state.link).toBe('lost');
+  });
+
+  it('takes to the stream of events where no WebSocket brings anything', async () => {
+    vi.useRealTimers();
+    const urls: URL[] = [];
+    let say: (text: string) => void = () => {};
+    vi.stubGlobal('fetch', (url: URL, init: RequestInit) => {
+      urls.push(url);
+      const body = new ReadableStream<Uint8Array>({
+        start(to) {
+          say = (text) => to.enqueue(new TextEncoder().encode(text));
+          init.signal?.addEventListener('abort', () => to.error(new Error('over')));
+        },
+      });
+      return Promise.resolve(new Response(body));
+    });
+    const link = new LiveLink(() => 'ws://x');
+    const alerts: AlertState[] = [];
+    const healed = vi.fn();
+    link.onAlert = (one) => alerts.push(one);
+    link.onHeal = healed;
+    link.connect();
+    Socket.all[0]!.onclose();
+    await waitFor(() => expect(urls).toHaveLength(1));
+    say('data: {"topic":"hello","id":7}\n\nid: 8\ndata: ' + JSON.stringify({ topic: 'alerts', id: 8, alert: alertOf() }).slice(0, 40));
+    say(JSON.stringify({ topic: 'alerts', id: 8, alert: alertOf() }).slice(40) + '\n\n');
+    await waitFor(() => expect(alerts).toHaveLength(1));
+    expect(link.state.link).toBe('live');
+    link.want('e', 'f');
+    await waitFor(() => expect(urls).toHaveLength(2));
+    expect(Object.fromEntries(urls[1]!.searchParams)).toEqual({ topics: 'alerts,entities', series: '[["e","f"]]', after: '8' });
+    expect(healed).toHaveBeenCalledOnce();
+    expect(link.state.link).toBe('live');
   });
 
   it('asks for points of series while somebody wants them', async () => {

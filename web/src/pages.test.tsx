@@ -165,6 +165,24 @@ describe('sources', () => {
   });
 });
 
+describe('a setting', () => {
+  it('says what it is, where it came from and what it means, and is found by that', async () => {
+    answers['/api/v1/config'] = {
+      settings: [
+        { key: 'stream.step', value: '5s', origin: 'preset demo', says: 'Length of a step.' },
+        { key: 'seed', value: '0', origin: 'default', says: 'Seed of everything random.' },
+      ],
+    };
+    shown(<Settings />);
+    await waitFor(() => screen.getByText('Length of a step.'));
+    expect(screen.queryByText('seed')).toBeNull();
+    fireEvent.click(screen.getByRole('button', { name: 'All' }));
+    fireEvent.change(screen.getByRole('searchbox', { name: 'Find a setting' }), { target: { value: 'random' } });
+    expect(screen.getByText('seed')).toBeTruthy();
+    expect(screen.queryByText('stream.step')).toBeNull();
+  });
+});
+
 describe('what the server put into the page', () => {
   it('is used once, and only at the start', async () => {
     vi.useFakeTimers();

@@ -34,7 +34,7 @@ export function Panel(props: { title: ReactNode; aside?: ReactNode; right?: Reac
 
 export function Seg<T extends string>(props: { label: string; value: T; choices: [T, string][]; onChoose: (value: T) => void }): JSX.Element {
   return (
-    <span className="seg" role="group" aria-label={props.label}>
+    <span className={props.choices.length > 4 ? 'seg many' : 'seg'} role="group" aria-label={props.label}>
       {props.choices.map(([value, text]) => (
         <button key={value} type="button" aria-pressed={value === props.value} onClick={() => props.onChoose(value)}>
           {text}
@@ -195,7 +195,7 @@ export function AlertRow({ alert, sparks = true }: { alert: AlertState; sparks?:
   const current = end === null ? newest(chart.data?.points) : null;
   const value = current === null ? observed : quantity(current, chart.data?.unit, chart.data?.feature);
   return (
-    <a className="alert" href={alertPath(episode)}>
+    <a className={sparks ? 'alert' : 'alert plain'} href={alertPath(episode)}>
       <Mark name={mark} label={mark === 'fire' && !announced(alert) ? 'announced with its group' : (WORDS[mark] ?? '')} {...(mark === 'missing' ? { tint: 'fire' } : {})} />
       <div>
         <div className="w">

@@ -16,6 +16,7 @@ from foreshock.api import answers
 from foreshock.api.ask import asked
 from foreshock.api.auth import Permission
 from foreshock.api.ingest import body_of, must_be_json
+from foreshock.api.once import once_of
 from foreshock.api.services import Json, caller_of, problem, services_of
 from foreshock.errors import BadInputError
 
@@ -110,14 +111,20 @@ def get_faults(request: Request) -> Response:
 async def post_fault(request: Request) -> Response:
     """`POST /api/v1/demo/faults`: break something in the demo's shop."""
     services = services_of(request)
-    if services.desk is None:
+    desk = services.desk
+    if desk is None:
         return _no_shop()
     must_be_json(request)
+    body = await body_of(request, services)
     try:
-        wanted = msgspec.json.decode(await body_of(request, services), type=answers.FaultRequest)
+        wanted = msgspec.json.decode(body, type=answers.FaultRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadInputError("bad_fault", f"not a fault: {error}") from error
-    return Json(await run_in_threadpool(services.desk.break_, wanted), 201)
+
+    async def broken() -> Response:
+        return Json(await run_in_threadpool(desk.break_, wanted), 201)
+
+    return await once_of(request).answer(request, body, broken)
 
 
 async def delete_faults(request: Request) -> Response:

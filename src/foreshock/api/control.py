@@ -13,8 +13,9 @@ from starlette.responses import Response
 from foreshock.api import answers
 from foreshock.api.ask import asked, number, one_of, time_of
 from foreshock.api.ingest import body_of, must_be_json
+from foreshock.api.once import once_of
 from foreshock.api.read import entities_by_labels
-from foreshock.api.services import Json, caller_of, problem, services_of
+from foreshock.api.services import Json, Services, caller_of, problem, services_of
 from foreshock.errors import BadInputError
 from foreshock.incident.story import entity_labels
 from foreshock.runtime.views import Views
@@ -47,7 +48,11 @@ async def post_control(request: Request) -> Response:
     """`POST /api/v1/control`: maintenance, a deploy, a silence, a label or another word to the pipeline."""
     services = services_of(request)
     must_be_json(request)
-    wanted = _control(await body_of(request, services))
+    body = await body_of(request, services)
+    return await once_of(request).answer(request, body, lambda: _tell(request, services, _control(body)))
+
+
+async def _tell(request: Request, services: Services, wanted: ControlRequest) -> Response:
     control = Control(
         kind=wanted.kind,
         id=wanted.id or request.headers.get("idempotency-key", "") or uuid4().hex,
@@ -99,10 +104,15 @@ async def post_label(request: Request) -> Response:
     """`POST /api/v1/alerts/{episode}/label`: an opinion on an episode; `expected` gives its entity a fresh start."""
     services = services_of(request)
     must_be_json(request)
+    body = await body_of(request, services)
     try:
-        wanted = msgspec.json.decode(await body_of(request, services), type=answers.LabelRequest)
+        wanted = msgspec.json.decode(body, type=answers.LabelRequest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadInputError("bad_label", f"not a label: {error}") from error
+    return await once_of(request).answer(request, body, lambda: _label(request, services, wanted))
+
+
+async def _label(request: Request, services: Services, wanted: answers.LabelRequest) -> Response:
     episode = request.path_params["episode"]
     alert = await run_in_threadpool(services.store.alert, episode)
     if alert is None:

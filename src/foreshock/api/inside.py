@@ -165,5 +165,5 @@ class Inside:
         return dict(sorted(found, key=lambda one: (-one[1], one[0])))
 
     def settings(self) -> list[answers.Setting]:
-        """Every setting, with its source."""
-        return [answers.Setting(key, value, origin) for key, value, origin in settings_of(self.config)]
+        """Every setting, with its source and what it means."""
+        return [answers.Setting(*one) for one in settings_of(self.config)]

@@ -22,6 +22,7 @@ from foreshock import telemetry
 from foreshock.api import otlp, page, sockets
 from foreshock.api.auth import Doorkeeper, Permission, check_bind, identify, is_loopback
 from foreshock.api.limits import Limiter
+from foreshock.api.once import Once
 from foreshock.api.openapi import document
 from foreshock.api.routes import ROUTES
 from foreshock.api.services import Guarded, Json, Services, error_answer, problem, services_of
@@ -42,6 +43,7 @@ def create_app(services: Services) -> Starlette:
     )
     app.state.services = services
     app.state.hub = sockets.hub_of(services)
+    app.state.once = Once()
     app.state.started_unix_nano = services.clock.now_unix_nano()
     app.add_middleware(_Door, services=services)
     return app

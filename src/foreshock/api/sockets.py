@@ -21,6 +21,7 @@ FIRST_MESSAGE_SECONDS = 10.0
 """A listener that has not said what it wants by then is let go."""
 MOST_MESSAGE_BYTES = 64 * 1024
 _subscribe = msgspec.json.Decoder(Subscribe)
+_pairs = msgspec.json.Decoder(list[tuple[str, str]])
 
 POLICY, BAD, AGAIN = 1008, 1003, 1013
 
@@ -87,17 +88,21 @@ def _authorization(socket: WebSocket) -> str:
 
 async def stream(request: Request) -> Response:
     """`GET /api/v1/stream`: what is new, as server-sent events; `Last-Event-ID` goes on where it ended."""
-    query = asked(request, ("topics", "after"))
+    query = asked(request, ("topics", "series", "after"))
     wanted = query.get("topics", "alerts,entities").split(",")
     after = request.headers.get("last-event-id") or query.get("after")
     if after is not None and not after.isdigit():
         raise BadInputError("bad_parameter", f"after is the id of an event, not {after!r}")
+    try:
+        series = _pairs.decode(query.get("series", "[]"))
+    except msgspec.MsgspecError as error:
+        raise BadInputError("bad_parameter", f"series are pairs of entity and feature, as JSON: {error}") from error
     hub: Hub = request.app.state.hub
     try:
         listener = await hub.join()
     except Full:
         return problem(503, "Not now", "too many listen already", {"Retry-After": "5"})
-    hub.subscribe(listener, Subscribe(wanted, after=None if after is None else int(after)))
+    hub.subscribe(listener, Subscribe(wanted, series, after=None if after is None else int(after)))
 
     async def events() -> AsyncIterator[bytes]:
         try:

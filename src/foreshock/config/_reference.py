@@ -130,10 +130,10 @@ def _type(field: FieldInfo) -> str:
         for name, sign in _BOUNDS.items()
         if getattr(one, name, None) is not None
     ]
-    return _cell(" ".join([_type_text(field.annotation, field.metadata), ", ".join(bounds)]).strip())
+    return _cell(" ".join([type_text(field.annotation, field.metadata), ", ".join(bounds)]).strip())
 
 
-def _type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+def type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """A type in words."""
     reads = [one.func for one in metadata if isinstance(one, BeforeValidator)]
     if parse_duration in reads:
@@ -144,15 +144,15 @@ def _type_text(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return "quantity"
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type_text(inner[0], inner[1:])
+        return type_text(inner[0], inner[1:])
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_type_text(one) for one in inner if one is not type(None)))
+        return " or ".join(dict.fromkeys(type_text(one) for one in inner if one is not type(None)))
     if origin is Literal:
         return " or ".join(f"`{one}`" for one in inner)
     if origin in (list, tuple):
-        return f"list of {_type_text(inner[0])}"
+        return f"list of {type_text(inner[0])}"
     if origin is dict:
-        return f"mapping of text to {_type_text(inner[1])}"
+        return f"mapping of text to {type_text(inner[1])}"
     plain = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text", Path: "path",
              SecretStr: "secret"}  # fmt: skip
     return plain.get(annotation, "settings")
@@ -163,16 +163,16 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     value = field.get_default(call_default_factory=True)
-    kind = _type_text(field.annotation, field.metadata)
+    kind = type_text(field.annotation, field.metadata)
     if _inner(field):
         return "none" if value in (None, [], (), {}) else "see below"
     if value is None or value in ([], (), {}, ""):
         return "none"
     values = value if isinstance(value, list | tuple) else [value]
-    return _cell(", ".join(f"`{_written(one, kind)}`" for one in values))
+    return _cell(", ".join(f"`{written(one, kind)}`" for one in values))
 
 
-def _written(value: Any, kind: str) -> str:
+def written(value: Any, kind: str) -> str:
     """One value, as it would be written for a type in words."""
     if isinstance(value, bool):
         return str(value).lower()

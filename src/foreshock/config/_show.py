@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
+from pydantic.fields import FieldInfo
 
 from foreshock.config._model import Config, as_data
+from foreshock.config._reference import type_text, written
 from foreshock.config._tree import DEFAULT, Loc, Value
+from foreshock.config._walk import below, fields_of, models
 
 
 def show(config: Config, sources: bool = False) -> str:
@@ -56,19 +59,42 @@ def _origin(loc: Loc, origins: Value) -> str:
     return str(DEFAULT)
 
 
-def settings_of(config: Config) -> list[tuple[str, str, str]]:
-    """Every setting as (path, value in YAML, where it came from), in order; secrets are `***`."""
+class Shown(NamedTuple):
+    """A setting that counts: its path, its value as it would be written, where it came from and what it means."""
+
+    key: str
+    value: str
+    origin: str
+    says: str
+
+
+def settings_of(config: Config) -> list[Shown]:
+    """Every setting, in order; secrets are `***`, durations and sizes have units."""
     origins = config.origins or Value({}, DEFAULT)
-    out: list[tuple[str, str, str]] = []
+    out: list[Shown] = []
 
-    def walk(data: Any, loc: Loc) -> None:
+    def walk(data: Any, loc: Loc, annotations: list[Any], field: FieldInfo | None) -> None:
         items = list(data.items()) if isinstance(data, dict) else list(enumerate(data))
+        fields = {
+            key: one
+            for annotation in annotations
+            for model in models(annotation)
+            for key, one in fields_of(model, data).items()
+        }
         for key, value in items:
-            here = (*loc, key)
+            here, own = (*loc, key), fields.get(str(key), field)
             if isinstance(value, dict | list) and value:
-                walk(value, here)
+                walk(value, here, [one for annotation in annotations for one in below(annotation, key, data)], own)
             else:
-                out.append((".".join(str(part) for part in here), _scalar(value), _origin(here, origins)))
+                name, says = ".".join(str(part) for part in here), " ".join(((own and own.description) or "").split())
+                out.append(Shown(name, _in_words(value, own), _origin(here, origins), says))
 
-    walk(as_data(config), ())
+    walk(as_data(config), (), [Config], None)
     return out
+
+
+def _in_words(value: Any, field: FieldInfo | None) -> str:
+    """A value of a setting, on one line: durations and sizes with units."""
+    kind = type_text(field.annotation, field.metadata) if field is not None else ""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return written(value, kind) if number and ("duration" in kind or "size" in kind) else _scalar(value)

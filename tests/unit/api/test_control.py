@@ -31,6 +31,22 @@ def test_control_records_are_completed_stamped_and_returned(services: Services, 
     assert runtime.controls[1].id == "k-1"
 
 
+def test_a_request_sent_again_is_told_once_and_answered_alike(services: Services, runtime: Runtime) -> None:
+    tokens = (Token.of("ann", Role.OPERATOR, "s"), Token.of("bob", Role.OPERATOR, "t"))
+    client = Client(replace(services, tokens=tokens))
+    ann = {"Authorization": "Bearer s", "Idempotency-Key": "k"}
+    first = _control(client, {"kind": "silence"}, **ann)
+    services.clock.now += 10**9  # type: ignore[attr-defined]
+    again = _control(client, {"kind": "silence"}, **ann)
+    assert (again.status_code, again.json()) == (202, first.json()), "its beginning is not moved"
+    assert len(runtime.controls) == 1
+    _control(client, {"kind": "silence", "until_unix_nano": NOW + 10**11}, **ann)
+    _control(client, {"kind": "silence"}, **{**ann, "Authorization": "Bearer t"})
+    assert len(runtime.controls) == 3, "another request, and another caller"
+    refused = {"kind": "deploy", "until_unix_nano": 9}
+    assert [_control(client, refused, **ann).status_code for _ in range(2)] == [400, 400]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,16 +1,18 @@
 import { useState, type JSX, type ReactNode } from 'react';
 
 import { ApiError } from '../api';
-import { alertEntity, duration, featureName, quantity } from '../format';
+import { alertEntity, duration, featureName, quantity, said } from '../format';
 import { useLive } from '../live';
 import { Icon, Mark } from '../marks';
-import { announced, endOf, Failed, figures, Loading, loudOf, Panel, SkeletonRows, startOf, Time } from '../parts';
-import { useAlert, useChart, useOpen } from '../queries';
+import { announced, endOf, Failed, figures, Loading, loudOf, newest, Panel, SkeletonRows, startOf, Time } from '../parts';
+import { useAlert, useOpen } from '../queries';
 import { explorePath } from '../router';
-import type { AlertState } from '../types';
+import type { AlertState, Chart } from '../types';
+import { useAround } from './alert/around';
 import { Before, Feedback, Timeline } from './alert/beside';
 import { Observed, Others } from './alert/observed';
 import { Contributions, Opinions } from './alert/why';
+import { InWords } from './alert/words';
 
 export function AlertPage({ episode }: { episode: string }): JSX.Element {
   const alert = useAlert(episode);
@@ -37,7 +39,7 @@ export function AlertPage({ episode }: { episode: string }): JSX.Element {
 
 function Story({ alert }: { alert: AlertState }): JSX.Element {
   const { entity, feature, kind } = alert.foreshock;
-  const own = useChart(entity, feature);
+  const own = useAround(alert, entity, feature);
   return (
     <>
       <div className="title">
@@ -46,7 +48,7 @@ function Story({ alert }: { alert: AlertState }): JSX.Element {
           <span>/</span>
           <a href="#/alerts">Alerts</a>
         </p>
-        <Head alert={alert} />
+        <Head alert={alert} chart={own.data} />
       </div>
       <div className="grid case">
         <div className="c8 stack">
@@ -64,16 +66,7 @@ function Story({ alert }: { alert: AlertState }): JSX.Element {
               {own.data ? <Observed chart={own.data} alert={alert} /> : own.isError ? <Failed what="The series" error={own.error} still="What the alert itself says stands here." again={() => void own.refetch()} /> : <Loading><div className="body"><SkeletonRows rows={6} /></div></Loading>}
             </section>
           )}
-          <section className="panel o1">
-            <header>
-              <h2>In words</h2>
-              <span className="mute">from the alert itself, no language model used</span>
-            </header>
-            <div className="body">
-              <p className="prose">{alert.annotations['summary']}</p>
-              {alert.annotations['description'] && <p className="prose soft">{alert.annotations['description']}</p>}
-            </div>
-          </section>
+          <InWords alert={alert} />
           <div className="grid even">
             <div className="c5">
               <Contributions alert={alert} />
@@ -92,7 +85,7 @@ function Story({ alert }: { alert: AlertState }): JSX.Element {
   );
 }
 
-function Head({ alert }: { alert: AlertState }): JSX.Element {
+function Head({ alert, chart }: { alert: AlertState; chart: Chart | undefined }): JSX.Element {
   const { observed, expected } = figures(alert);
   const who = alertEntity(alert.labels);
   const what = featureName(alert.labels['feature']);
@@ -100,26 +93,38 @@ function Head({ alert }: { alert: AlertState }): JSX.Element {
   const start = startOf(alert);
   const end = endOf(alert);
   const firing = end === null;
-  const said = ((): ReactNode => {
-    if (alert.foreshock.kind === 'silence') return <>{who} {firing ? 'sends nothing.' : 'sent nothing.'}</>;
-    if (alert.foreshock.kind === 'change') return <>{who}’s {what} {firing ? 'takes' : 'took'} a course <span className="thin">that it has not taken before.</span></>;
-    if (!observed) return <>{who} {firing ? 'is' : 'was'} unusual as a whole.</>;
+  const link = useLive((live) => live.link);
+  const lostAt = useLive((live) => live.lostAt);
+  const past = !firing || link === 'lost';
+  const headline = ((): ReactNode => {
+    if (alert.foreshock.kind === 'silence') return <>{who} {past ? 'sent nothing.' : 'sends nothing.'}</>;
+    if (alert.foreshock.kind === 'change') return <>{who}’s {what} {past ? 'took' : 'takes'} a course <span className="thin">that it has not taken before.</span></>;
+    if (!observed) return <>{who} {past ? 'was' : 'is'} unusual as a whole.</>;
     const peak = alert.annotations['peak_observed'];
-    const value = !firing && peak !== undefined ? quantity(Number(peak), alert.annotations['unit'] ?? '', alert.labels['feature'] ?? '') : observed;
-    return <>{who}’s {what} {firing ? 'is' : 'was'} {firing ? value : `up to ${value}`}, <span className="thin">expected {expected}.</span></>;
+    const [unit, feature] = [alert.annotations['unit'] ?? '', alert.labels['feature'] ?? ''];
+    const current = firing ? newest(chart?.points) : null;
+    if (current !== null) return <>{said(alert.labels, quantity(current, unit, feature), past)}, <span className="thin">expected {expected}.</span></>;
+    const value = !firing && peak !== undefined ? quantity(Number(peak), unit, feature) : observed;
+    const far = firing ? '' : alert.annotations['direction'] === 'below' ? 'down' : 'up';
+    return <>{said(alert.labels, value, past, far)}, <span className="thin">expected {expected}.</span></>;
   })();
   const decided = Date.parse(alert.foreshock.decidedAt);
   return (
     <div className="say">
       <div>
         <h1>
-          <Mark name={firing ? 'fire' : 'good'} label={firing ? 'Firing' : 'Resolved'} />
-          {said}
+          <Mark name={firing ? 'fire' : 'good'} label={firing ? 'Firing' : 'Resolved'} {...(firing && past ? { tint: 'soft' } : {})} />
+          {firing && past && (
+            <span className="thin">
+              At <Time at={lostAt} seconds={false} />{' '}
+            </span>
+          )}
+          {headline}
         </h1>
         <div className="meta">
-          <span className={`tag ${firing ? 'fire' : 'good'}`}>
+          <span className={`tag ${firing ? (past ? '' : 'fire') : 'good'}`}>
             <Mark name={firing ? 'fire' : 'good'} />
-            {firing ? 'firing' : 'resolved'}
+            {firing ? (past ? 'was firing' : 'firing') : 'resolved'}
           </span>
           {firing ? (
             <span>

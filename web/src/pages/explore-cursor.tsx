@@ -1,6 +1,6 @@
 import { useEffect, useState, type JSX } from 'react';
 
-import { detectorName, featureName, moment, NB, num } from '../format';
+import { detectorName, featureName, moment, NB, num, times } from '../format';
 import { Loading, Sk } from '../parts';
 import { useFindings } from '../queries';
 import type { Range } from '../range';
@@ -76,7 +76,7 @@ function Found({ finding }: { finding: Finding }): JSX.Element {
   return (
     <div>
       <p>
-        <b>{detectorName(finding.detector)}</b> <span className="fire num">{num(finding.ratio)} ×</span>{' '}
+        <b>{detectorName(finding.detector)}</b> <span className="fire num">{times(finding.ratio)}</span>{' '}
         <span className="mute">{finding.feature ? featureName(finding.feature) : 'the entity as a whole'}</span>
       </p>
       {shares.length ? (

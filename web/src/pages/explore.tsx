@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../chart';
-import { count, detectorName, duration, entityName, featureName, labelsOf, moment, num, quantity, span } from '../format';
+import { count, detectorName, duration, entityName, featureName, labelsOf, moment, quantity, span, times } from '../format';
 import { useLive } from '../live';
 import { KeySwatch, Failed, Loading, loudOf, Panel, Seg, SkeletonRows, Time, useWidth } from '../parts';
 import { Mark, type MarkName } from '../marks';
@@ -137,7 +137,9 @@ function One({ series, query }: { series: SeriesState; query: URLSearchParams })
   const rest = useSettled(wanted) || wanted;
   const most = width > 700 ? Math.round((width * POINTS_A_PIXEL) / 500) * 500 : 1000;
   const stretch = useStretch(series.entity, series.feature, rest ? (JSON.parse(rest) as Range) : null, most);
-  const chart = useMemo(() => (stretch.data ? withGaps(withTail(stretch.data, live.data)) : undefined), [stretch.data, live.data]);
+  // Where the server does not answer, what is known of the last hour is shown.
+  const known = stretch.isError ? live.data : undefined;
+  const chart = useMemo(() => (stretch.data ? withGaps(withTail(stretch.data, live.data)) : known && withGaps(known)), [stretch.data, live.data, known]);
 
   const address = explorePath(series.entity, series.feature, view ?? undefined);
   const settled = useSettled(address, 400);
@@ -305,7 +307,7 @@ function Detectors(props: Shared): JSX.Element {
               {detectorName(one.detector)}
               <small>{one.whole ? 'judges the whole entity' : 'judges this series'}</small>
             </span>
-            <span className="num">{v === null ? <span className="mute">not judged</span> : <span className={v >= 1 ? 'fire' : ''}>{num(v)} ×</span>}</span>
+            <span className="num">{v === null ? <span className="mute">not judged</span> : <span className={v >= 1 ? 'fire' : ''}>{times(v)}</span>}</span>
             <Score ratio={one.ratio} {...props} />
           </div>
         );

@@ -28,6 +28,8 @@ export function Now(): JSX.Element {
   const state = open.isError && !open.data ? 'quiet' : known;
   if (state === 'loading') return <Skeleton />;
   if (state === 'empty') return <Empty />;
+  // What was known when the connection was lost stays, in grey.
+  const failed = open.isError && (!open.data || !lost);
   const alerts = open.data ?? NO_ALERTS;
   const end = lost ? 'last known' : 'now';
   const calls = map.data && map.data.edges.length > 0 ? map.data : null;
@@ -50,11 +52,11 @@ export function Now(): JSX.Element {
             <div className="c7">
               <MapPanel map={calls} open={alerts} />
             </div>
-            <div className="c5">{firing || open.isError ? <OpenPanel alerts={alerts} failed={open.isError ? open.error : null} again={() => void open.refetch()} /> : <WouldPanel alerts={alerts} />}</div>
+            <div className="c5">{firing || failed ? <OpenPanel alerts={alerts} failed={failed ? open.error : null} again={() => void open.refetch()} /> : <WouldPanel alerts={alerts} />}</div>
           </>
-        ) : firing || open.isError ? (
+        ) : firing || failed ? (
           <div className="c12">
-            <OpenPanel alerts={alerts} failed={open.isError ? open.error : null} again={() => void open.refetch()} />
+            <OpenPanel alerts={alerts} failed={failed ? open.error : null} again={() => void open.refetch()} />
           </div>
         ) : (
           <div className="c12">

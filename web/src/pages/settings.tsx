@@ -68,7 +68,7 @@ function Running(): JSX.Element {
   const [text, setText] = useState('');
   const [all, setAll] = useState(false);
   const list = (settings.data ?? []).filter(
-    (one) => (all || one.origin !== 'default') && (one.key + ' ' + one.value).toLowerCase().includes(text.toLowerCase()),
+    (one) => (all || one.origin !== 'default') && `${one.key} ${one.value} ${one.says}`.toLowerCase().includes(text.toLowerCase()),
   );
   return (
     <section className="panel">
@@ -92,7 +92,15 @@ function Running(): JSX.Element {
 }
 
 const COLUMNS: Column<Setting>[] = [
-  { name: 'Setting', cell: (one) => <code>{one.key}</code> },
+  {
+    name: 'Setting',
+    cell: (one) => (
+      <>
+        <code className="wrap">{one.key}</code>
+        {one.says && <small className="says">{one.says}</small>}
+      </>
+    ),
+  },
   { name: 'Value', cell: (one) => <code className="wrap">{one.value}</code> },
   { name: 'From', className: 'soft', cell: (one) => one.origin },
 ];

@@ -13,6 +13,7 @@ import type { Dropped, SourceState } from '../types';
 
 export function Sources(): JSX.Element {
   const found = useSources();
+  const lost = useLive((live) => live.link === 'lost');
   const list = found.data?.sources ?? [];
   const rate = list.reduce((sum, one) => sum + one.samples_per_second, 0);
   const odd = list.filter((one) => one.state !== 'live' && one.state !== 'waiting');
@@ -22,7 +23,7 @@ export function Sources(): JSX.Element {
         <h1>Sources</h1>
         {found.data && (
           <p>
-            {count(list.length, 'source')} {list.length === 1 ? 'sends' : 'send'} {num(rate)} samples/s.
+            {count(list.length, 'source')} {lost ? 'sent' : list.length === 1 ? 'sends' : 'send'} {num(rate)} samples/s.
             {odd.length ? ` ${odd.map((one) => `${one.name} ${one.state === 'ended' ? 'has ended' : `is ${one.state}`}`).join(', ')}.` : ''}
           </p>
         )}
@@ -194,6 +195,7 @@ function DroppedPanel({ dropped, total }: { dropped: Dropped[]; total: number })
 
 function Silent(): JSX.Element {
   const entities = useLive((live) => live.entities);
+  const lost = useLive((live) => live.link === 'lost');
   const open = useOpen();
   const silent = (open.data ?? []).filter((one) => one.foreshock.kind === 'silence');
   const named = new Set(silent.map((one) => one.foreshock.entity));
@@ -236,7 +238,7 @@ function Silent(): JSX.Element {
           </tbody>
         </table>
       ) : (
-        <p className="body soft">All entities report.</p>
+        <p className="body soft">{lost ? 'All entities reported until then.' : 'All entities report.'}</p>
       )}
     </section>
   );

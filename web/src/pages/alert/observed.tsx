@@ -2,12 +2,12 @@ import { useState, type JSX } from 'react';
 
 import { BandChart, reading, stretches } from '../../chart';
 import { alertEntity, featureName, quantity, span } from '../../format';
-import { useWanted } from '../../live';
 import { Mark } from '../../marks';
 import { anomalousPart, KeySwatch, Panel, SkeletonRows } from '../../parts';
-import { useChart, useControls, useSeriesList } from '../../queries';
+import { useControls, useSeriesList } from '../../queries';
 import { explorePath } from '../../router';
 import type { AlertState, Chart, SeriesState } from '../../types';
+import { useAround } from './around';
 import { contributions } from './why';
 
 export function Observed({ chart, alert }: { chart: Chart; alert: AlertState }): JSX.Element {
@@ -90,8 +90,7 @@ export function Others({ entity, feature, alert }: { entity: string; feature: st
 }
 
 function Other({ series, alert }: { series: SeriesState; alert: AlertState }): JSX.Element {
-  const chart = useChart(series.entity, series.feature);
-  useWanted([[series.entity, series.feature]]);
+  const chart = useAround(alert, series.entity, series.feature);
   const [index, setIndex] = useState<number | null>(null);
   const data = chart.data;
   if (!data) return <figure><SkeletonRows rows={2} /></figure>;

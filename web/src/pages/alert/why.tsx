@@ -1,6 +1,6 @@
 import type { JSX } from 'react';
 
-import { alertEntity, detectorName, featureName, NB, num } from '../../format';
+import { alertEntity, detectorName, featureName, NB, num, times } from '../../format';
 import { Mark } from '../../marks';
 import { anomalousPart, Panel, Time } from '../../parts';
 import type { AlertState, Chart } from '../../types';
@@ -90,7 +90,7 @@ export function Opinions({ chart, alert }: { chart: Chart; alert: AlertState }):
                       )}
                     </span>
                   </td>
-                  <td className="num">{ratio === null ? '–' : <b>{num(ratio)} ×</b>}</td>
+                  <td className="num">{ratio === null ? '–' : <b>{times(ratio)}</b>}</td>
                   <td className="num">{p === null ? '–' : scientific(p)}</td>
                   <td className="num">{since === undefined ? '–' : <Time at={since * 1000} />}</td>
                 </tr>

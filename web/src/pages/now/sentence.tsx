@@ -1,6 +1,6 @@
 import type { JSX, ReactNode } from 'react';
 
-import { alertEntity, count, duration, featureName, num, quantity } from '../../format';
+import { alertEntity, count, duration, num, quantity, said } from '../../format';
 import { useLive } from '../../live';
 import { Mark } from '../../marks';
 import { figures, newest, Slots, startOf, Time } from '../../parts';
@@ -112,8 +112,7 @@ function Claim({ alert, past }: { alert: AlertState; past: boolean }): JSX.Eleme
     );
   return (
     <>
-      {'client' in alert.labels ? `${featureName(feature)} of calls from ${alert.labels['client']} to ${alert.labels['server']}` : `${who}’s ${featureName(feature)}`}{' '}
-      {past ? 'was' : 'is'} {value}, <span className="thin">expected {expected},</span> {since}.
+      {said(alert.labels, value, past)}, <span className="thin">expected {expected},</span> {since}.
     </>
   );
 }
