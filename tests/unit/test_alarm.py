@@ -434,6 +434,14 @@ def test_features_with_next_to_no_share_are_not_named() -> None:
     assert shares == 'system.cpu.utilization=98 %, system.network.io{direction="receive"}=1 %'
 
 
+def test_of_features_with_the_same_share_the_first_stands_first() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    (alert,) = bench.feed([[2.998, 3.0, -5.0]])
+    first, second, _ = (series.feature for series in bench.registry.series)
+    assert dict(alert.annotations)["contributions"] == f"{first}=50 %, {second}=50 %"
+
+
 def test_only_primary_detectors_alarm() -> None:
     hot: dict[str, Any] = {"strengths": [[2.5, -1.0, -2.0]], "together": [3.0]}
     for primary, wanted in ((["robust_z"], "robust_z"), (["mv"], "mv"), ([], None)):

@@ -164,6 +164,7 @@ class Teller:
     def _contributions(self, story: Story, step: Step, row: int) -> str:
         """At most three features with the largest score ÷ bar, each with its share of the sum of all, from 1 % on.
 
+        Of those whose share is written alike the first one stands first, as errors before the answers that they cost.
         Where the features together raised the alert, and the detector says it: with the largest part in its score.
         """
         rows = step.rows
@@ -178,11 +179,9 @@ class Teller:
             elif own is not None:
                 ratios.append((math.exp(bounded(own.strength[cell])), cell))
         total = sum(ratio for ratio, _ in ratios)
-        ratios.sort(key=lambda pair: (-pair[0], pair[1]))
+        shares = sorted((-round(100 * ratio / total), cell) for ratio, cell in ratios if ratio >= LEAST_SHARE * total)
         return ", ".join(
-            f"{self.registry.series[int(rows.series[cell])].feature}={100 * ratio / total:.0f} %"
-            for ratio, cell in ratios[:TOP]
-            if ratio >= LEAST_SHARE * total
+            f"{self.registry.series[int(rows.series[cell])].feature}={-share} %" for share, cell in shares[:TOP]
         )
 
     def _open_limit(self, step: Step, row: int, cell: int, event: Any) -> Alert:
