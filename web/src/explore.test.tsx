@@ -246,7 +246,7 @@ describe('Explore', () => {
     live.state = { ...live.state, link: 'live' };
     const recent = chartOf(steps(100, NOW - 500));
     Object.assign(answers, {
-      '/api/v1/series': () => ({ series: [{ entity: ENTITY, feature: 'calls.rate', name: 'calls.rate', attributes: {}, unit: '1/s', kind: 'gauge' }], next_offset: null, not_viewed: 0 }),
+      '/api/v1/series': () => ({ series: [{ entity: ENTITY, feature: 'calls.rate', name: 'calls.rate', attributes: {}, unit: '1/s', kind: 'gauge' }], next: null, not_viewed: 0 }),
       '/api/v1/series/points': (url: URL) => (url.searchParams.has('since') ? chartOf(steps(200, NOW - 12_000, 60), { bucket_seconds: 60, oldest_unix_seconds: NOW - 12_000 }) : recent),
       '/api/v1/alerts': () => ({ alerts: [], next: null }),
       '/api/v1/control': () => ({ controls: [control({ comment: 'v7' })] }),

@@ -554,7 +554,7 @@ export interface components {
          */
         Entities: {
             entities: components["schemas"]["EntityState"][];
-            next_offset: number | null;
+            next: string | null;
         };
         /**
          * EntityState
@@ -580,7 +580,7 @@ export interface components {
          */
         SeriesPage: {
             series: components["schemas"]["SeriesState"][];
-            next_offset: number | null;
+            next: string | null;
             not_viewed: number;
         };
         /**
@@ -1930,8 +1930,8 @@ export interface operations {
                 order?: "seen" | "p_value";
                 /** @description How many, at most. */
                 limit?: number;
-                /** @description How many to pass over. */
-                offset?: number;
+                /** @description Where the last page ended: its `next`. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -2017,8 +2017,8 @@ export interface operations {
                 detectors?: "false" | "true";
                 /** @description How many, at most. */
                 limit?: number;
-                /** @description How many to pass over. */
-                offset?: number;
+                /** @description Where the last page ended: its `next`. */
+                cursor?: string;
             };
             header?: never;
             path?: never;

@@ -105,7 +105,7 @@ describe('an alert', () => {
     answers['/api/v1/alerts/e'] = alertOf();
     answers['/api/v1/control'] = { controls: [] };
     answers['/api/v1/alerts'] = { alerts: [], next: null };
-    answers['/api/v1/series'] = { series: [], next_offset: null, not_viewed: 0 };
+    answers['/api/v1/series'] = { series: [], next: null, not_viewed: 0 };
     shown(<AlertPage episode="e" />);
     await waitFor(() => screen.getByText('error ratio of payment is 0.41'));
     expect(screen.getByText('firing')).toBeTruthy();
@@ -127,7 +127,7 @@ describe('an alert', () => {
     answers['/api/v1/alerts/e'] = { ...alert, annotations: { ...alert.annotations, direction: 'above', detector: 'deviation', p_value: '5e-06' } };
     answers['/api/v1/control'] = { controls: [] };
     answers['/api/v1/alerts'] = { alerts: [], next: null };
-    answers['/api/v1/series'] = { series: [], next_offset: null, not_viewed: 0 };
+    answers['/api/v1/series'] = { series: [], next: null, not_viewed: 0 };
     shown(<AlertPage episode="e" />);
     const said = await waitFor(() => screen.getByText(/left what is usual/));
     expect(said.textContent?.replace(/\u202f/g, ' ')).toMatch(/At .*\d\d:\d\d:\d\d, payment/);

@@ -166,10 +166,10 @@ export const useSeriesList = () =>
     queryKey: ['series'],
     queryFn: async () => {
       const out: SeriesState[] = [];
-      for (let offset: number | null = 0; offset !== null && out.length < 10_000; ) {
-        const page: { series: SeriesState[]; next_offset: number | null } = await get(`${V}/series`, { limit: 1000, offset });
+      for (let cursor: string | null | undefined; cursor !== null && out.length < 10_000; ) {
+        const page: { series: SeriesState[]; next: string | null } = await get(`${V}/series`, { limit: 1000, cursor });
         out.push(...page.series);
-        offset = page.next_offset;
+        cursor = page.next;
       }
       return out;
     },

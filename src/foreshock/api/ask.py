@@ -43,6 +43,16 @@ def number(asked: dict[str, str], name: str, default: int, low: int, high: int) 
     return value
 
 
+def place(asked: dict[str, str]) -> int:
+    """How many come before a page of a list, by its cursor; 0 where none is given."""
+    return number(asked, "cursor", 0, 0, 1 << 31)
+
+
+def following(place: int, limit: int, found: int) -> str | None:
+    """The cursor of the page behind one from `place` on, of which one more than `limit` was asked for."""
+    return str(place + limit) if found > limit else None
+
+
 def one_of(asked: dict[str, str], name: str, choices: Collection[str]) -> str | None:
     """One of these words, or None where it is not given."""
     text = asked.get(name)

@@ -29,7 +29,6 @@ _PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "kind": (_TEXT, "Only those of this kind."),
     "text": (_TEXT, "Only those in whose labels or annotations this stands."),
     "limit": ({"type": "integer", "minimum": 1, "maximum": 1000}, "How many, at most."),
-    "offset": ({"type": "integer", "minimum": 0, "maximum": 1 << 31}, "How many to pass over."),
     "cursor": (_TEXT, "Where the last page ended: its `next`."),
     "points": ({"type": "integer", "minimum": 0, "maximum": POINTS}, "How many of the last values to show."),
     "order": ({"enum": ["seen", "p_value"]}, "As they came up, or the most abnormal first."),

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from foreshock.api import answers
-from foreshock.api.ask import asked, entity_of, number, one_of, time_of
+from foreshock.api.ask import asked, entity_of, following, number, one_of, place, time_of
 from foreshock.api.services import Json, Services, problem, services_of
 from foreshock.incident.story import alert_labels, entity_labels
 from foreshock.runtime.view_types import EntityView, Role, SeriesView
@@ -111,33 +111,31 @@ def entities_by_labels(views: Views) -> dict[Labels, Labels]:
 
 def get_entities(request: Request) -> Response:
     """`GET /api/v1/entities`: what is watched and how it stands."""
-    query = asked(request, ("order", "limit", "offset"))
-    limit, offset = number(query, "limit", 1000, 1, 10_000), number(query, "offset", 0, 0, 1 << 31)
+    query = asked(request, ("order", "limit", "cursor"))
+    limit, first = number(query, "limit", 1000, 1, 10_000), place(query)
     ranked = one_of(query, "order", ("seen", "p_value")) == "p_value"
-    found = services_of(request).views.entities(limit + 1, offset, ranked)
-    following = offset + limit if len(found) > limit else None
-    return Json({"entities": [_entity(one) for one in found[:limit]], "next_offset": following})
+    found = services_of(request).views.entities(limit + 1, first, ranked)
+    return Json({"entities": [_entity(one) for one in found[:limit]], "next": following(first, limit, len(found))})
 
 
 def get_series(request: Request) -> Response:
     """`GET /api/v1/series`: series, with recent values and expected bands when asked."""
-    query = asked(request, ("entity", "feature", "points", "detectors", "limit", "offset"))
+    query = asked(request, ("entity", "feature", "points", "detectors", "limit", "cursor"))
     views = services_of(request).views
     each = one_of(query, "detectors", ("false", "true")) == "true"
-    limit, offset = number(query, "limit", 100, 1, 1000), number(query, "offset", 0, 0, 1 << 31)
+    limit, first = number(query, "limit", 100, 1, 1000), place(query)
     found = views.series(
         entity_of(query),
         query.get("feature"),
         number(query, "points", 0, 0, views.points),
         limit + 1,
-        offset,
+        first,
         each,
     )
-    following = offset + limit if len(found) > limit else None
     return Json(
         {
             "series": [_series(one, "points" in query, views.roles() if each else None) for one in found[:limit]],
-            "next_offset": following,
+            "next": following(first, limit, len(found)),
             "not_viewed": views.not_viewed,
         }
     )

@@ -79,7 +79,7 @@ def test_the_watchdog_fires_always_before_the_others(services: Services) -> None
     [
         "alerts?limit=0", "alerts?limit=x", "alerts?limit=1001", "alerts?status=open", "alerts?since=yesterday",
         "alerts?since=2023-11-14T22:13:25", "alerts?since=nan", "alerts?since=-1", "alerts?cursor=%F0",
-        "alerts?entity=%7B", "alerts?colour=red", "alerts?limit=1&limit=2", "entities?offset=-1",
+        "alerts?entity=%7B", "alerts?colour=red", "alerts?limit=1&limit=2", "entities?cursor=-1",
         "series?points=9", "series?entity=a", "series?detectors=yes", "entities?order=name", "verdicts?until=never",
         "verdicts?limit=1001", "verdicts?entity=a",
     ],
@@ -108,10 +108,10 @@ def test_entities_series_and_status(client: Client, services: Services) -> None:
         "status": "scored", "series": 1, "strength": None, "p_value": None,
     }  # fmt: skip
     found = client.get("/api/v1/entities?limit=1")
-    assert found == {"entities": [host], "next_offset": 1}
-    found = client.get("/api/v1/entities?offset=1")
+    assert found == {"entities": [host], "next": "1"}
+    found = client.get("/api/v1/entities?cursor=1")
     assert [one["status"] for one in found["entities"]] == ["warming_up"]
-    assert found["next_offset"] is None
+    assert found["next"] is None
     listed = client.get("/api/v1/series")
     assert [one["feature"] for one in listed["series"]] == ['cpu{state="user"}'] * 2
     assert "points" not in listed["series"][0]
@@ -127,7 +127,7 @@ def test_entities_series_and_status(client: Client, services: Services) -> None:
             "anomalous": [False, False], "status": ["scored", "missing"],
         },
     }  # fmt: skip
-    assert client.get("/api/v1/series?limit=1")["next_offset"] == 1
+    assert client.get("/api/v1/series?limit=1")["next"] == "1"
     status = client.get("/api/v1/status")
     assert status == {
         "position": 7, "version": "1.2.3", "time": "2023-11-14T22:13:20Z", "not_ready": [],
@@ -192,7 +192,7 @@ def test_entities_are_ranked_by_their_p_value(services: Services) -> None:
 
     assert order("") == order("order=seen") == ["h0", "h1", "h2"]
     assert order("order=p_value") == ["h2", "h1", "h0"]
-    assert order("order=p_value&limit=1&offset=1") == ["h1"]
+    assert order("order=p_value&limit=1&cursor=1") == ["h1"]
 
 
 def test_anomalous_rows_are_explained_the_newest_first(client: Client, services: Services) -> None:

@@ -28,7 +28,7 @@ class Entities(Struct):
     """A page of entities."""
 
     entities: list[EntityState]
-    next_offset: int | None
+    next: str | None
 
 
 class Points(Struct):
@@ -78,7 +78,7 @@ class SeriesPage(Struct):
     """A page of series; `not_viewed` are judged, but not shown."""
 
     series: list[SeriesState]
-    next_offset: int | None
+    next: str | None
     not_viewed: int
 
 
