@@ -143,7 +143,8 @@ class Letters:
                 told(done)
             return Redriven(done, len(letters) - len(whole))
         except kafka.KafkaException as error:
-            if error.args[0].fatal():
+            # What is produced once it is fenced off fails by a code of its own, which does not say that it is fatal.
+            if error.args[0].fatal() or error.args[0].name() == "_FATAL":
                 raise PermanentError(f"another redrive of {self.dlq} has begun and goes on with it") from error
             raise translate(error, f"letters of {self.dlq} cannot be redriven") from error
 
