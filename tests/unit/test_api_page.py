@@ -341,10 +341,20 @@ def test_what_is_broken_twice_with_one_key_is_broken_once(client: Client, shop: 
     keys = {"Idempotency-Key": "k"}
     first, again = (client("POST", "/api/v1/demo/faults", json=body, headers=keys) for _ in range(2))
     assert (first.status_code, again.status_code, first.json()) == (201, 201, again.json())
+    assert first.headers["content-type"] == again.headers["content-type"]
     assert len(shop.broken) == 1
     client("POST", "/api/v1/demo/faults", json=body, headers={"Idempotency-Key": "l"})
     client("POST", "/api/v1/demo/faults", json={**body, "magnitude": "small"}, headers=keys)
     assert len(shop.broken) == 3, "another key, and another request under the same key"
+
+
+def test_what_could_not_be_done_is_answered_in_full_and_tried_again(client: Client, shop: StandInShop) -> None:
+    body, keys = {"kind": "error_spike", "service": "payment"}, {"Idempotency-Key": "k"}
+    shop.time -= 60 * 10**9
+    refused = client("POST", "/api/v1/demo/faults", json=body, headers=keys)
+    shop.time = NOW
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert client("POST", "/api/v1/demo/faults", json=body, headers=keys).status_code == 201
 
 
 def test_alerts_are_searched_and_filtered_by_kind(client: Client, services: Services) -> None:

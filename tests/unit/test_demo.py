@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,19 @@ def test_what_became_of_a_fault_in_words() -> None:
     assert told([finding(), Finding(TRUTH)]) == [
         "✓ error_spike in payment: noticed after 7 s", "✗ error_spike in payment: not noticed",
     ]  # fmt: skip
+
+
+def test_what_is_compiled_beside_is_what_the_demo_needs() -> None:
+    program = """
+from foreshock.config import load
+from foreshock.detect.linear_kernel import sweep
+from foreshock.runtime.warm import warm, warm_calls, warm_detector
+from foreshock.stream.fingerprint_kernel import take
+
+warm_detector("linear")
+warm_calls()
+had = sweep.signatures, take.signatures
+warm(load([], preset="demo", environ={}), 12)
+assert had == (sweep.signatures, take.signatures) and all(had), had
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

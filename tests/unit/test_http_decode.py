@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from foreshock import plugins
+from foreshock.adapters import decode_json as decode_json_module
 from foreshock.adapters.decode import decode
 from foreshock.adapters.decode_json import decode_json
 from foreshock.adapters.http import CONTENT_TYPES, HttpSource, HttpSourceOptions, inflate, record_type
@@ -336,3 +337,11 @@ def test_a_config_names_the_source_and_its_lateness() -> None:
     assert isinstance(source, HttpSource)
     assert (source.name, source.lateness_seconds) == ("shop", 60.0)
     assert plugins.options_model(HttpSource) is HttpSourceOptions
+
+
+def test_identities_are_remembered_up_to_a_bound_of_all_shapes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_json_module, "_MOST_KNOWN", 10)
+    for number in range(40):
+        body = {"timestamp": 1, "userId": f"u-{number}", f"value{number % 4}": 2.0}
+        assert [series.entity for series in read(body).series] == [(("userId", f"u-{number}"),)]
+        assert sum(len(shape.known) for shape in decode_json_module._SHAPES.values()) <= 10

@@ -26,6 +26,7 @@ BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_NOTES = 12
 _MOST_PLANS = 256
 _MOST_KNOWN = 50_000
+"""Identities that are remembered, of all shapes together."""
 
 Row = dict[str, Any]
 Columns = dict[str, Sequence[Any]]
@@ -295,7 +296,8 @@ def _named(key: str | None, shape: _Shape, default: Labels) -> Identity:
     if found is None:
         found = name_row((key,), shape.plan, default)
         if key and not found.refused:
-            if len(shape.known) >= _MOST_KNOWN:
+            if sum(len(one.known) for one in list(_SHAPES.values())) >= _MOST_KNOWN:
+                _SHAPES.clear()
                 shape.known.clear()
             shape.known[key] = found
     return found

@@ -34,13 +34,14 @@ class Once:
         name = (caller_of(request).name, request.url.path, key, hashlib.sha256(body).digest())
         async with self._lock:
             known = self._kept.get(name)
-            if known is None:
-                known = await make()
-                if known.status_code < 300:
-                    self._kept[name] = known
-                if len(self._kept) > self._most:
-                    del self._kept[next(iter(self._kept))]
-        return Response(known.body, known.status_code, media_type=known.media_type)
+            if known is not None:
+                return Response(known.body, known.status_code, dict(known.headers))
+            made = await make()
+            if made.status_code < 300:
+                self._kept[name] = made
+            if len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+            return made
 
 
 def once_of(request: Request) -> Once:

@@ -43,8 +43,7 @@ from foreshock.telemetry import (
 
 logger = logging.getLogger(__name__)
 
-WAIT_SECONDS, GATHER_SECONDS = 0.005, 0.01
-"""Messages are worth waiting for: nobody reads a verdict before its transaction, and a few cost as much as one."""
+WAIT_SECONDS = 0.005
 MOST_ROWS = 50_000
 MOST_OUT = 20_000
 RETRY_SECONDS = 0.5
@@ -112,7 +111,7 @@ class Worker:
             self._reader.close()
 
     def _cycle(self) -> None:
-        messages = self._reader.read(WAIT_SECONDS, min(GATHER_SECONDS, self.options.commit_interval / 2))
+        messages = self._reader.read(WAIT_SECONDS)
         if self._astray:
             # What was read with them is read again.
             self._bring_back()

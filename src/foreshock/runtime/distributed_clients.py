@@ -197,18 +197,14 @@ class Reader:
         self.inputs = make("Consumer", settings(options, group_id=f"{options.group}-inputs", **common))
         self.group.subscribe(read["topics"], on_assign=read["assign"], on_revoke=read["revoke"], on_lost=read["lost"])
 
-    def read(self, wait_seconds: float, gather_seconds: float) -> list[Any]:
-        """What has come, of both; waits at most so long where nothing is there, and where little is, for more of it.
-
-        Rebalances happen in here.
-        """
+    def read(self, wait_seconds: float) -> list[Any]:
+        """What has come, of both; waits at most so long where nothing is there. Rebalances happen in here."""
         messages = self.group.consume(MOST_READ, 0)
         inputs = self.inputs.consume(MOST_READ, 0)
         if not messages and not inputs and wait_seconds > 0:
             first = self.inputs.poll(wait_seconds)
-            inputs = [] if first is None else [first]
-        if 0 < len(inputs) < MOST_READ:
-            inputs += self.inputs.consume(MOST_READ - len(inputs), gather_seconds)
+            if first is not None:
+                inputs = [first, *self.inputs.consume(MOST_READ - 1, 0)]
         return [*messages, *inputs]
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Any]:
