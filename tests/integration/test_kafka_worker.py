@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,6 +21,7 @@ from foreshock.config import Config, load
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.distributed import Worker
+from foreshock.runtime.distributed_clients import AbortedError, Transactions
 from foreshock.runtime.task import decode_control
 from foreshock.types import Control, ControlKind, rfc3339
 from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
@@ -110,6 +111,37 @@ def test_it_goes_on_where_it_was(broker: Kafka, tmp_path: Path, prefix: str) -> 
     reader = Reader(broker.brokers, prefix + "alerts")
     with running(config):
         wait_until(lambda: not missing(reader, wanted, STEPS), "alerts are missing", SECONDS)
+    assert by_identity(reader.json(1.0), STEPS) == wanted
+    reader.close()
+
+
+def test_a_transaction_that_may_have_happened_sends_its_tasks_back_and_no_others(
+    broker: Kafka, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are sent back read again; what was read for all others meanwhile is not lost to them."""
+    tried, commit = 0, Transactions.commit
+
+    def now_and_then(self: Transactions, offsets: Sequence[Any], group: Any) -> None:
+        nonlocal tried
+        tried += 1
+        if tried % 5 == 0:
+            self.flush()
+            self._abort()
+            raise AbortedError("nobody knows", sure=False)
+        commit(self, offsets, group)
+
+    monkeypatch.setattr(Transactions, "commit", now_and_then)
+    topic = prefix + TOPIC
+    make_topic(broker.brokers, topic, 6)
+    wanted = reference(STEPS)
+    config = config_of(tmp_path, broker, prefix)
+    with running(config) as worker:
+        for step in range(STEPS):
+            produce(broker.brokers, topic, messages(range(step, step + 1), keyed=True))
+        reader = Reader(broker.brokers, prefix + "alerts")
+        wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
+        wait_until(lambda: not missing(reader, wanted, STEPS), "alerts are missing", SECONDS)
+    assert tried > 10
     assert by_identity(reader.json(1.0), STEPS) == wanted
     reader.close()
 

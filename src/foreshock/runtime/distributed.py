@@ -113,9 +113,7 @@ class Worker:
     def _cycle(self) -> None:
         messages = self._reader.read(WAIT_SECONDS)
         if self._astray:
-            # What was read with them is read again.
-            self._bring_back()
-            return
+            messages = self._bring_back(messages)
         self._dispatch(messages)
         self._look_for_ends()
         now = time.perf_counter()
@@ -272,16 +270,27 @@ class Worker:
             out.append(one)
         return out
 
-    def _bring_back(self) -> None:
-        """Tasks whose transaction was given up begin again from what is committed, if they are still ours."""
+    def _bring_back(self, messages: list[Any]) -> list[Any]:
+        """Tasks whose transaction was given up begin again from what is committed, if they are still ours.
+
+        Of `messages`, read before, those of these tasks are read again; those of all others are given back.
+        """
         astray, self._astray = self._astray, set()
-        for at in sorted(astray & self.tasks.keys()):
+        astray &= self.tasks.keys()
+        rest = [message for message in messages if self._lead_of(message) not in astray]
+        for at in sorted(astray):
             self._drop(at)
             task = self._bring(at)
             if task is None:
-                return
+                break
             self._reader.group.seek(self._kafka.TopicPartition(*at, task.positions[at]))
             self._assign_inputs(task)
+        return rest
+
+    def _lead_of(self, message: Any) -> tuple[str, int] | None:
+        """The task that a message, or an error in its place, is for."""
+        task = self._task_of((message.topic(), message.partition()))
+        return None if task is None else task.lead
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
