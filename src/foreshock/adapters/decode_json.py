@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import MAX_NAME, Block, Drops, Identity, assemble, identity, join
+from foreshock.adapters.json_columns import FEWEST, Column, apart, columns_of, plain
 from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
 from foreshock.adapters.times import parse_iso, times_of_values, unit_of_magnitude
 from foreshock.errors import BadInputError
+from foreshock.state.blake2b import blake2b_64
 from foreshock.types import Labels, Samples
 from foreshock.types.record import NDJSON
 
@@ -29,8 +32,10 @@ _MOST_KNOWN = 50_000
 """Identities that are remembered, of all shapes together."""
 
 Row = dict[str, Any]
-Columns = dict[str, Sequence[Any]]
-K = TypeVar("K")
+Columns = dict[str, Column]
+"""Values by column: those of rows, or as `columns_of` gives them."""
+Part = tuple[NDArray[np.int64], Samples]
+"""The number of the row of each sample, and the samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +64,49 @@ def decode_json(
     """
     lines = content_type == NDJSON
     drops = Drops("line" if lines else "row")
-    rows, numbers = _lines(body.removeprefix(_BOM), drops) if lines else _document(body.removeprefix(_BOM), drops)
+    body = body.removeprefix(_BOM)
+    alike = _alike(body.removesuffix(b"\n"), options, source_defaults, drops, use_entity) if lines else None
+    if alike is not None:
+        return alike
+    rows, numbers = _lines(body, drops) if lines else _document(body, drops)
     if not all_dicts(rows):
         where = [at for at, row in enumerate(rows) if type(row) is not dict]
         drops.add_rows("not_an_object", numbers[where])
         keep = [at for at, row in enumerate(rows) if type(row) is dict]
         rows, numbers = [rows[at] for at in keep], numbers[keep]
     parts, notes, trouble = decode_rows(rows, numbers, options, source_defaults, drops, use_entity)
+    return _joined(parts, notes, trouble, drops)
+
+
+def _joined(parts: list[Part], notes: Sequence[str], trouble: str, drops: Drops) -> Samples:
+    """The samples of all parts; BadInputError where there is none."""
     samples = join(parts, drops, notes) if parts else None
     if samples is None or not len(samples):
         reason = drops.worst()
         detail = trouble or "; ".join(drops.notes()) or "the body holds no rows"
         raise BadInputError(reason, f"nothing in the body can be used ({detail})")
     return samples
+
+
+def _alike(body: bytes, options: MappingOptions, default: Labels, drops: Drops, use_entity: bool) -> Samples | None:
+    """The samples of lines that are all alike; else None."""
+    count = body.count(b"\n") + 1
+    if count < FEWEST or not apart(body, count):
+        return None
+    first = first_of(body)
+    found = None if first is None else decode_alike(
+        body, first, np.arange(1, count + 1), options, default, drops, use_entity
+    )  # fmt: skip
+    return None if found is None else _joined(*found, "", drops)
+
+
+def first_of(body: bytes) -> Row | None:
+    """The object on the first line; None if that is none."""
+    try:
+        first = _ANY.decode(body[: body.find(b"\n")])
+    except BROKEN:
+        return None
+    return first if type(first) is dict else None
 
 
 def all_dicts(rows: Sequence[Any]) -> bool:
@@ -145,9 +180,9 @@ def trouble_of(body: bytes, error: Exception) -> BadInputError:
 def decode_rows(
     rows: list[Row], numbers: NDArray[np.int64], options: MappingOptions, default: Labels, drops: Drops,
     use_entity: bool,
-) -> tuple[list[tuple[NDArray[np.int64], Samples]], tuple[str, ...], str]:  # fmt: skip
+) -> tuple[list[Part], tuple[str, ...], str]:  # fmt: skip
     """Samples of JSON objects with these numbers, in parts for `join`, the notes on them, and the first trouble."""
-    parts: list[tuple[NDArray[np.int64], Samples]] = []
+    parts: list[Part] = []
     notes: dict[str, None] = {}
     trouble = ""
     for group, columns, where in _by_shape(rows, numbers):
@@ -157,13 +192,38 @@ def decode_rows(
             drops.add_rows(error.reason, where)
             trouble = trouble or str(error)
             continue
-        plan = shape.plan
-        block, left = _block(columns, where, shape, default, drops)
-        if block is not None:
-            parts.append(assemble(block, options, drops))
-            unit = _unit_shown(group[0][plan.time], plan.unit)
-            notes |= dict.fromkeys(plan.notes(unit, block.features, _entity_shown(default), left))
+        part, said = _part(columns, group[0], where, shape, default, drops)
+        parts += part
+        notes |= dict.fromkeys(said)
     return parts, tuple(notes)[:_MOST_NOTES], trouble
+
+
+def decode_alike(
+    body: bytes, first: Row, numbers: NDArray[np.int64], options: MappingOptions, default: Labels, drops: Drops,
+    use_entity: bool,
+) -> tuple[list[Part], tuple[str, ...]] | None:  # fmt: skip
+    """What `decode_rows` makes of the objects that stand apart in `body`, if all are like the `first`; else None."""
+    try:
+        shape = _shape(tuple(first), options, use_entity)
+    except BadInputError:
+        return None
+    columns = columns_of(body, len(numbers), first, shape.plan.candidates)
+    if columns is None:
+        return None
+    parts, notes = _part(columns, first, numbers, shape, default, drops)
+    return parts, notes[:_MOST_NOTES]
+
+
+def _part(
+    columns: Columns, first: Row, numbers: NDArray[np.int64], shape: _Shape, default: Labels, drops: Drops
+) -> tuple[list[Part], tuple[str, ...]]:
+    """The samples of rows of one shape, if there are any, and the notes on them."""
+    block, left = _block(columns, numbers, shape, default, drops)
+    if block is None:
+        return [], ()
+    plan = shape.plan
+    unit = _unit_shown(first[plan.time], plan.unit)
+    return [assemble(block, shape.options, drops)], plan.notes(unit, block.features, _entity_shown(default), left)
 
 
 def _shape(columns: tuple[str, ...], options: MappingOptions, use_entity: bool) -> _Shape:
@@ -240,15 +300,20 @@ def _block(
         drops.add_rows("no_values", numbers)
         return None, left
     code, identities = _identities(values, len(numbers), shape, default)
-    times, timed = times_of_values(values[plan.time], plan.unit)
+    when = values[plan.time]
+    times, timed = times_of_values(plain(when) if isinstance(when, pa.Array) else when, plan.unit)
     present = None if all(mask.all() for mask in masks) else np.column_stack(masks)
     ids = event_ids(values[plan.id]) if plan.id else None
     return Block(times, timed, code, identities, features, np.column_stack(columns), present, ids, numbers, wrong,
                  first_wrong, plan.long), left  # fmt: skip
 
 
-def numbers_of(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def numbers_of(values: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`float64[n]` of JSON values and which of them count: numbers, and null as NaN; texts and booleans do not."""
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64), np.ones(len(values), np.bool_)
+    if isinstance(values, pa.Array):
+        return np.full(len(values), np.nan), np.zeros(len(values), np.bool_)
     if set(map(type, values)) <= {int, float}:
         try:
             return np.array(values, np.float64), np.ones(len(values), np.bool_)
@@ -275,17 +340,20 @@ def _identities(
     if not paths:
         return np.zeros(count, np.int64), [identity(default, (), "")]
     columns = [_texts(values[path]) for path in paths]
-    if len(columns) == 1:  # the common case
+    if len(columns) == 1:
         code, texts = _codes(columns[0])
         if plan.entity:
             return code, [_named(text, shape, default) for text in texts]
         return code, [name_row((text,), plan, default) for text in texts]
-    code, rows = _codes(list(zip(*columns, strict=True)))
+    code, rows = _codes(list(zip(*map(plain, columns), strict=True)))
     return code, [name_row(row, plan, default) for row in rows]
 
 
-def _codes(keys: Sequence[K]) -> tuple[NDArray[np.int64], list[K]]:
+def _codes(keys: Any) -> tuple[NDArray[np.int64], list[Any]]:
     """The number of each key `int64[n]` and the keys by number, in the order of first appearance."""
+    if isinstance(keys, pa.Array):
+        encoded = keys.dictionary_encode()
+        return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
     place = {key: at for at, key in enumerate(dict.fromkeys(keys))}
     return np.array(list(map(place.__getitem__, keys)), np.int64), list(place)
 
@@ -317,10 +385,10 @@ def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identi
     return identity(tuple(sorted(entity)) or default, pairs, name)
 
 
-def _texts(values: Sequence[Any]) -> Sequence[str | None]:
-    if set(map(type, values)) == {str}:
+def _texts(values: Column) -> Any:
+    if isinstance(values, pa.Array) or set(map(type, values)) == {str}:
         return values
-    return [text_of(value) for value in values]
+    return [text_of(value) for value in plain(values)]
 
 
 def text_of(value: Any) -> str | None:
@@ -334,10 +402,12 @@ def text_of(value: Any) -> str | None:
     return str(value) if type(value) in (int, float) else None
 
 
-def event_ids(values: Sequence[Any]) -> NDArray[np.uint64]:
+def event_ids(values: Column) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
-    blake2b = hashlib.blake2b
-    if set(map(type, values)) == {str}:
+    if isinstance(values, pa.Array):
+        return _ids_of_texts(values)
+    blake2b, values = hashlib.blake2b, plain(values)
+    if set(map(type, values)) == {str} and "" not in values:
         digests = b"".join([blake2b(value.encode(), digest_size=8).digest() for value in values])
         return np.maximum(np.frombuffer(digests, "<u8").astype(np.uint64), np.uint64(1))
     texts = [text_of(value) for value in values]
@@ -346,6 +416,14 @@ def event_ids(values: Sequence[Any]) -> NDArray[np.uint64]:
     if named:
         out[named] = event_ids([texts[at] for at in named])
     return out
+
+
+def _ids_of_texts(texts: Any) -> NDArray[np.uint64]:
+    """The same of a StringArray."""
+    _, offsets, data = texts.buffers()
+    start = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
+    hashes = blake2b_64(np.frombuffer(data or b"", np.uint8), start)
+    return np.where(np.diff(start) > 0, np.maximum(hashes, np.uint64(1)), np.uint64(0))
 
 
 def _unit_shown(value: Any, unit: str) -> str:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import Drops, join
 from foreshock.adapters.decode import decode_samples
-from foreshock.adapters.decode_json import BROKEN, WRAPPERS, decode_rows, event_ids, trouble_of
+from foreshock.adapters.decode_json import BROKEN, WRAPPERS, decode_alike, decode_rows, event_ids, first_of, trouble_of
 from foreshock.adapters.http import CONTENT_TYPES, record_type
+from foreshock.adapters.json_columns import FEWEST, apart
 from foreshock.adapters.kafka.envelope import NOTHING_SAID, Envelope, Headers, envelope
 from foreshock.adapters.kafka.keys import entity_key
 from foreshock.adapters.kafka.schemas import TopicSchema
@@ -137,7 +138,10 @@ def decode_messages(
     that of its CloudEvent, unless the topic's schema names the field of the time.
     """
     batch = _Batch(topic, topic.mapping or mapping, most_bytes, len(values))
-    rows = None if any(headers) else _events(values, topic, most_bytes)
+    body = None if any(headers) else _lines(values, topic, most_bytes)
+    if body is not None and len(values) >= FEWEST and batch.take_alike(body):
+        return batch.decoding()
+    rows = None if body is None else _events(body, len(values), topic)
     if rows is not None:
         batch.rows, batch.places = rows, list(range(len(rows)))
     else:
@@ -146,20 +150,23 @@ def decode_messages(
     return batch.decoding()
 
 
-def _events(values: Sequence[bytes | None], topic: TopicSchema, most_bytes: int) -> list[Any] | None:
-    """The events of messages that are one JSON object on one line each, all of them; else None."""
+def _lines(values: Sequence[bytes | None], topic: TopicSchema, most_bytes: int) -> bytes | None:
+    """Messages of a topic of JSON, as one body in which each is an object of its own; else None."""
     if topic.content_type not in ("", JSON) or None in values:
         return None
     body = b"\n".join(values)  # type: ignore[arg-type]
-    if body.count(b"\n") != len(values) - 1 or len(body) > most_bytes:
-        return None
+    return body if len(body) <= most_bytes and apart(body, len(values)) else None
+
+
+def _events(body: bytes, count: int, topic: TopicSchema) -> list[Any] | None:
+    """The events in `body`, if its `count` objects are one event each; else None."""
     try:
         rows = _ANY.decode_lines(body)
     except BROKEN:
         return None
-    if len(rows) != len(values) or set(map(type, rows)) != {dict}:
+    if len(rows) != count or set(map(type, rows)) != {dict}:
         return None
-    if not topic.strict and any(_special(shape, topic) for shape in set(map(tuple, rows))):
+    if any(_special(shape, topic) for shape in set(map(tuple, rows))):
         return None
     return rows
 
@@ -185,6 +192,19 @@ class _Batch:
         self._notes: dict[str, None] = {}
         self._drops = Drops("message")
         self._refused: dict[int, Refused] = {}
+
+    def take_alike(self, body: bytes) -> bool:
+        """Take all messages, which stand apart in `body`, if all are events like the first; whether they are."""
+        first = first_of(body)
+        if first is None or _special(first, self._topic) or not self._topic.needed <= first.keys():
+            return False
+        drops = _ByRow(self._drops)
+        found = decode_alike(body, first, np.arange(self._count), self._mapping, self._nobody_said(), drops, True)
+        if found is None:
+            return False
+        self._parts, self._notes = found[0], dict.fromkeys(found[1])
+        self._refuse(drops.reasons, "")
+        return True
 
     def take(self, at: int, value: bytes | None, said: Envelope) -> None:
         """Take a message."""
@@ -257,6 +277,10 @@ class _Batch:
 
     # -- what it holds -----------------------------------------------------------------------------------------------
 
+    def _nobody_said(self) -> Labels:
+        """The entity of events that name none, nor does an envelope."""
+        return (("entity", self._topic.name),)
+
     def _nobody(self, at: int) -> str:
         return self._said.get(at, NOTHING_SAID).source or self._topic.name
 
@@ -273,7 +297,7 @@ class _Batch:
         if not self.rows:
             return {}
         if not self._said:
-            return {(("entity", self._topic.name),): (self.rows, self.places)}
+            return {self._nobody_said(): (self.rows, self.places)}
         out: dict[Labels, tuple[list[Any], list[int]]] = {}
         for row, at in zip(self.rows, self.places, strict=True):
             rows, places = out.setdefault((("entity", self._nobody(at)),), ([], []))
@@ -291,6 +315,10 @@ class _Batch:
             timed = [({**row, _TIME: when}, at) for row, at in untimed if (when := self._said_time(at))]
             reasons = {at: reason for at, reason in reasons.items() if at not in {at for _, at in timed}}
             reasons |= self._decoded([row for row, _ in timed], [at for _, at in timed], nobody)[0]
+        self._refuse(reasons, trouble)
+
+    def _refuse(self, reasons: dict[int, str], trouble: str) -> None:
+        """Refuse messages, by their places."""
         for at, reason in reasons.items():
             self._drops.add(reason, 1, at + 1)
             detail = trouble if reason in ("no_time", "no_column") else _MEANING.get(reason, reason)

@@ -1,0 +1,205 @@
+"""Messages that are alike, read in columns: the same as one by one, whatever stands in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foreshock.adapters import decode_json as decode_json_module
+from foreshock.adapters.decode_json import decode_json, event_ids
+from foreshock.adapters.json_columns import FEWEST, apart, columns_of
+from foreshock.adapters.kafka import decoding
+from foreshock.adapters.kafka.decoding import Decoding, decode_messages
+from foreshock.adapters.kafka.schemas import TOPICS, TopicSchema, schema_of
+from foreshock.adapters.mapping import MappingOptions
+from foreshock.errors import BadInputError
+from foreshock.state.blake2b import blake2b_64
+from foreshock.types.record import NDJSON
+
+T = 1_640_000_000
+STRICT, ANY = TOPICS["anomaly-events"], schema_of("telemetry")
+MAPPING = MappingOptions()
+
+
+def event(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "eventId": f"e-{number}",
+        "timestamp": T + number,
+        "userId": f"u-{number % 3}",
+        "value": number + 0.5,
+    } | more
+
+
+def written(events: list[dict[str, Any]]) -> list[bytes]:
+    return [json.dumps(one).encode() for one in events]
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "FEWEST", 1 << 60)
+        patch.setattr(decode_json_module, "FEWEST", 1 << 60)
+        yield
+
+
+def shown(found: Decoding) -> dict[str, Any]:
+    """All of it, so that NaN equals NaN."""
+    samples = found.samples
+    return {
+        "series": [samples.series[at] for at in samples.index],
+        "time": samples.time_unix_nano.tolist(),
+        "value": samples.value.tobytes(),
+        "id": samples.event_id.tolist(),
+        "message": found.message.tolist(),
+        "dropped": samples.dropped,
+        "notes": samples.notes,
+        "refused": found.refused,
+    }
+
+
+def same(values: list[bytes], topic: TopicSchema, mapping: MappingOptions = MAPPING) -> Decoding:
+    """Read at once and one by one: as messages, which is given back, and as lines of a body."""
+    headers = [None] * len(values)
+    body = b"\n".join(values)
+    found = decode_messages(values, headers, topic, mapping)
+    lines = in_body(body, topic.mapping or mapping)
+    with one_by_one():
+        assert shown(found) == shown(decode_messages(values, headers, topic, mapping))
+        assert lines == in_body(body, topic.mapping or mapping)
+    return found
+
+
+def in_body(body: bytes, mapping: MappingOptions) -> dict[str, Any] | tuple[str, str]:
+    try:
+        samples = decode_json(body, NDJSON, mapping, (("source", "s"),))
+    except BadInputError as error:
+        return error.reason, str(error)
+    return shown(Decoding(samples, np.zeros(0, np.int64)))
+
+
+def in_columns(values: list[bytes], numbers: tuple[str, ...] = ("value",)) -> bool:
+    body = b"\n".join(values)
+    return apart(body, len(values)) and columns_of(body, len(values), json.loads(values[0]), numbers) is not None
+
+
+@pytest.mark.parametrize("topic", [STRICT, ANY])
+def test_events_that_are_alike_are_read_in_columns(topic: TopicSchema) -> None:
+    values = written([event(number) for number in range(FEWEST)])
+    assert in_columns(values)
+    found = same(values, topic)
+    assert found.samples.value.tolist() == [number + 0.5 for number in range(FEWEST)]
+    assert found.samples.event_id.tolist() == event_ids([f"e-{number}" for number in range(FEWEST)]).tolist()
+
+
+def test_two_objects_in_one_message_and_one_in_two_are_not_taken_for_one_each() -> None:
+    values = written([event(number) for number in range(FEWEST)])
+    values[3] += values[4]
+    first, second = values[5][:-20], values[5][-20:]
+    values[4:6] = [first, second]
+    assert not in_columns(values)
+    assert {one.message for one in same(values, STRICT).refused} == {3, 4, 5}
+    values[4:6] = [b"", values[6]]
+    assert not in_columns(values)
+    same(values, STRICT)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"value": None}, {"value": "7"}, {"value": True}, {"value": [1]}, {"value": {"a": 1}}, {"more": 2}, {},
+        {"timestamp": T + 0.25}, {"timestamp": "2021-12-20T11:33:20Z"}, {"userId": 7}, {"userId": ""}, {"eventId": ""},
+        {"timestamp": -1}, {"value": 10**400}, {"value": 2**63}, {"timestamp": 2**63}, {"userId": "x" * 2000},
+        {"userId": "\u00e9\u6f22\U0001f600"}, {"userId": "a\\b\n"}, {"userId": "2020-01-01"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("at", [0, 7])
+@pytest.mark.parametrize("topic", [STRICT, ANY])
+def test_one_that_is_not_like_the_others_changes_nothing(odd: dict[str, Any], at: int, topic: TopicSchema) -> None:
+    events = [event(number) for number in range(FEWEST)]
+    events[at] = events[at] | odd if odd else {}
+    same(written(events), topic)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"nothing", b'{"eventId":"e","timestamp":1640000000,"userId":"u-1","value":NaN}', b"{}", b"",
+        b'{"eventId":"e","timestamp":1640000000,"userId":"u-1","value":1e999}',
+        b'{"eventId":"e","timestamp":1640000000,"userId":"u-1","value":1,"value":2}',
+        b'{"eventId":"e","timestamp":1640000000,"userId":"u-\xff","value":1}',
+        b'{"eventId":"e","timestamp":1640000000,"userId":"u-\\ud800","value":1}',
+        b'{"eventId":"e","timestamp":1640000000,"userId":"u-\\u0041","value":01}',
+        b'{"value":1, "userId":"u-1" ,"timestamp" : 1640000000.5,"eventId":"e"} ',
+        b'{"eventId":"e\x00","timestamp":1640000000,"userId":"u-1","value":1}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("topic", [STRICT, ANY])
+def test_broken_text_is_refused_where_it_stands(text: bytes, topic: TopicSchema) -> None:
+    values = written([event(number) for number in range(FEWEST)])
+    values[5] = text
+    same(values, topic)
+
+
+def test_times_in_nanoseconds_keep_their_digits() -> None:
+    exact = [T * 10**9 + 7 + number for number in range(FEWEST)]
+    events = [event(number, timestamp=exact[number]) for number in range(FEWEST)]
+    assert in_columns(written(events))
+    assert same(written(events), STRICT).samples.time_unix_nano.tolist() == exact
+    events[0]["timestamp"] = float(exact[0])
+    assert same(written(events), STRICT).samples.time_unix_nano.tolist()[1:] == exact[1:]
+
+
+def test_labels_names_and_booleans_are_read_as_they_are_one_by_one() -> None:
+    mapping = MappingOptions(entity=("userId", "region"), labels=("zone",), form="long", name="kind", value="value")
+    more = (
+        {"region": 3, "zone": number % 2 == 0, "kind": f"k{number % 2}", "note": "2020-01-01"} for number in range(64)
+    )
+    values = written([event(number, **each) for number, each in enumerate(more)])
+    assert in_columns(values)
+    found = same(values, ANY, mapping)
+    assert {one.name for one in found.samples.series} == {"k0", "k1"}
+
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+_ODD = st.none() | st.booleans() | st.integers() | st.floats() | _TEXT | st.lists(st.integers(), max_size=2)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["eventId", "timestamp", "userId", "value", "more"]), _ODD, max_size=2),
+        min_size=FEWEST, max_size=FEWEST + 8,
+    ),
+    st.sampled_from([STRICT, ANY]),
+    st.integers(0, 3),
+)  # fmt: skip
+def test_whatever_stands_in_them(odd: list[dict[str, Any]], topic: TopicSchema, every: int) -> None:
+    same(written([event(at, **(one if at % 4 < every else {})) for at, one in enumerate(odd)]), topic)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=FEWEST, max_size=FEWEST))
+def test_numbers_to_the_last_digit(values: list[float]) -> None:
+    found = same(written([event(at, value=one) for at, one in enumerate(values)]), STRICT)
+    assert found.samples.value.tolist() == values
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5))
+def test_hashes_of_many_texts_are_those_of_each(texts: list[bytes]) -> None:
+    offsets = np.cumsum([0, *map(len, texts)]).astype(np.int32)
+    wanted = [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in texts]
+    assert blake2b_64(np.frombuffer(b"".join(texts), np.uint8), offsets).tolist() == wanted
+
+
+@given(st.lists(_TEXT, min_size=2))
+def test_ids_are_the_same_in_a_list_and_in_a_column(texts: list[str]) -> None:
+    assert event_ids(texts).tolist() == event_ids(pa.array(texts, pa.string())).tolist()
+    assert event_ids(texts[1:]).tolist() == event_ids(pa.array(texts, pa.string())[1:]).tolist()
+    assert event_ids(["", "a"]).tolist()[0] == event_ids([""]).tolist()[0] == 0
