@@ -198,8 +198,17 @@ def delete(broker: Kafka, topic: str, before: dict[int, int]) -> None:
     for done in admin(broker.brokers).incremental_alter_configs([resource]).values():
         done.result(30)
     wanted = [library().TopicPartition(topic, partition, offset) for partition, offset in before.items()]
-    for done in admin(broker.brokers).delete_records(wanted).values():
-        done.result(30)
+
+    def deleted() -> bool:
+        for done in admin(broker.brokers).delete_records(wanted).values():
+            error = done.exception(30)
+            # The broker may not have heard of the new policy yet.
+            if error is not None and error.args[0].name() == "POLICY_VIOLATION":
+                return False
+            done.result()
+        return True
+
+    wait_until(deleted, f"nothing can be deleted from {topic}")
 
 
 def test_lost_messages_are_said_and_counted(

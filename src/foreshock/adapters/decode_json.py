@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import MAX_NAME, Block, Drops, Identity, assemble, identity, join
-from foreshock.adapters.json_columns import FEWEST, Column, apart, columns_of, plain
+from foreshock.adapters.json_columns import FEWEST, apart, columns_of
 from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
 from foreshock.adapters.times import parse_iso, times_of_values, unit_of_magnitude
 from foreshock.errors import BadInputError
-from foreshock.state.blake2b import blake2b_64
 from foreshock.types import Labels, Samples
 from foreshock.types.record import NDJSON
 
@@ -32,8 +30,8 @@ _MOST_KNOWN = 50_000
 """Identities that are remembered, of all shapes together."""
 
 Row = dict[str, Any]
-Columns = dict[str, Column]
-"""Values by column: those of rows, or as `columns_of` gives them."""
+Columns = Mapping[str, Sequence[Any]]
+K = TypeVar("K")
 Part = tuple[NDArray[np.int64], Samples]
 """The number of the row of each sample, and the samples."""
 
@@ -300,20 +298,15 @@ def _block(
         drops.add_rows("no_values", numbers)
         return None, left
     code, identities = _identities(values, len(numbers), shape, default)
-    when = values[plan.time]
-    times, timed = times_of_values(plain(when) if isinstance(when, pa.Array) else when, plan.unit)
+    times, timed = times_of_values(values[plan.time], plan.unit)
     present = None if all(mask.all() for mask in masks) else np.column_stack(masks)
     ids = event_ids(values[plan.id]) if plan.id else None
     return Block(times, timed, code, identities, features, np.column_stack(columns), present, ids, numbers, wrong,
                  first_wrong, plan.long), left  # fmt: skip
 
 
-def numbers_of(values: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def numbers_of(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`float64[n]` of JSON values and which of them count: numbers, and null as NaN; texts and booleans do not."""
-    if isinstance(values, np.ndarray):
-        return values.astype(np.float64), np.ones(len(values), np.bool_)
-    if isinstance(values, pa.Array):
-        return np.full(len(values), np.nan), np.zeros(len(values), np.bool_)
     if set(map(type, values)) <= {int, float}:
         try:
             return np.array(values, np.float64), np.ones(len(values), np.bool_)
@@ -345,15 +338,12 @@ def _identities(
         if plan.entity:
             return code, [_named(text, shape, default) for text in texts]
         return code, [name_row((text,), plan, default) for text in texts]
-    code, rows = _codes(list(zip(*map(plain, columns), strict=True)))
+    code, rows = _codes(list(zip(*columns, strict=True)))
     return code, [name_row(row, plan, default) for row in rows]
 
 
-def _codes(keys: Any) -> tuple[NDArray[np.int64], list[Any]]:
+def _codes(keys: Sequence[K]) -> tuple[NDArray[np.int64], list[K]]:
     """The number of each key `int64[n]` and the keys by number, in the order of first appearance."""
-    if isinstance(keys, pa.Array):
-        encoded = keys.dictionary_encode()
-        return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
     place = {key: at for at, key in enumerate(dict.fromkeys(keys))}
     return np.array(list(map(place.__getitem__, keys)), np.int64), list(place)
 
@@ -385,10 +375,10 @@ def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identi
     return identity(tuple(sorted(entity)) or default, pairs, name)
 
 
-def _texts(values: Column) -> Any:
-    if isinstance(values, pa.Array) or set(map(type, values)) == {str}:
+def _texts(values: Sequence[Any]) -> Sequence[str | None]:
+    if set(map(type, values)) == {str}:
         return values
-    return [text_of(value) for value in plain(values)]
+    return [text_of(value) for value in values]
 
 
 def text_of(value: Any) -> str | None:
@@ -402,11 +392,9 @@ def text_of(value: Any) -> str | None:
     return str(value) if type(value) in (int, float) else None
 
 
-def event_ids(values: Column) -> NDArray[np.uint64]:
+def event_ids(values: Sequence[Any]) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
-    if isinstance(values, pa.Array):
-        return _ids_of_texts(values)
-    blake2b, values = hashlib.blake2b, plain(values)
+    blake2b = hashlib.blake2b
     if set(map(type, values)) == {str} and "" not in values:
         digests = b"".join([blake2b(value.encode(), digest_size=8).digest() for value in values])
         return np.maximum(np.frombuffer(digests, "<u8").astype(np.uint64), np.uint64(1))
@@ -416,14 +404,6 @@ def event_ids(values: Column) -> NDArray[np.uint64]:
     if named:
         out[named] = event_ids([texts[at] for at in named])
     return out
-
-
-def _ids_of_texts(texts: Any) -> NDArray[np.uint64]:
-    """The same of a StringArray."""
-    _, offsets, data = texts.buffers()
-    start = np.frombuffer(offsets, np.int32, len(texts) + 1, 4 * texts.offset)
-    hashes = blake2b_64(np.frombuffer(data or b"", np.uint8), start)
-    return np.where(np.diff(start) > 0, np.maximum(hashes, np.uint64(1)), np.uint64(0))
 
 
 def _unit_shown(value: Any, unit: str) -> str:

@@ -82,10 +82,8 @@ def parse_iso(text: str) -> int:
     return nanos if 0 <= nanos <= _LARGEST else -1
 
 
-def times_of_values(values: Any, unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Nanoseconds of decoded JSON values: numbers, in a list or an array, or ISO texts; everything else is no time."""
-    if isinstance(values, np.ndarray):
-        return numeric_times(values, unit)
+def times_of_values(values: Sequence[Any], unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Nanoseconds of decoded JSON values: numbers or ISO texts; everything else is no time."""
     kinds = set(map(type, values))
     if len(kinds) == 1:
         return _of_kind(values, kinds.pop(), unit)

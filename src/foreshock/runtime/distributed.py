@@ -12,22 +12,21 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
-from itertools import groupby
-from operator import methodcaller
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import compress, pairwise
+from operator import methodcaller, ne, or_
+from typing import Any
 
 from foreshock.adapters.kafka.client import library, translate
-from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
 from foreshock.errors import PermanentError, RetryableError
 from foreshock.ports import Clock
 from foreshock.runtime.distributed_clients import AbortedError, Ends, Reader, Transactions, find_protocol
+from foreshock.runtime.distributed_commit import Commits
 from foreshock.runtime.distributed_copies import Copies
-from foreshock.runtime.distributed_format import Meta, decode_meta, encode_meta
+from foreshock.runtime.distributed_format import Meta, decode_meta
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
@@ -44,21 +43,14 @@ from foreshock.telemetry import (
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.005
+_TOPIC, _PARTITION, _ERROR = (methodcaller(name) for name in ("topic", "partition", "error"))
+At = tuple[str, int]
+"""A partition: its topic and number."""
 MOST_ROWS = 50_000
 MOST_OUT = 20_000
 RETRY_SECONDS = 0.5
 FIGURES_SECONDS = 1.0
 DRAIN_SECONDS = 20.0
-MOST_TRIES = 5
-
-
-class Said(NamedTuple):
-    """What a task consumed and said, as one transaction is to hold it."""
-
-    task: KafkaTask
-    run: Out | None
-    outbox: list[Out]
-    offsets: list[Any]
 
 
 class Worker:
@@ -79,6 +71,7 @@ class Worker:
         self._kafka = library()
         self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
         self._keeper = Keeper(self.options, self.layout)
+        self._commits = Commits(self._transactions, self._keeper, lambda: self._reader.group.consumer_group_metadata())
         self._reader = Reader(
             self.options,
             self.protocol,
@@ -92,8 +85,6 @@ class Worker:
         self._copies = Copies(self.config.snapshot, self._keeper)
         self._last_commit = self._next_figures = 0.0
         self._watch, self._ends = Watch(self._reader), Ends(self.options)
-        self._said: list[Said] = []
-        self._tries = 0
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
         self._astray: set[tuple[str, int]] = set()
 
@@ -107,7 +98,7 @@ class Worker:
             raise translate(error, "Kafka") from error
         finally:
             self.tasks.clear()
-            self._transactions.close()
+            self._commits.close()
             self._reader.close()
 
     def _cycle(self) -> None:
@@ -117,7 +108,8 @@ class Worker:
         self._dispatch(messages)
         self._look_for_ends()
         now = time.perf_counter()
-        if self._is_due(now, idle=not messages):
+        self._look_for_end(wait=self._is_full())
+        if not self._commits.on_its_way and self._is_due(now, idle=not messages):
             self._commit()
             self._watch.balance(self.tasks)
         self._snapshot(now)
@@ -127,9 +119,9 @@ class Worker:
 
     # -- messages ------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, messages: Iterable[Any]) -> None:
+    def _dispatch(self, messages: Sequence[Any]) -> None:
         now = self.clock.now_unix_nano()
-        for at, group in _together(messages):
+        for at, group in _together(messages).items():
             task = self._task_of(at)
             if task is None:
                 for message in group:
@@ -137,21 +129,15 @@ class Worker:
                         raise PermanentError(f"Kafka: {message.error().str()}")
                 continue
             task.now = now
-            good = []
-            for message in group:
-                error = message.error()
-                if error is None:
-                    good.append(message)
-                elif error.name() == "_PARTITION_EOF":
-                    if good:
-                        task.take(good)
-                        good = []
-                    task.ended[at] = message.offset()
-                else:
-                    self._failed(at, task, error)
-            if good:
-                task.take(good)
-                EVENT_TO_VERDICT.observe(max(0.0, self.clock.now_unix_nano() / 1e9 - good[-1].timestamp()[1] / 1e3))
+            for stretch, error in _between_errors(group):
+                if stretch:
+                    task.take(stretch)
+                    written = stretch[-1].timestamp()[1] / 1e3
+                    EVENT_TO_VERDICT.observe(max(0.0, self.clock.now_unix_nano() / 1e9 - written))
+                if error is not None and error.error().name() == "_PARTITION_EOF":
+                    task.ended[at] = error.offset()
+                elif error is not None:
+                    self._failed(at, task, error.error())
 
     def _look_for_ends(self) -> None:
         """Ask the brokers where inputs end, and tell the tasks what they answered."""
@@ -204,71 +190,36 @@ class Worker:
     def _is_due(self, now: float, *, idle: bool) -> bool:
         if now - self._last_commit >= self.options.commit_interval:
             return True
+        return self._is_full() or (idle and any(task.outbox for task in self.tasks.values()))
+
+    def _is_full(self) -> bool:
+        """Whether tasks have so much to say that it must be said before they go on."""
         waiting = sum(len(task.outbox) for task in self.tasks.values())
-        rows = sum(task.rows for task in self.tasks.values())
-        return rows >= MOST_ROWS or waiting >= MOST_OUT or (idle and waiting > 0)
+        return waiting >= MOST_OUT or sum(task.rows for task in self.tasks.values()) >= MOST_ROWS
 
     def _commit(self) -> None:
-        """One transaction of all that tasks consumed and said since the last."""
-        if self._astray:
+        """Begin one transaction of all that tasks consumed and said since the last, if none is on its way."""
+        if self._astray or self._commits.on_its_way:
             return
         self._last_commit = time.perf_counter()
         now = self.clock.now_unix_nano()
-        # What is left of a transaction that was given up is sent again, unless its task has gone.
-        self._said = [said for said in self._said if self.tasks.get(said.task.lead) is said.task]
         for task in self.tasks.values():
             task.now = now
             task.words()
-            if task.steps or task.outbox:
-                self._said.append(self._gather(task))
-        if not self._said:
-            return
-        try:
-            self._send()
-        except AbortedError as error:
-            self._given_up(error)
-        else:
-            self._said, self._tries = [], 0
+        self._commits.begin(self.tasks)
+
+    def _look_for_end(self, *, wait: bool) -> None:
+        """See whether the transaction on its way has ended, and how."""
+        self._astray |= self._commits.ended(wait=wait) & self.tasks.keys()
 
     def _settle(self) -> None:
-        """Commit, again where that was given up for sure."""
+        """Commit all of it, again where that was given up for sure."""
+        self._look_for_end(wait=True)
         self._commit()
-        while self._said and not self._astray:
+        self._look_for_end(wait=True)
+        while self._commits.pending and not self._astray:
             self._commit()
-
-    def _gather(self, task: KafkaTask) -> Said:
-        """What a task has to say, which is none of its own any more."""
-        run = self._keeper.run_message(task, task.run()) if task.steps else None
-        outbox, task.outbox = task.outbox, []
-        return Said(task, run, outbox, self._offsets(task, self._keeper.meta(task)))
-
-    def _send(self) -> None:
-        self._transactions.begin()
-        offsets: dict[tuple[str, int], Any] = {}
-        for said in self._said:
-            if said.run is not None:
-                self._transactions.send(said.run, partial(self._keeper.run_written, said.task.name))
-            self._transactions.send_all(said.outbox)
-            offsets |= {(one.topic, one.partition): one for one in said.offsets}
-        self._transactions.commit(list(offsets.values()), self._reader.group.consumer_group_metadata())
-
-    def _given_up(self, error: AbortedError) -> None:
-        """Send it again, if it is sure that it has not happened; else its tasks go back to what is committed."""
-        self._tries += 1
-        if error.sure and self._tries <= MOST_TRIES:
-            logger.info("%s; it is sent again", error)
-            return
-        logger.warning("%s; its tasks go back to what is committed", error)
-        self._astray.update(said.task.lead for said in self._said)
-        self._said, self._tries = [], 0
-
-    def _offsets(self, task: KafkaTask, meta: Meta) -> list[Any]:
-        """All offsets of a task, with `meta` at that of its lead."""
-        out = []
-        for at, offset in task.positions.items():
-            one = self._kafka.TopicPartition(*at, offset, encode_meta(meta) if at == task.lead else "")
-            out.append(one)
-        return out
+            self._look_for_end(wait=True)
 
     def _bring_back(self, messages: list[Any]) -> list[Any]:
         """Tasks whose transaction was given up begin again from what is committed, if they are still ours.
@@ -317,6 +268,7 @@ class Worker:
     def _lost(self, consumer: Any, partitions: list[Any]) -> None:
         """The group went on without us: what is not committed is somebody else's to do."""
         KAFKA_REBALANCES.labels("lost").inc()
+        self._look_for_end(wait=True)
         logger.warning("%s was taken for dead and has lost %d tasks", self.name, len(partitions))
         for one in partitions:
             self._drop((one.topic, one.partition))
@@ -383,7 +335,10 @@ class Worker:
     # -- snapshots -----------------------------------------------------------------------------------------------
 
     def _snapshot(self, now: float) -> None:
-        if self._said or self._astray:
+        if self._copies.wanted(self.tasks, now):
+            # A copy is begun where all is committed.
+            self._settle()
+        if self._astray:
             return
         found = self._copies.advance(self.tasks, now)
         if found is not None:
@@ -396,14 +351,11 @@ class Worker:
             write.job.release()
             return
         try:
-            self._copies.write(task, write, self._transactions, self._commit_of)
+            self._copies.write(task, write, self._transactions, self._commits.commit_alone)
         except AbortedError as error:
             logger.warning("a snapshot is let go: %s", error)
             if not error.sure:
                 self._astray.add(task.lead)
-
-    def _commit_of(self, task: KafkaTask, meta: Meta) -> None:
-        self._transactions.commit(self._offsets(task, meta), self._reader.group.consumer_group_metadata())
 
     def _drain(self) -> None:
         """Commit, and leave a snapshot of each task, so that whoever takes it has nothing to repeat."""
@@ -416,13 +368,21 @@ class Worker:
                 self._write(task, self._copies.whole(task))
 
 
-def _together(messages: Iterable[Any]) -> Iterator[tuple[tuple[str, int], Iterator[Any]]]:
-    """Messages of one partition, in their order, as many together as may be."""
-    for topic, group in groupby(messages, methodcaller("topic")):
-        for partition, part in groupby(sorted(group, key=_partition), _partition):
-            yield (topic, partition), part
+def _together(messages: Sequence[Any]) -> dict[At, list[Any]]:
+    """Messages by their partition, in their order."""
+    topics, partitions = list(map(_TOPIC, messages)), list(map(_PARTITION, messages))
+    changes = map(or_, map(ne, topics, topics[1:]), map(ne, partitions, partitions[1:]))
+    starts = [0, *compress(range(1, len(messages)), changes), len(messages)]
+    out: dict[At, list[Any]] = {}
+    for first, last in pairwise(starts if messages else ()):
+        out.setdefault((topics[first], partitions[first]), []).extend(messages[first:last])
+    return out
 
 
-def _partition(message: Any) -> int:
-    number = message.partition()
-    return -1 if number is None else int(number)
+def _between_errors(group: list[Any]) -> Iterator[tuple[list[Any], Any]]:
+    """Stretches of messages, each with what stands behind it in a message's place: an error, or nothing at the end."""
+    first = 0
+    for at in compress(range(len(group)), map(_ERROR, group)):
+        yield group[first:at], group[at]
+        first = at + 1
+    yield group[first:], None

@@ -31,6 +31,11 @@ class Copies:
         """A task has gone."""
         self._copiers.pop(at, None)
 
+    def wanted(self, tasks: Mapping[tuple[str, int], KafkaTask], now: float) -> bool:
+        """Whether it is time to begin one."""
+        due = any(copier.due(now) and tasks[at].sequence for at, copier in self._copiers.items())
+        return due and not any(copier.busy for copier in self._copiers.values())
+
     def advance(self, tasks: Mapping[tuple[str, int], KafkaTask], now: float) -> tuple[KafkaTask, SnapshotWrite] | None:
         """Copy a slice of one task's state, or begin; a copy that is whole is to be written."""
         busy = next((at for at, copier in self._copiers.items() if copier.busy), None)
