@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from foreshock.adapters.kafka.decoding import Decoding, decode_messages
 from foreshock.adapters.kafka.schemas import TOPICS, TopicSchema, schema_of
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.errors import BadInputError
+from foreshock.state.blake2b import blake2b_64
 from foreshock.types.record import NDJSON
 
 T = 1_640_000_000
@@ -191,3 +193,15 @@ def test_numbers_to_the_last_digit(values: list[float]) -> None:
 def test_an_empty_id_is_none_whatever_stands_beside_it() -> None:
     assert event_ids(["", "a"]).tolist() == [event_ids([""])[0], event_ids(["a"])[0]]
     assert event_ids([""]).tolist() == [0]
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5))
+def test_hashes_of_many_texts_are_those_of_each(texts: list[bytes]) -> None:
+    offsets = np.cumsum([0, *map(len, texts)])
+    wanted = [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in texts]
+    assert blake2b_64(np.frombuffer(b"".join(texts), np.uint8), offsets).tolist() == wanted
+
+
+@given(st.lists(_TEXT, min_size=1))
+def test_ids_of_many_are_those_of_each(texts: list[str]) -> None:
+    assert event_ids(texts * 64).tolist() == [event_ids([one])[0] for one in texts] * 64

@@ -80,7 +80,7 @@ def test_messages_of_the_same_second_are_decoded_together_and_calls_alone() -> N
     ]
 
     def grouped(content_type: str) -> list[list[bytes | None]]:
-        return [[one.value() for one in group] for group in in_seconds(messages, content_type)]
+        return [[one.value() for one in group] for group, _ in in_seconds(messages, content_type)]
 
     assert grouped("") == [[b"1", None], [b"3"], [b"4"], [b"5"], [b"6", b"7"]]
     assert grouped("application/vnd.foreshock.calls+json") == [

@@ -16,6 +16,7 @@ from foreshock.adapters.json_columns import FEWEST, apart, columns_of
 from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
 from foreshock.adapters.times import parse_iso, times_of_values, unit_of_magnitude
 from foreshock.errors import BadInputError
+from foreshock.state.blake2b import blake2b_64
 from foreshock.types import Labels, Samples
 from foreshock.types.record import NDJSON
 
@@ -25,6 +26,8 @@ _BOM = b"\xef\xbb\xbf"
 _DEPTH = 8
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_NOTES = 12
+_MANY = 64
+"""Ids of fewer events are hashed one by one: what is compiled for many takes seconds to be made."""
 _MOST_PLANS = 256
 _MOST_KNOWN = 50_000
 """Identities that are remembered, of all shapes together."""
@@ -394,16 +397,26 @@ def text_of(value: Any) -> str | None:
 
 def event_ids(values: Sequence[Any]) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
-    blake2b = hashlib.blake2b
     if set(map(type, values)) == {str} and "" not in values:
-        digests = b"".join([blake2b(value.encode(), digest_size=8).digest() for value in values])
-        return np.maximum(np.frombuffer(digests, "<u8").astype(np.uint64), np.uint64(1))
+        return np.maximum(_hashes(values), np.uint64(1))
     texts = [text_of(value) for value in values]
     out = np.zeros(len(texts), np.uint64)
     named = [at for at, text in enumerate(texts) if text]
     if named:
         out[named] = event_ids([texts[at] for at in named])
     return out
+
+
+def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """The first 64 bits of BLAKE2b of each: uint64[n]."""
+    if len(texts) < _MANY:
+        digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
+        return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+    whole = "".join(texts)
+    encoded: Sequence[str] | list[bytes] = texts if whole.isascii() else [text.encode() for text in texts]
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(list(map(len, encoded)), out=offsets[1:])
+    return blake2b_64(np.frombuffer(whole.encode(), np.uint8), offsets)
 
 
 def _unit_shown(value: Any, unit: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
-from operator import eq
+from operator import eq, methodcaller
 from typing import Any
 
 from foreshock.adapters.decode import decode, encode_samples
@@ -52,6 +52,7 @@ SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
 MARGIN_NANO = SECOND
 """Longest that a message may be on its way to its broker, or clocks be apart."""
 _NOWHERE = object()
+_KEY, _VALUE = methodcaller("key"), methodcaller("value")
 MOST_AHEAD, AHEAD_NANO = 5000, 10 * SECOND
 """With so many messages held, an input that is so far ahead of the slowest waits."""
 
@@ -105,17 +106,17 @@ class Keyed(KafkaTask):
                 self._take_keyed(message, emit)
             return
         source = self._input(topic)
-        for group in in_seconds(messages, source.content_type):
+        for group, headers in in_seconds(messages, source.content_type):
             if content_type_of(group[0], source.content_type) == CALLS:
                 self._take_calls(group[0], source, emit)
             else:
-                self._take_group(group, source, partition, emit)
+                self._take_group(group, headers, source, partition, emit)
 
-    def _take_group(self, group: list[Any], source: KafkaInput, partition: int, emit: bool) -> None:
+    def _take_group(self, group: list[Any], headers: list[Any], source: KafkaInput, partition: int, emit: bool) -> None:
         """Messages of one second: those in place are judged, as many at once as stand together."""
         found = decode_messages(
-            [message.value() for message in group],
-            [message.headers() for message in group],
+            list(map(_VALUE, group)),
+            headers,
             self._schema(source),
             self.config.mapping,
             self._largest_bytes,
@@ -173,7 +174,7 @@ class Keyed(KafkaTask):
         here: list[Any] = [key if partition_of(key, tasks) == partition else _NOWHERE for key in each.keys]
         here.append(_NOWHERE)
         whole = len(group) == len(each.place)
-        keys = [message.key() for message in (group if whole else map(group.__getitem__, each.place))]
+        keys = map(_KEY, group if whole else map(group.__getitem__, each.place))
         return list(map(eq, keys, map(here.__getitem__, each.key)))
 
     def _came(self, message: Message, largest: int) -> None:

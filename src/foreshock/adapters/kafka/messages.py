@@ -14,6 +14,7 @@ from foreshock.types.record import CALLS, JSON
 
 SECOND = 1_000_000_000
 Headers = tuple[tuple[str, bytes], ...]
+_HEADERS, _TIMESTAMP = methodcaller("headers"), methodcaller("timestamp")
 _TYPES = ("content-type", "content_type", "datacontenttype", "ce_datacontenttype")
 FORWARD = "foreshock-forward"
 """Header of a message in the keyed topic: a `Forward`, in MessagePack."""
@@ -88,24 +89,19 @@ def plain_json(message: Any) -> bool:
     return not message.headers() and value is not None and value[:1] == b"{" and b"\n" not in value
 
 
-def in_seconds(messages: Sequence[Any], content_type: str) -> Iterator[list[Any]]:
-    """Messages in order, in groups that were written in the same second; calls, which are no samples, stand alone."""
-    seconds = [message.timestamp()[1] // 1000 for message in messages]
-    plain = content_type != CALLS and not any(map(methodcaller("headers"), messages))
-    if plain and len(messages) <= MOST_JOINED and min(seconds) == max(seconds):
-        yield list(messages)
+def in_seconds(messages: Sequence[Any], content_type: str) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Messages in order, and their headers, in groups written in the same second; calls, no samples, stand alone."""
+    headers = list(map(_HEADERS, messages))
+    seconds = [stamp[1] // 1000 for stamp in map(_TIMESTAMP, messages)]
+    if content_type != CALLS and len(messages) <= MOST_JOINED and min(seconds) == max(seconds) and not any(headers):
+        yield list(messages), headers
         return
-    group: list[Any] = []
-    second = -1
-    for message, now in zip(messages, seconds, strict=True):
-        calls = content_type_of(message, content_type) == CALLS if message.headers() else content_type == CALLS
-        if group and (calls or now != second or len(group) >= MOST_JOINED):
-            yield group
-            group = []
-        second = now
-        group.append(message)
-        if calls:
-            yield group
-            group = []
-    if group:
-        yield group
+    first, before = 0, False
+    for at, message in enumerate(messages):
+        calls = content_type_of(message, content_type) == CALLS if headers[at] else content_type == CALLS
+        if at > first and (calls or before or seconds[at] != seconds[first] or at - first >= MOST_JOINED):
+            yield list(messages[first:at]), headers[first:at]
+            first = at
+        before = calls
+    if messages:
+        yield list(messages[first:]), headers[first:]
