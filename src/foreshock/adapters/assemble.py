@@ -14,13 +14,15 @@ from foreshock.types import Kind, Labels, Samples, Series
 
 MAX_NAME = 1024
 """Longest name of a feature, label or entity, in characters: what is longer is no name but a mistake."""
+_MOST_ROWS = 16
+"""Sets of features that are remembered of an identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Whose a row is: entity, attributes and, in the long form, the feature; `refused` = why it has none.
 
-    `series` remembers its series by feature: an identity belongs to one set of options.
+    `series` remembers its series by feature, `rows` those of several: an identity belongs to one set of options.
     """
 
     entity: Labels = ()
@@ -28,6 +30,7 @@ class Identity:
     name: str = ""
     refused: str = ""
     series: dict[str, Series] = field(default_factory=dict, compare=False, repr=False)
+    rows: dict[tuple[str, ...], tuple[Series, ...]] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,16 @@ def assemble(block: Block, options: MappingOptions, drops: Drops) -> tuple[NDArr
         drops.add_rows("no_values", block.row[usable & ~block.present.any(axis=1)])
         keep &= block.present
     drops.add("not_a_number", block.wrong, block.first_wrong)
-    whole = bool(keep.all())
+    whole = len(rows) > 0 and bool(keep.all())
     flat = slots.ravel() if whole else slots[keep]
     row_of = np.repeat(rows, m) if whole else np.broadcast_to(rows[:, None], keep.shape)[keep]
-    used = np.zeros(len(block.identities) * m, np.bool_)
-    used[flat] = True
-    numbers = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    series = _series(np.flatnonzero(used), m, block, options)
+    if whole:
+        numbers, series = np.arange(len(block.identities) * m, dtype=np.int32), _all_series(block, options)
+    else:
+        used = np.zeros(len(block.identities) * m, np.bool_)
+        used[flat] = True
+        numbers = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        series = [_series(block, options, *divmod(slot, m)) for slot in np.flatnonzero(used).tolist()]
     ids = np.zeros(len(flat), np.uint64) if block.event_id is None else block.event_id[row_of]
     values = block.values.ravel() if whole else block.values[keep]
     return block.row[row_of], Samples(series, numbers[flat], block.time_unix_nano[row_of], values, ids, {})
@@ -129,17 +135,29 @@ def _usable_rows(block: Block, drops: Drops) -> NDArray[np.bool_]:
     return usable
 
 
-def _series(used: NDArray[np.intp], m: int, block: Block, options: MappingOptions) -> list[Series]:
-    out = []
-    for slot in used.tolist():
-        who = block.identities[slot // m]
-        name = who.name if block.long else block.features[slot % m]
-        one = who.series.get(name)
-        if one is None:
-            kind = Kind.COUNTER if options.is_counter(name) else Kind.GAUGE
-            one = who.series[name] = Series(name, who.entity, who.attributes, options.unit_of(name), kind)
-        out.append(one)
+def _all_series(block: Block, options: MappingOptions) -> list[Series]:
+    """The series of all identities, each of which has rows in the block."""
+    out: list[Series] = []
+    names = tuple(block.features)
+    for number, who in enumerate(block.identities):
+        row = who.rows.get(names)
+        if row is None:
+            if len(who.rows) >= _MOST_ROWS:
+                who.rows.clear()
+            row = who.rows[names] = tuple(_series(block, options, number, at) for at in range(len(names)))
+        out += row
     return out
+
+
+def _series(block: Block, options: MappingOptions, number: int, at: int) -> Series:
+    """The series of identity `number` and feature `at`."""
+    who = block.identities[number]
+    name = who.name if block.long else block.features[at]
+    one = who.series.get(name)
+    if one is None:
+        kind = Kind.COUNTER if options.is_counter(name) else Kind.GAUGE
+        one = who.series[name] = Series(name, who.entity, who.attributes, options.unit_of(name), kind)
+    return one
 
 
 def join(parts: Sequence[tuple[NDArray[np.int64], Samples]], drops: Drops, notes: Sequence[str]) -> Samples:
