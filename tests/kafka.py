@@ -77,7 +77,7 @@ class Kafka:
         """kill -9 a broker."""
         pid = self.pid(node)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not _alive(pid), "the broker does not die")
+        wait_until(lambda: not is_alive(pid), "the broker does not die")
 
     def start_again(self, node: int) -> None:
         self._script("start", "kafka", "--node", str(node))
@@ -96,7 +96,8 @@ class Kafka:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,7 +1,8 @@
 """From an event's production to its verdict, as a reader of committed messages sees it, in transactions of 20 ms.
 
-An open loop: each user sends an event a second at its own moment, whatever the worker does. One in a hundred or a
-thousand is far off, and its verdict goes to the topic of anomalies. Who sends is a process of its own.
+An open loop: each user has an event a second at its own moment, whatever the worker does, and the time of an event is
+the moment at which it is due: that it was sent late counts. One in a hundred or a thousand is far off, and its verdict
+goes to the topic of anomalies. Who sends is a process of its own.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ def send(brokers: str, topic: str, rate: int, until: float, answer: Any) -> None
     producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 1,
                          "queue.buffering.max.messages": 1_000_000})  # fmt: skip
     rng, far = random.Random(1), {}
-    share, number, tick, behind, start = min(0.01, 50 / rate), 0, 0, 0.0, time.time()
+    share, number, tick, behind, start = min(0.01, 50 / rate), 0, 0, 0.0, int(time.time())
     while (due := start + tick / SLICES) < until:
         time.sleep(max(0.0, due - time.time()))
         behind = max(behind, time.time() - due)
         step, part = divmod(tick, SLICES)
+        when = f"{start + step}.{part:02}"
         for user in range(rate * part // SLICES, rate * (part + 1) // SLICES):
-            now, value = time.time(), 20.0 + rng.random()
+            value = 20.0 + rng.random()
             if step > 5 and rng.random() < share:
-                far[f"u-{user}", int(now)], value = now, value + 20.0
-            event = f'{{"eventId":"e-{number}","timestamp":{now:.3f},"userId":"u-{user}","value":{value:.3f}}}'
+                far[f"u-{user}", start + step], value = due, value + 20.0
+            event = f'{{"eventId":"e-{number}","timestamp":{when},"userId":"u-{user}","value":{value:.3f}}}'
             producer.produce(topic, event.encode(), f"u-{user}".encode())
             number += 1
         producer.poll(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
 from tests.integration.rig import STEP
-from tests.kafka import Kafka, Reader, Worker, kafka, make_topic, produce, workers
+from tests.kafka import Kafka, Reader, Worker, is_alive, kafka, make_topic, produce, workers
 from tests.services import wait_until
 
 NAMES = ("w1", "w2", "w3")
@@ -23,7 +24,7 @@ LATENESS = 800
 """Here time goes some forty times as fast as the clock, and so does what brokers and sessions take: 20 s of that."""
 FULL = os.environ.get("FORESHOCK_VERIFY") == "1"
 pytestmark = pytest.mark.services
-ROUNDS = int(os.environ.get("FORESHOCK_CHAOS_ROUNDS", 50 if FULL else 6))
+ROUNDS = int(os.environ.get("FORESHOCK_CHAOS_ROUNDS", 50 if FULL else 7))
 
 
 class Field:
@@ -82,6 +83,15 @@ class Field:
         self.pause(0.5, 3.0)
         self.cluster.start_again(node)
 
+    def fill_disk(self) -> None:
+        """No file of a broker may grow any more: to it that is a disk with no room. It stops, and comes back."""
+        node = int(self.rng.integers(1, self.cluster.nodes + 1))
+        pid = self.cluster.pid(node)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, 1))
+        self.feed(10)
+        wait_until(lambda: not is_alive(pid), "a broker goes on without a disk")
+        self.cluster.start_again(node)
+
     def kill_two(self) -> None:
         """Two workers at once, with messages on the way."""
         first, second = self.rng.choice(sorted(self.running), 2, replace=False)
@@ -101,7 +111,9 @@ class Field:
         proxy.heal()
 
     def happenings(self) -> list[Callable[[], None]]:
-        return [self.kill_worker, self.zombie, self.rebalance, self.kill_broker, self.kill_two, self.cut]
+        return [
+            self.kill_worker, self.zombie, self.rebalance, self.kill_broker, self.kill_two, self.cut, self.fill_disk,
+        ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from foreshock.adapters.kafka.messages import content_type_of, in_seconds, plain
 from foreshock.adapters.kafka.options import EVENTS, KafkaOptions
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import load
-from foreshock.errors import ConfigError
+from foreshock.errors import ConfigError, PermanentError
+from foreshock.runtime import distributed_clients
 from tests.unit.kafka_message import Message
 
 
@@ -128,3 +129,14 @@ time.sleep(0.6)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=25, check=False)
     assert done.returncode == code
     assert ("a call has not come back for 0.3 s" in done.stderr) == bool(code)
+
+
+def test_brokers_that_do_not_fence_by_member_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, str] = {}
+    monkeypatch.setattr(distributed_clients, "_broker_settings", lambda asked: known)
+    known["inter.broker.protocol.version"] = "2.4-IV1"
+    with pytest.raises(PermanentError, match="2.5 is the oldest"):
+        distributed_clients.find_protocol(options())
+    for version in ("2.5-IV0", "3.0-IV1", "10.1", ""):
+        known["inter.broker.protocol.version"] = version
+        assert distributed_clients.find_protocol(options())[0] == "classic"

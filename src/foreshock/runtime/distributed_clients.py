@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -20,6 +21,8 @@ MOST_FENCED, FENCED_SECONDS = 3, 60.0
 MOST_OPENED = 10
 MOST_READ = 4096
 ASK_NANO = 200_000_000
+OLDEST = 2, 5
+"""The first version of Kafka in which offsets of a transaction are refused by member and generation (KIP-447)."""
 
 
 class AbortedError(RetryableError):
@@ -285,11 +288,12 @@ def find_protocol(options: KafkaOptions) -> tuple[str, float]:
     """The group protocol to speak and its session timeout (s).
 
     With `auto` the brokers are asked; who may not ask speaks `classic`. Raises ConfigError for `consumer` where the
-    brokers do not have it.
+    brokers do not have it, PermanentError where they are too old.
     """
+    known = _broker_settings(options)
+    _check_age(known.get("inter.broker.protocol.version", ""))
     if options.protocol == "classic":
         return "classic", options.session_timeout
-    known = _group_settings(options)
     if "consumer" in known.get("group.coordinator.rebalance.protocols", ""):
         timeout = int(known.get("group.consumer.session.timeout.ms", "45000")) / 1000
         return "consumer", min(timeout, options.session_timeout)
@@ -298,7 +302,17 @@ def find_protocol(options: KafkaOptions) -> tuple[str, float]:
     return "classic", options.session_timeout
 
 
-def _group_settings(options: KafkaOptions) -> dict[str, str]:
+def _check_age(version: str) -> None:
+    """PermanentError for brokers (`2.4-IV1`; those without ZooKeeper say nothing) that do not fence by member."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is not None and tuple(map(int, found.groups())) < OLDEST:
+        raise PermanentError(
+            f"the brokers speak Kafka {version}: they do not refuse what a worker that was replaced commits, so that "
+            f"alerts could be doubled; {'.'.join(map(str, OLDEST))} is the oldest that does"
+        )
+
+
+def _broker_settings(options: KafkaOptions) -> dict[str, str]:
     """The brokers' settings; none where they may not be read."""
     kafka = library()
     admin = make("AdminClient", settings(options))
@@ -307,6 +321,6 @@ def _group_settings(options: KafkaOptions) -> dict[str, str]:
         resource = kafka.admin.ConfigResource(kafka.admin.ConfigResource.Type.BROKER, str(broker))
         found = admin.describe_configs([resource], request_timeout=CALL_SECONDS)[resource].result()
     except (kafka.KafkaException, StopIteration, KeyError) as error:
-        logger.info("the brokers' settings cannot be read (%s): the group protocol is classic", error)
+        logger.info("the brokers' settings cannot be read (%s): they are taken to be old, but not too old", error)
         return {}
     return {name: str(entry.value) for name, entry in found.items()}
