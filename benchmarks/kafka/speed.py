@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.kafka.peers import quix, streams
-from benchmarks.kafka.stand import START, STEP, Message, Pace, broker, events, fill, installed, pace, worker
+from benchmarks.kafka.stand import START, STEP, Message, Pace, broker, events, fill, installed, pace, pace_of, worker
 from foreshock.adapters.decode import encode_samples
 from foreshock.types import Samples, Series
 from tests.kafka import Kafka
 
-IDS = ("kafka.keyed.json", "kafka.default.json", "kafka.rekeyed.json", "kafka.columnar")
+IDS = ("kafka.keyed.json", "kafka.default.json", "kafka.rekeyed.json", "kafka.columnar", "kafka.workers.one",
+       "kafka.workers.two")  # fmt: skip
 EVENTS, FEW, ENTITIES = 1_000_000, 300_000, 1000
 COLUMNS = 512
 LIGHT = [{"deviation": {"tier": "light"}}]
@@ -55,6 +56,24 @@ def _ours(one: Kafka, folder: Path, topic: str, messages: int, name: str, each: 
     return _middle([pace(one, worker(one, folder, own, topic, **more), own, topic, messages, each) for own in names])
 
 
+def _by_workers(one: Kafka, folder: Path) -> list[dict[str, Any]]:
+    """One worker and two, on one core: what a million events cost."""
+    rows: list[dict[str, Any]] = []
+    for name, count in (("kafka.workers.one", 1), ("kafka.workers.two", 2)):
+        paces = []
+        for number in range(TIMES):
+            own = f"by-{count}-{number}"
+            named = [{"worker": f"w{at}", "inputs": [own]} for at in range(count)]
+            commands = [worker(one, folder, own, own, detectors=LIGHT, kafka=kafka) for kafka in named]
+            paces.append(pace_of(one, commands, own, own, events(FEW, ENTITIES, True)))
+        found = sorted(paces, key=lambda pace: pace.cpu)[TIMES // 2]
+        note = f"{count} worker(s) on one core, all there at once; the broker's CPU {found.broker_cpu:.3g}"
+        rows.append({"id": name, "value": found.cpu, "unit": "CPU s a million", "note": note})
+    one_worker, two = rows
+    beside = {"peer": "one worker", "peer_value": one_worker["value"], "ratio": two["value"] / one_worker["value"]}
+    return [one_worker, two | beside]
+
+
 def run() -> list[dict[str, Any]]:
     """Rows of the table; none where Kafka is not installed."""
     if not installed():
@@ -71,6 +90,7 @@ def run() -> list[dict[str, Any]]:
                 other = _middle(there)
                 more = f"{note}; the peer's CPU {other.cpu:.3g}, of the broker {other.broker_cpu:.3g}"
                 rows.append(_row("kafka.keyed.json", light, more, peer, other.events_a_second))
+        rows += _by_workers(one, folder)
         default = _ours(one, folder, "keyed", EVENTS, "default")
         rows.append(_row("kafka.default.json", default, "the same, the default detectors"))
         fill(one, "null", events(FEW, ENTITIES, False))

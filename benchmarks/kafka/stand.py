@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tests.kafka import JARS, Kafka, admin, kafka, make_topic, produce
+from tests.kafka import JARS, Kafka, admin, kafka, make_topic, produce, shared_out
+from tests.services import wait_until
 
 START, STEP = 1_700_000_000, 10
 PARTITIONS = 6
@@ -75,6 +76,22 @@ def fill(one: Kafka, topic: str, messages: Sequence[Message]) -> None:
     produce(one.brokers, topic, messages, PARTITIONS)
 
 
+def held(one: Kafka, topic: str, messages: Sequence[Message]) -> Callable[[], None]:
+    """A topic that holds all of it and shows nothing of it to whoever reads what is committed, until this is called."""
+    from confluent_kafka import Producer
+
+    make_topic(one.brokers, topic, PARTITIONS)
+    producer = Producer({"bootstrap.servers": one.brokers, "partitioner": "murmur2_random", "transactional.id": topic,
+                         "transaction.timeout.ms": 300_000, "queue.buffering.max.messages": 1_000_000})  # fmt: skip
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for key, value in messages:
+        producer.produce(topic, value, key)
+        producer.poll(0)
+    producer.flush(120)
+    return lambda: producer.commit_transaction(60)
+
+
 def committed(one: Kafka, group: str, topic: str) -> int:
     """How many messages a group has committed."""
     from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -100,19 +117,36 @@ def pace(one: Kafka, command: Sequence[str], group: str, topic: str, messages: i
     Raises RuntimeError where it does not come that far within four minutes.
     """
     with started(command) as (process, log):
-        first: tuple[int, float, float, float] | None = None
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            done = committed(one, group, topic)
-            now = done, time.perf_counter(), cpu_of(process.pid), cpu_of(one.pid(1))
-            if first is None and done >= FROM * messages:
-                first = now
-            if first is not None and done >= TO * messages:
-                count = (done - first[0]) * each
-                return Pace(count / (now[1] - first[1]), (now[2] - first[2]) * 1e6 / count,
-                            (now[3] - first[3]) * 1e6 / count)  # fmt: skip
-            time.sleep(0.02)
-    raise RuntimeError(f"{' '.join(command)}: {log()}")
+        return _timed(one, [process], log, group, topic, messages, each)
+
+
+def pace_of(one: Kafka, commands: Sequence[Sequence[str]], group: str, topic: str, messages: Sequence[Message]) -> Pace:
+    """The same of several workers on one core, which share the tasks already when all messages come at once."""
+    let_go = held(one, topic, messages)
+    with ExitStack() as stack:
+        running = [stack.enter_context(started(command)) for command in commands]
+        wait_until(lambda: len(shared_out(one.brokers, group)) == len(commands), "the tasks are not shared", 60.0)
+        let_go()
+        return _timed(one, [process for process, _ in running], running[0][1], group, topic, len(messages), 1)
+
+
+def _timed(
+    one: Kafka, processes: Sequence[subprocess.Popen[bytes]], log: Callable[[], str], group: str, topic: str,
+    messages: int, each: int,
+) -> Pace:  # fmt: skip
+    first: tuple[int, float, float, float] | None = None
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline and all(process.poll() is None for process in processes):
+        done = committed(one, group, topic)
+        now = done, time.perf_counter(), sum(cpu_of(process.pid) for process in processes), cpu_of(one.pid(1))
+        if first is None and done >= FROM * messages:
+            first = now
+        if first is not None and done >= TO * messages:
+            count = (done - first[0]) * each
+            return Pace(count / (now[1] - first[1]), (now[2] - first[2]) * 1e6 / count,
+                        (now[3] - first[3]) * 1e6 / count)  # fmt: skip
+        time.sleep(0.02)
+    raise RuntimeError(f"{topic}: {log()}")
 
 
 @contextmanager
@@ -134,6 +168,6 @@ def worker(one: Kafka, folder: Path, name: str, topic: str, **more: Any) -> list
     """The command of a worker, `more` beside its own settings (`detectors`, `kafka`)."""
     own = {"brokers": one.brokers, "prefix": f"{name}.", "group": name, "worker": name, "inputs": [topic]}
     settings = {"stream": {"step": f"{STEP}s"}} | more | {"kafka": own | more.get("kafka", {})}
-    path = folder / f"{name}.yaml"
+    path = folder / f"{name}-{settings['kafka']['worker']}.yaml"
     path.write_text(json.dumps(settings))
     return [sys.executable, "-m", "foreshock", "worker", str(path)]

@@ -182,6 +182,7 @@ class Reader:
             "enable_partition_eof": True,
             "auto_offset_reset": "error",
             "fetch_wait_max_ms": 100,
+            "fetch_queue_backoff_ms": 10,
             "max_poll_interval_ms": 900_000,
             "queued_max_messages_kbytes": 65_536,
         }
