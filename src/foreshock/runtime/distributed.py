@@ -46,6 +46,7 @@ WAIT_SECONDS = 0.005
 _TOPIC, _PARTITION, _ERROR = (methodcaller(name) for name in ("topic", "partition", "error"))
 At = tuple[str, int]
 """A partition: its topic and number."""
+_END = "_PARTITION_EOF"
 MOST_ROWS = 50_000
 MOST_OUT = 20_000
 RETRY_SECONDS = 0.5
@@ -134,7 +135,7 @@ class Worker:
                     task.take(stretch)
                     written = stretch[-1].timestamp()[1] / 1e3
                     EVENT_TO_VERDICT.observe(max(0.0, self.clock.now_unix_nano() / 1e9 - written))
-                if error is not None and error.error().name() == "_PARTITION_EOF":
+                if error is not None and error.error().name() == _END:
                     task.ended[at] = error.offset()
                 elif error is not None:
                     self._failed(at, task, error.error())
@@ -380,9 +381,22 @@ def _together(messages: Sequence[Any]) -> dict[At, list[Any]]:
 
 
 def _between_errors(group: list[Any]) -> Iterator[tuple[list[Any], Any]]:
-    """Stretches of messages, each with what stands behind it in a message's place: an error, or nothing at the end."""
-    first = 0
-    for at in compress(range(len(group)), map(_ERROR, group)):
-        yield group[first:at], group[at]
-        first = at + 1
-    yield group[first:], None
+    """Stretches of messages, each with what stands behind it in a message's place: an error, the end of the partition
+    if nothing came after it, or nothing.
+    """
+    errors = list(map(_ERROR, group))
+    if not any(errors):
+        yield group, None
+        return
+    stretch: list[Any] = []
+    behind = None
+    for message, error in zip(group, errors, strict=True):
+        if error is None:
+            stretch.append(message)
+            behind = None
+        elif error.name() == _END:
+            behind = message
+        else:
+            yield stretch, message
+            stretch, behind = [], None
+    yield stretch, behind
