@@ -29,7 +29,7 @@ from foreshock.runtime.distributed_copies import Copies
 from foreshock.runtime.distributed_format import Meta, decode_meta
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
-from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
+from foreshock.runtime.distributed_tasks import At, EnvironmentTask, KafkaTask
 from foreshock.runtime.distributed_watch import Watch
 from foreshock.runtime.writer import SnapshotWrite
 from foreshock.telemetry import (
@@ -44,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.005
 _TOPIC, _PARTITION, _ERROR = (methodcaller(name) for name in ("topic", "partition", "error"))
-At = tuple[str, int]
-"""A partition: its topic and number."""
 _END = "_PARTITION_EOF"
 MOST_ROWS = 50_000
 MOST_OUT = 20_000
@@ -67,7 +65,7 @@ class Worker:
         self.clock, self._stop = clock, stop
         self.name = self.options.worker or socket.gethostname()
         self.layout: Layout = prepare(self.options)
-        self.tasks: dict[tuple[str, int], KafkaTask] = {}
+        self.tasks: dict[At, KafkaTask] = {}
         self.protocol, timeout = find_protocol(self.options)
         self._kafka = library()
         self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
@@ -87,7 +85,7 @@ class Worker:
         self._last_commit = self._next_figures = 0.0
         self._watch, self._ends = Watch(self._reader), Ends(self.options)
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
-        self._astray: set[tuple[str, int]] = set()
+        self._astray: set[At] = set()
 
     def run(self) -> None:
         """Work until it is told to stop; then hand over what it has."""
@@ -149,7 +147,7 @@ class Worker:
         followers = [at for task in self.tasks.values() for at in task.followers]
         self._ends.ask(followers, self.clock.now_unix_nano())
 
-    def _task_of(self, at: tuple[str, int]) -> KafkaTask | None:
+    def _task_of(self, at: At) -> KafkaTask | None:
         if at in self.tasks:
             return self.tasks[at]
         if at[0] == self.layout.control:
@@ -158,7 +156,7 @@ class Worker:
             return self.tasks.get((self.layout.keyed, at[1] % self.layout.tasks))
         return None
 
-    def _failed(self, at: tuple[str, int], task: KafkaTask, error: Any) -> None:
+    def _failed(self, at: At, task: KafkaTask, error: Any) -> None:
         """Something went wrong with a partition."""
         ERRORS.labels("kafka").inc()
         if error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"):
@@ -170,7 +168,7 @@ class Worker:
             raise PermanentError(f"Kafka: {error.str()}")
         logger.warning("%s/%d: %s", *at, error.str())
 
-    def _position(self, at: tuple[str, int], committed: int) -> int:
+    def _position(self, at: At, committed: int) -> int:
         """Where to read a partition: where it was left, or, where that is gone, where `kafka.start` says, loudly."""
         low, high = self._reader.bounds(at)
         start = low if self.options.start == "earliest" or at[0] not in self.layout.inputs else high
@@ -239,7 +237,7 @@ class Worker:
             self._assign_inputs(task)
         return rest
 
-    def _lead_of(self, message: Any) -> tuple[str, int] | None:
+    def _lead_of(self, message: Any) -> At | None:
         """The task that a message, or an error in its place, is for."""
         task = self._task_of((message.topic(), message.partition()))
         return None if task is None else task.lead
@@ -275,7 +273,7 @@ class Worker:
             self._drop((one.topic, one.partition))
         consumer.incremental_unassign(partitions)
 
-    def _drop(self, at: tuple[str, int]) -> None:
+    def _drop(self, at: At) -> None:
         task = self.tasks.pop(at, None)
         self._copies.drop(at)
         self._astray.discard(at)
@@ -292,12 +290,12 @@ class Worker:
         if begin:
             self._reader.inputs.incremental_assign(begin)
 
-    def _new(self, at: tuple[str, int]) -> KafkaTask:
+    def _new(self, at: At) -> KafkaTask:
         if at[0] == self.layout.environment:
             return EnvironmentTask(self.config, self.layout, self.options.leave_out)
         return Keyed(self.config, self.layout, at[1], self.options.idle, self.config.limits.body_bytes)
 
-    def _bring(self, at: tuple[str, int]) -> KafkaTask | None:
+    def _bring(self, at: At) -> KafkaTask | None:
         """Bring back a task as it was committed; None where we are told to stop meanwhile."""
         started = time.perf_counter()
         while not self._stop.is_set():
@@ -314,7 +312,7 @@ class Worker:
             return task
         return None
 
-    def _restore(self, at: tuple[str, int]) -> KafkaTask:
+    def _restore(self, at: At) -> KafkaTask:
         task = self._new(at)
         committed = self._reader.committed(task.inputs)
         meta = decode_meta(committed[task.lead].metadata) if committed[task.lead].offset >= 0 else Meta()

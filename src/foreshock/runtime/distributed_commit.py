@@ -13,13 +13,11 @@ from foreshock.adapters.kafka.messages import Out
 from foreshock.runtime.distributed_clients import AbortedError, Transactions
 from foreshock.runtime.distributed_format import Meta, encode_meta
 from foreshock.runtime.distributed_state import Keeper
-from foreshock.runtime.distributed_tasks import KafkaTask
+from foreshock.runtime.distributed_tasks import At, KafkaTask
 
 logger = logging.getLogger(__name__)
 
 MOST_TRIES = 5
-At = tuple[str, int]
-"""A partition: its topic and number."""
 Tasks = Mapping[At, KafkaTask]
 
 

@@ -27,6 +27,8 @@ from foreshock.types.record import CONTROL
 
 Message = Any
 """A message of confluent-kafka."""
+At = tuple[str, int]
+"""A partition: its topic and number."""
 
 
 class _Own(msgspec.Struct):

@@ -63,23 +63,9 @@ def _compress(h: Any, m: Any, count: Any, last: bool) -> None:
     """Take a block of 16 words into `h`; `count` bytes so far, with it."""
     end = ~_IV[6] if last else _IV[6]
     v = (
-        h[0],
-        h[1],
-        h[2],
-        h[3],
-        h[4],
-        h[5],
-        h[6],
-        h[7],
-        _IV[0],
-        _IV[1],
-        _IV[2],
-        _IV[3],
-        _IV[4] ^ count,
-        _IV[5],
-        end,
-        _IV[7],
-    )
+        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
+        _IV[0], _IV[1], _IV[2], _IV[3], _IV[4] ^ count, _IV[5], end, _IV[7],
+    )  # fmt: skip
     v = _round(v, m[0], m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[10], m[11], m[12], m[13], m[14], m[15])
     v = _round(v, m[14], m[10], m[4], m[8], m[9], m[15], m[13], m[6], m[1], m[12], m[0], m[2], m[11], m[7], m[5], m[3])
     v = _round(v, m[11], m[8], m[12], m[0], m[5], m[2], m[15], m[13], m[10], m[14], m[3], m[6], m[7], m[1], m[9], m[4])
