@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshock.adapters import decode_json as decode_json_module
+from foreshock.adapters import json_columns
 from foreshock.adapters.decode_json import decode_json, event_ids
 from foreshock.adapters.json_columns import FEWEST, apart, columns_of
 from foreshock.adapters.kafka import decoding
 from foreshock.adapters.kafka.decoding import Decoding, decode_messages
 from foreshock.adapters.kafka.schemas import TOPICS, TopicSchema, schema_of
 from foreshock.adapters.mapping import MappingOptions
+from foreshock.adapters.texts import Texts
 from foreshock.errors import BadInputError
 from foreshock.state.blake2b import blake2b_64
 from foreshock.types.record import NDJSON
@@ -42,11 +44,27 @@ def written(events: list[dict[str, Any]]) -> list[bytes]:
     return [json.dumps(one).encode() for one in events]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> None:
+    """What takes seconds the first time."""
+    with by_kernel():
+        columns_of(b'{"a":1.5,"b":1,"c":"x","d":true}', 1, {"a": 1.5, "b": 1, "c": "x", "d": True}, [])
+    event_ids(["a"] * 64)
+
+
 @contextmanager
 def one_by_one() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "FEWEST", 1 << 60)
         patch.setattr(decode_json_module, "FEWEST", 1 << 60)
+        yield
+
+
+@contextmanager
+def by_kernel(few: int = 0) -> Iterator[None]:
+    """So many objects are enough for the kernel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_columns, "MANY", few)
         yield
 
 
@@ -66,14 +84,16 @@ def shown(found: Decoding) -> dict[str, Any]:
 
 
 def same(values: list[bytes], topic: TopicSchema, mapping: MappingOptions = MAPPING) -> Decoding:
-    """Read at once and one by one: as messages, which is given back, and as lines of a body."""
+    """Read at once, by the kernel and by structs, and one by one: as messages, which is given back, and as lines."""
     headers = [None] * len(values)
     body = b"\n".join(values)
-    found = decode_messages(values, headers, topic, mapping)
-    lines = in_body(body, topic.mapping or mapping)
     with one_by_one():
-        assert shown(found) == shown(decode_messages(values, headers, topic, mapping))
-        assert lines == in_body(body, topic.mapping or mapping)
+        found = decode_messages(values, headers, topic, mapping)
+        lines = in_body(body, topic.mapping or mapping)
+    for few in (0, 1 << 60):
+        with by_kernel(few):
+            assert shown(found) == shown(decode_messages(values, headers, topic, mapping))
+            assert lines == in_body(body, topic.mapping or mapping)
     return found
 
 
@@ -86,8 +106,25 @@ def in_body(body: bytes, mapping: MappingOptions) -> dict[str, Any] | tuple[str,
 
 
 def in_columns(values: list[bytes], numbers: tuple[str, ...] = ("value",)) -> bool:
+    """Whether both ways at once take them; where one does, the other has to."""
     body = b"\n".join(values)
-    return apart(body, len(values)) and columns_of(body, len(values), json.loads(values[0]), numbers) is not None
+    if not apart(body, len(values)):
+        return False
+    found = []
+    for few in (0, 1 << 60):
+        with by_kernel(few):
+            found.append(columns_of(body, len(values), json.loads(values[0]), numbers) is not None)
+    assert found[0] == found[1]
+    return found[0]
+
+
+def read_by_kernel(numbers: list[str]) -> list[float] | None:
+    """What the kernel makes of numbers as they are written; None where it leaves one."""
+    body = "\n".join(f'{{"v":{one}}}' for one in numbers).encode()
+    with pytest.MonkeyPatch.context() as patch, by_kernel():
+        patch.setattr(json_columns, "_by_struct", lambda *_: None)
+        found = columns_of(body, len(numbers), {"v": 1.0}, ["v"])
+    return None if found is None else list(found["v"])
 
 
 @pytest.mark.parametrize("topic", [STRICT, ANY])
@@ -190,6 +227,46 @@ def test_numbers_to_the_last_digit(values: list[float]) -> None:
     assert found.samples.value.tolist() == values
 
 
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False).filter(lambda one: one == 0 or abs(one) > 1e-300)))
+def test_the_kernel_reads_a_double_as_python_writes_it(values: list[float]) -> None:
+    assert read_by_kernel(["0", *map(repr, values)]) == [0.0, *values]
+
+
+@given(st.integers(0, 10**19 - 1), st.integers(-300, 280))
+def test_the_kernel_rounds_decimals_as_python_does(digits: int, power: int) -> None:
+    text = f"{digits}e{power}"
+    assert read_by_kernel([text, f"-{text}"]) == [float(text), -float(text)]
+
+
+@given(st.integers(1 << 53, (1 << 54) - 1), st.integers(0, 4))
+def test_the_kernel_rounds_halfway_to_the_even_one(digits: int, power: int) -> None:
+    text = f"{digits * 5**power}e-{power}"
+    assert read_by_kernel([text]) == [float(text)]
+
+
+@pytest.mark.parametrize("text", ["5e-324", "1e309", "1" * 20, "1e-400", "1e99999", "1e999999999999"])
+def test_the_kernel_leaves_numbers_it_cannot_decide(text: str) -> None:
+    assert read_by_kernel([text]) is None
+
+
+@pytest.mark.parametrize("text", ["", "-", "01", "1.", ".5", "1e", "1e+", "+1", "0x1", "1 2", "Infinity", "--1", "1_0"])
+def test_the_kernel_takes_no_number_that_is_none(text: str) -> None:
+    assert read_by_kernel([text]) is None
+
+
+def test_digits_are_counted_without_the_zeros_before_them() -> None:
+    assert read_by_kernel(["0.00012345678901234567", "-0.0", "-0"]) == [0.00012345678901234567, 0.0, 0.0]
+
+
+def test_texts_are_numbered_as_they_come() -> None:
+    words = ["b", "a", "b", "", "ab", "a", ""]
+    data, size = np.frombuffer("".join(words).encode(), np.uint8), np.cumsum([0, *map(len, words)])
+    texts = Texts(data, size[:-1], size[1:])
+    code, known = texts.numbered()
+    assert (code.tolist(), known) == ([0, 1, 0, 2, 3, 1, 2], ["b", "a", "", "ab"])
+    assert list(texts) == list(texts[0:]) == words
+
+
 def test_an_empty_id_is_none_whatever_stands_beside_it() -> None:
     assert event_ids(["", "a"]).tolist() == [event_ids([""])[0], event_ids(["a"])[0]]
     assert event_ids([""]).tolist() == [0]
@@ -199,7 +276,7 @@ def test_an_empty_id_is_none_whatever_stands_beside_it() -> None:
 def test_hashes_of_many_texts_are_those_of_each(texts: list[bytes]) -> None:
     offsets = np.cumsum([0, *map(len, texts)])
     wanted = [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in texts]
-    assert blake2b_64(np.frombuffer(b"".join(texts), np.uint8), offsets).tolist() == wanted
+    assert blake2b_64(np.frombuffer(b"".join(texts), np.uint8), offsets[:-1], offsets[1:]).tolist() == wanted
 
 
 @given(st.lists(_TEXT, min_size=1))

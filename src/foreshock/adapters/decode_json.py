@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import MAX_NAME, Block, Drops, Identity, assemble, identity, join
-from foreshock.adapters.json_columns import FEWEST, apart, columns_of
+from foreshock.adapters.json_columns import FEWEST, MANY, apart, columns_of
 from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
-from foreshock.adapters.times import parse_iso, times_of_values, unit_of_magnitude
+from foreshock.adapters.texts import Texts
+from foreshock.adapters.times import Column, parse_iso, times_of_values, unit_of_magnitude
 from foreshock.errors import BadInputError
-from foreshock.state.blake2b import blake2b_64
 from foreshock.types import Labels, Samples
 from foreshock.types.record import NDJSON
 
@@ -26,14 +26,12 @@ _BOM = b"\xef\xbb\xbf"
 _DEPTH = 8
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_NOTES = 12
-_MANY = 64
-"""Ids of fewer events are hashed one by one: what is compiled for many takes seconds to be made."""
 _MOST_PLANS = 256
 _MOST_KNOWN = 50_000
 """Identities that are remembered, of all shapes together."""
 
 Row = dict[str, Any]
-Columns = Mapping[str, Sequence[Any]]
+Columns = Mapping[str, Column]
 K = TypeVar("K")
 Part = tuple[NDArray[np.int64], Samples]
 """The number of the row of each sample, and the samples."""
@@ -308,8 +306,12 @@ def _block(
                  first_wrong, plan.long), left  # fmt: skip
 
 
-def numbers_of(values: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def numbers_of(values: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`float64[n]` of JSON values and which of them count: numbers, and null as NaN; texts and booleans do not."""
+    if isinstance(values, Texts):
+        return np.full(len(values), np.nan), np.zeros(len(values), np.bool_)
+    if isinstance(values, np.ndarray):
+        return values.astype(np.float64, copy=False), np.ones(len(values), np.bool_)
     if set(map(type, values)) <= {int, float}:
         try:
             return np.array(values, np.float64), np.ones(len(values), np.bool_)
@@ -335,13 +337,13 @@ def _identities(
         paths.append(plan.name)
     if not paths:
         return np.zeros(count, np.int64), [identity(default, (), "")]
-    columns = [_texts(values[path]) for path in paths]
-    if len(columns) == 1:
-        code, texts = _codes(columns[0])
+    if len(paths) == 1:
+        column = values[paths[0]]
+        code, texts = column.numbered() if isinstance(column, Texts) else _codes(_texts(column))
         if plan.entity:
             return code, [_named(text, shape, default) for text in texts]
         return code, [name_row((text,), plan, default) for text in texts]
-    code, rows = _codes(list(zip(*columns, strict=True)))
+    code, rows = _codes(list(zip(*(_texts(values[path]) for path in paths), strict=True)))
     return code, [name_row(row, plan, default) for row in rows]
 
 
@@ -378,10 +380,11 @@ def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identi
     return identity(tuple(sorted(entity)) or default, pairs, name)
 
 
-def _texts(values: Sequence[Any]) -> Sequence[str | None]:
-    if set(map(type, values)) == {str}:
+def _texts(values: Column) -> Sequence[str | None]:
+    if isinstance(values, Texts):
         return values
-    return [text_of(value) for value in values]
+    plain: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
+    return plain if set(map(type, plain)) == {str} else [text_of(value) for value in plain]
 
 
 def text_of(value: Any) -> str | None:
@@ -395,28 +398,30 @@ def text_of(value: Any) -> str | None:
     return str(value) if type(value) in (int, float) else None
 
 
-def event_ids(values: Sequence[Any]) -> NDArray[np.uint64]:
+def event_ids(values: Column) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
-    if set(map(type, values)) == {str} and "" not in values:
-        return np.maximum(_hashes(values), np.uint64(1))
-    texts = [text_of(value) for value in values]
+    if isinstance(values, Texts):
+        return np.where(values.start == values.end, np.uint64(0), np.maximum(values.hashes(), np.uint64(1)))
+    texts = _texts(values)
+    named = [text for text in texts if text]
+    hashes = np.maximum(_hashes(named), np.uint64(1)) if named else np.zeros(0, np.uint64)
+    if len(named) == len(texts):
+        return hashes
     out = np.zeros(len(texts), np.uint64)
-    named = [at for at, text in enumerate(texts) if text]
-    if named:
-        out[named] = event_ids([texts[at] for at in named])
+    out[[at for at, text in enumerate(texts) if text]] = hashes
     return out
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
     """The first 64 bits of BLAKE2b of each: uint64[n]."""
-    if len(texts) < _MANY:
+    if len(texts) < MANY:
         digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts]
         return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
     whole = "".join(texts)
     encoded: Sequence[str] | list[bytes] = texts if whole.isascii() else [text.encode() for text in texts]
     offsets = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(list(map(len, encoded)), out=offsets[1:])
-    return blake2b_64(np.frombuffer(whole.encode(), np.uint8), offsets)
+    return Texts(np.frombuffer(whole.encode(), np.uint8), offsets[:-1], offsets[1:]).hashes()
 
 
 def _unit_shown(value: Any, unit: str) -> str:

@@ -1,8 +1,9 @@
 """JSON objects that are all alike → columns: what decoding them one by one gives, sooner.
 
-They are decoded into structs that the garbage collector does not follow, of the fields and types of the first. Whatever
-is out of the ordinary in one of them (another field, another type, null, something nested, broken text) is not decided
-here: then the answer is None, and they are decoded one by one.
+Many of the same fields in the same order are read by a kernel; what it leaves is decoded into structs that the garbage
+collector does not follow, of the fields and types of the first. Whatever is out of the ordinary in one of them (another
+field, another type, null, something nested, broken text) is not decided here: then the answer is None, and they are
+decoded one by one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
+
+from foreshock.adapters.json_kernel import INTEGER, NUMBER, TEXT, TRUTH, read_alike
+from foreshock.adapters.texts import Texts
+from foreshock.adapters.times import Column
 
 FEWEST = 16
 """Of fewer objects, one by one is as fast."""
+MANY = 64
+"""For fewer objects no kernel is called: what is compiled for many takes seconds to be made."""
 _MOST_FIELDS = 256
 _EXACT = 2.0**53
 """Below it a double holds every integer."""
 _TYPES = {int, float, str, bool}
+_KINDS = {float: NUMBER, int: INTEGER, str: TEXT, bool: TRUTH}
 
 
 def apart(body: bytes, count: int) -> bool:
@@ -32,7 +41,7 @@ def apart(body: bytes, count: int) -> bool:
 
 def columns_of(
     body: bytes, count: int, first: Mapping[str, Any], numbers: Collection[str]
-) -> dict[str, list[Any]] | None:
+) -> Mapping[str, Column] | None:
     """The columns of `count` objects, which stand `apart` in `body` and all have the fields of the `first`; else None.
 
     Those in `numbers` are floats where the first has a number there.
@@ -41,16 +50,56 @@ def columns_of(
     if not kinds or not _TYPES.issuperset(kinds) or len(kinds) > _MOST_FIELDS:
         return None
     types = tuple(float if kind is int and name in numbers else kind for name, kind in zip(first, kinds, strict=True))
+    columns = _by_kernel(body, count, tuple(first), types) if count >= MANY else None
+    if columns is None:
+        columns = _by_struct(body, count, tuple(first), types)
+    if columns is None:
+        return None
+    mixed = (columns[name] for name, kind in zip(first, types, strict=True) if kind is float and name not in numbers)
+    # Integers among them may have lost digits.
+    return None if any(np.abs(column).max() >= _EXACT for column in mixed) else columns
+
+
+def _by_kernel(body: bytes, count: int, names: tuple[str, ...], types: tuple[type, ...]) -> dict[str, Column] | None:
+    """Columns of objects whose fields stand in the order of `names`, in plain letters; else None."""
+    if not "".join(names).isascii() or any(sign in name for name in names for sign in '"\\'):
+        return None
+    kinds, place = _places(types)
+    real = np.empty((kinds.count(NUMBER) + kinds.count(TRUTH), count))
+    whole = np.empty((kinds.count(INTEGER), count), np.int64)
+    start, end = np.empty((2, kinds.count(TEXT), count), np.int64)
+    data = np.frombuffer(body, np.uint8)
+    ends = np.cumsum([len(name) for name in names])
+    known = np.frombuffer("".join(names).encode(), np.uint8)
+    if read_alike(data, known, ends, np.array(kinds, np.int8), np.array(place), real, whole, start, end) < 0:
+        return None
+    out: dict[str, Column] = {}
+    for name, kind, at in zip(names, kinds, place, strict=True):
+        if kind == TEXT:
+            out[name] = Texts(data, start[at], end[at])
+        elif kind == TRUTH:
+            out[name] = (real[at] != 0.0).tolist()
+        else:
+            out[name] = whole[at] if kind == INTEGER else real[at]
+    return out
+
+
+def _by_struct(body: bytes, count: int, names: tuple[str, ...], types: tuple[type, ...]) -> dict[str, Column] | None:
     try:
-        objects = _decoder(tuple(first), types).decode_lines(body)
+        objects = _decoder(names, types).decode_lines(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if len(objects) != count:
         return None
-    columns = {name: list(map(get, objects)) for name, get in zip(first, _GETTERS, strict=False)}
-    mixed = (columns[name] for name, kind in zip(first, types, strict=True) if kind is float and name not in numbers)
-    # Integers among them may have lost digits.
-    return None if any(max(map(abs, column)) >= _EXACT for column in mixed) else columns
+    return {name: list(map(get, objects)) for name, get in zip(names, _GETTERS, strict=False)}
+
+
+@lru_cache(maxsize=256)
+def _places(types: tuple[type, ...]) -> tuple[list[int], list[int]]:
+    """The kind of each field, and its place among those that are kept together."""
+    kinds = [_KINDS[kind] for kind in types]
+    together = [kind if kind != TRUTH else NUMBER for kind in kinds]
+    return kinds, [together[:at].count(kind) for at, kind in enumerate(together)]
 
 
 _GETTERS = tuple(attrgetter(f"f{at}") for at in range(_MOST_FIELDS))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Column = Sequence[Any] | NDArray[Any]
+"""The values of a field: an array of numbers, or a sequence of whatever they are."""
 NANOS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LIMITS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
 _LARGEST = np.iinfo(np.int64).max
@@ -82,8 +84,10 @@ def parse_iso(text: str) -> int:
     return nanos if 0 <= nanos <= _LARGEST else -1
 
 
-def times_of_values(values: Sequence[Any], unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def times_of_values(values: Column, unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Nanoseconds of decoded JSON values: numbers or ISO texts; everything else is no time."""
+    if isinstance(values, np.ndarray):
+        return numeric_times(values, unit)
     kinds = set(map(type, values))
     if len(kinds) == 1:
         return _of_kind(values, kinds.pop(), unit)

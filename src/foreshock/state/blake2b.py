@@ -18,11 +18,11 @@ _PARAMETERS = np.uint64(0x01010008)
 BLOCK = 128
 
 
-def blake2b_64(data: NDArray[np.uint8], offsets: NDArray[Any]) -> NDArray[np.uint64]:
-    """The hash of each text: uint64[n], little-endian; text i is `data[offsets[i]:offsets[i + 1]]`."""
-    out = np.empty(len(offsets) - 1, np.uint64)
+def blake2b_64(data: NDArray[np.uint8], start: NDArray[Any], end: NDArray[Any]) -> NDArray[np.uint64]:
+    """The hash of each text: uint64[n], little-endian; text i is `data[start[i]:end[i]]`."""
+    out = np.empty(len(start), np.uint64)
     block, h = np.zeros(BLOCK, np.uint8), np.empty(8, np.uint64)
-    _hash_all(data, offsets, block, block.view("<u8"), h, out)
+    _hash_all(data, start, end, block, block.view("<u8"), h, out)
     return out
 
 
@@ -83,11 +83,11 @@ def _compress(h: Any, m: Any, count: Any, last: bool) -> None:
 
 
 @entry
-def _hash_all(data: Any, offsets: Any, block: Any, words: Any, h: Any, out: Any) -> None:
+def _hash_all(data: Any, start: Any, end: Any, block: Any, words: Any, h: Any, out: Any) -> None:
     """`words` are the bytes of `block`."""
     for i in range(len(out)):
-        at, end = offsets[i], offsets[i + 1]
-        length = end - at
+        at = start[i]
+        length = end[i] - at
         for k in range(8):
             h[k] = _IV[k]
         h[0] ^= _PARAMETERS
