@@ -12,6 +12,7 @@ from foreshock.adapters.kafka.client import library, producer_settings, settings
 from foreshock.adapters.kafka.dead import CUT, ERROR, LARGEST, OFFSET, PARTITION, REASON, TOPIC, dead_letter, header
 from foreshock.adapters.kafka.messages import content_type_of, in_seconds, plain_json
 from foreshock.adapters.kafka.options import EVENTS, KafkaOptions
+from foreshock.adapters.kafka.stretch import Stretch
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import load
 from foreshock.errors import ConfigError, PermanentError
@@ -81,7 +82,7 @@ def test_messages_of_the_same_second_are_decoded_together_and_calls_alone() -> N
     ]
 
     def grouped(content_type: str) -> list[list[bytes | None]]:
-        return [[one.value() for one in group] for group, _ in in_seconds(messages, content_type)]
+        return [[one.value() for one in group] for group in in_seconds(Stretch.of(messages), content_type)]
 
     assert grouped("") == [[b"1", None], [b"3"], [b"4"], [b"5"], [b"6", b"7"]]
     assert grouped("application/vnd.foreshock.calls+json") == [

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import MAX_NAME, Block, Drops, Identity, assemble, identity, join
-from foreshock.adapters.json_columns import FEWEST, MANY, apart, columns_of
+from foreshock.adapters.json_columns import FEWEST, MANY, columns_of
 from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
 from foreshock.adapters.texts import Texts
 from foreshock.adapters.times import Column, parse_iso, times_of_values, unit_of_magnitude
@@ -90,7 +90,7 @@ def _joined(parts: list[Part], notes: Sequence[str], trouble: str, drops: Drops)
 def _alike(body: bytes, options: MappingOptions, default: Labels, drops: Drops, use_entity: bool) -> Samples | None:
     """The samples of lines that are all alike; else None."""
     count = body.count(b"\n") + 1
-    if count < FEWEST or not apart(body, count):
+    if count < FEWEST:
         return None
     first = first_of(body)
     found = None if first is None else decode_alike(
@@ -201,7 +201,7 @@ def decode_alike(
     body: bytes, first: Row, numbers: NDArray[np.int64], options: MappingOptions, default: Labels, drops: Drops,
     use_entity: bool,
 ) -> tuple[list[Part], tuple[str, ...]] | None:  # fmt: skip
-    """What `decode_rows` makes of the objects that stand apart in `body`, if all are like the `first`; else None."""
+    """What `decode_rows` makes of the objects on the lines of `body`, if all are like the `first`; else None."""
     try:
         shape = _shape(tuple(first), options, use_entity)
     except BadInputError:

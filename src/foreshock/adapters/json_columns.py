@@ -42,7 +42,7 @@ def apart(body: bytes, count: int) -> bool:
 def columns_of(
     body: bytes, count: int, first: Mapping[str, Any], numbers: Collection[str]
 ) -> Mapping[str, Column] | None:
-    """The columns of `count` objects, which stand `apart` in `body` and all have the fields of the `first`; else None.
+    """The columns of `count` objects, one a line of `body`, which all have the fields of the `first`; else None.
 
     Those in `numbers` are floats where the first has a number there.
     """
@@ -85,6 +85,8 @@ def _by_kernel(body: bytes, count: int, names: tuple[str, ...], types: tuple[typ
 
 
 def _by_struct(body: bytes, count: int, names: tuple[str, ...], types: tuple[type, ...]) -> dict[str, Column] | None:
+    if not apart(body, count):
+        return None
     try:
         objects = _decoder(names, types).decode_lines(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

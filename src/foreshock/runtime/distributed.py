@@ -13,12 +13,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from itertools import compress, pairwise
-from operator import methodcaller, ne, or_
 from typing import Any
+
+import numpy as np
 
 from foreshock.adapters.kafka.client import library, translate
 from foreshock.adapters.kafka.options import KafkaOptions
+from foreshock.adapters.kafka.stretch import Message, Stretch
 from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
 from foreshock.errors import PermanentError, RetryableError
@@ -43,7 +44,6 @@ from foreshock.telemetry import (
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.005
-_TOPIC, _PARTITION, _ERROR = (methodcaller(name) for name in ("topic", "partition", "error"))
 _END = "_PARTITION_EOF"
 MOST_ROWS = 50_000
 MOST_OUT = 20_000
@@ -101,14 +101,14 @@ class Worker:
             self._reader.close()
 
     def _cycle(self) -> None:
-        messages = self._reader.read(WAIT_SECONDS)
+        groups = self._reader.read(WAIT_SECONDS)
         if self._astray:
-            messages = self._bring_back(messages)
-        self._dispatch(messages)
+            groups = self._bring_back(groups)
+        self._dispatch(groups)
         self._look_for_ends()
         now = time.perf_counter()
         self._look_for_end(wait=self._is_full())
-        if not self._commits.on_its_way and self._is_due(now, idle=not messages):
+        if not self._commits.on_its_way and self._is_due(now, idle=not groups):
             self._commit()
             self._watch.balance(self.tasks)
         self._snapshot(now)
@@ -118,14 +118,14 @@ class Worker:
 
     # -- messages ------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, messages: Sequence[Any]) -> None:
+    def _dispatch(self, groups: Sequence[tuple[At, Sequence[Message]]]) -> None:
         now = self.clock.now_unix_nano()
-        for at, group in _together(messages).items():
+        for at, group in groups:
             task = self._task_of(at)
             if task is None:
-                for message in group:
-                    if message.error() is not None and message.error().fatal():
-                        raise PermanentError(f"Kafka: {message.error().str()}")
+                for _, error in _between_errors(group):
+                    if error is not None and error.error().fatal():
+                        raise PermanentError(f"Kafka: {error.error().str()}")
                 continue
             task.now = now
             for stretch, error in _between_errors(group):
@@ -220,14 +220,14 @@ class Worker:
             self._commit()
             self._look_for_end(wait=True)
 
-    def _bring_back(self, messages: list[Any]) -> list[Any]:
+    def _bring_back(self, groups: list[tuple[At, Sequence[Message]]]) -> list[tuple[At, Sequence[Message]]]:
         """Tasks whose transaction was given up begin again from what is committed, if they are still ours.
 
-        Of `messages`, read before, those of these tasks are read again; those of all others are given back.
+        Of what was read before, that of these tasks is read again; that of all others is given back.
         """
         astray, self._astray = self._astray, set()
         astray &= self.tasks.keys()
-        rest = [message for message in messages if self._lead_of(message) not in astray]
+        rest = [(at, group) for at, group in groups if self._lead_of(at) not in astray]
         for at in sorted(astray):
             self._drop(at)
             task = self._bring(at)
@@ -237,9 +237,9 @@ class Worker:
             self._assign_inputs(task)
         return rest
 
-    def _lead_of(self, message: Any) -> At | None:
-        """The task that a message, or an error in its place, is for."""
-        task = self._task_of((message.topic(), message.partition()))
+    def _lead_of(self, at: At) -> At | None:
+        """The task that what a partition brings is for."""
+        task = self._task_of(at)
         return None if task is None else task.lead
 
     # -- tasks ---------------------------------------------------------------------------------------------------
@@ -367,34 +367,25 @@ class Worker:
                 self._write(task, self._copies.whole(task))
 
 
-def _together(messages: Sequence[Any]) -> dict[At, list[Any]]:
-    """Messages by their partition, in their order."""
-    topics, partitions = list(map(_TOPIC, messages)), list(map(_PARTITION, messages))
-    changes = map(or_, map(ne, topics, topics[1:]), map(ne, partitions, partitions[1:]))
-    starts = [0, *compress(range(1, len(messages)), changes), len(messages)]
-    out: dict[At, list[Any]] = {}
-    for first, last in pairwise(starts if messages else ()):
-        out.setdefault((topics[first], partitions[first]), []).extend(messages[first:last])
-    return out
-
-
-def _between_errors(group: list[Any]) -> Iterator[tuple[list[Any], Any]]:
+def _between_errors(group: Sequence[Message]) -> Iterator[tuple[Sequence[Message], Any]]:
     """Stretches of messages, each with what stands behind it in a message's place: an error, the end of the partition
     if nothing came after it, or nothing.
     """
-    errors = list(map(_ERROR, group))
-    if not any(errors):
+    looked = group.odd.items() if isinstance(group, Stretch) else enumerate(group)
+    errors = [(at, one) for at, one in looked if one.error() is not None]
+    if not errors:
         yield group, None
         return
-    stretch: list[Any] = []
-    behind = None
-    for message, error in zip(group, errors, strict=True):
-        if error is None:
-            stretch.append(message)
-            behind = None
-        elif error.name() == _END:
-            behind = message
-        else:
-            yield stretch, message
-            stretch, behind = [], None
-    yield stretch, behind
+    first, ends = 0, {at for at, one in errors if one.error().name() == _END}
+    for at, one in errors:
+        if at not in ends:
+            yield _without(group, first, at, ends), one
+            first = at + 1
+    last = len(group) - 1
+    yield _without(group, first, last + 1, ends), group[last] if last in ends else None
+
+
+def _without(group: Sequence[Message], first: int, last: int, left: set[int]) -> Sequence[Message]:
+    """The messages from `first` to before `last`, without those that are left out."""
+    places = [at for at in range(first, last) if at not in left]
+    return group.only(np.array(places, np.int64)) if isinstance(group, Stretch) else [group[at] for at in places]

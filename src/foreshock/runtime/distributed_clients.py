@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from foreshock.adapters.kafka.client import comes_back, library, make, producer_settings, settings, translate
+from foreshock.adapters.kafka.fetch import Inputs
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
+from foreshock.adapters.kafka.stretch import Message
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.telemetry import KAFKA_TRANSACTION_SECONDS, KAFKA_TRANSACTIONS
 
 logger = logging.getLogger(__name__)
 
+At = tuple[str, int]
+"""A partition: its topic and number."""
 CALL_SECONDS = 30.0
 MOST_FENCED, FENCED_SECONDS = 3, 60.0
 MOST_OPENED = 10
@@ -198,18 +202,14 @@ class Reader:
         self._options = options
         self._asking: Any = None
         self.group = make("Consumer", settings(options, group_id=options.group, **common, **own))
-        self.inputs = make("Consumer", settings(options, group_id=f"{options.group}-inputs", **common))
+        self.inputs = Inputs(settings(options, group_id=f"{options.group}-inputs", **common), MOST_READ)
         self.group.subscribe(read["topics"], on_assign=read["assign"], on_revoke=read["revoke"], on_lost=read["lost"])
 
-    def read(self, wait_seconds: float) -> list[Any]:
-        """What has come, of both; waits at most so long where nothing is there. Rebalances happen in here."""
+    def read(self, wait_seconds: float) -> list[tuple[At, Sequence[Message]]]:
+        """What has come, of both, by partition; waits at most so long for the first. Rebalances happen here."""
         messages = self.group.consume(MOST_READ, 0)
-        inputs = self.inputs.consume(MOST_READ, 0)
-        if not messages and not inputs and wait_seconds > 0:
-            first = self.inputs.poll(wait_seconds)
-            if first is not None:
-                inputs = [first, *self.inputs.consume(MOST_READ - 1, 0)]
-        return [*messages, *inputs]
+        inputs = self.inputs.read(0.0 if messages else wait_seconds)
+        return [*_together(messages), *((one.at, one) for one in inputs)]
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Any]:
         """Committed offsets with their metadata; waits for open transactions that hold some."""
@@ -250,6 +250,14 @@ class Reader:
         self.inputs.close()
         if self._asking is not None:
             self._asking.close()
+
+
+def _together(messages: Sequence[Message]) -> Iterable[tuple[At, list[Message]]]:
+    """Messages by their partition, in their order."""
+    out: dict[At, list[Message]] = {}
+    for message in messages:
+        out.setdefault((message.topic(), message.partition()), []).append(message)
+    return out.items()
 
 
 class Ends:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
-from operator import eq, methodcaller
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foreshock.adapters.decode import decode, encode_samples
 from foreshock.adapters.kafka.dead import LARGEST, dead_letter
-from foreshock.adapters.kafka.decoding import NEVER, Decoding, Each, decode_messages
+from foreshock.adapters.kafka.decoding import NEVER, Decoding, Each, decode_messages, decode_stretch
 from foreshock.adapters.kafka.keys import partition_of, split
 from foreshock.adapters.kafka.messages import (
     FORWARD,
@@ -31,12 +33,13 @@ from foreshock.adapters.kafka.messages import (
 )
 from foreshock.adapters.kafka.options import KafkaInput
 from foreshock.adapters.kafka.schemas import TopicSchema, schema_of
+from foreshock.adapters.kafka.stretch import Message, Stretch
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config
 from foreshock.errors import BadInputError
 from foreshock.runtime.distributed_format import Word
 from foreshock.runtime.distributed_merge import Held, Merge
-from foreshock.runtime.distributed_tasks import KafkaTask, Message, anomaly_messages, word_message
+from foreshock.runtime.distributed_tasks import KafkaTask, anomaly_messages, word_message
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, latest, newest
 from foreshock.runtime.ticker import LEAP_SECONDS
@@ -51,8 +54,6 @@ SAY_NANO, MARK_NANO = SECOND // 2, SECOND // 5
 """Longest time between two words to the environment task or two marks of an origin; shortest between two marks."""
 MARGIN_NANO = SECOND
 """Longest that a message may be on its way to its broker, or clocks be apart."""
-_NOWHERE = object()
-_KEY, _VALUE = methodcaller("key"), methodcaller("value")
 MOST_AHEAD, AHEAD_NANO = 5000, 10 * SECOND
 """With so many messages held, an input that is so far ahead of the slowest waits."""
 
@@ -100,46 +101,40 @@ class Keyed(KafkaTask):
     # -- messages ------------------------------------------------------------------------------------------------
 
     def _take(self, messages: Sequence[Message], emit: bool) -> None:
-        topic, partition = messages[0].topic(), messages[0].partition()
+        topic = messages[0].topic()
         if topic == self.layout.keyed:
             for message in messages:
                 self._take_keyed(message, emit)
             return
         source = self._input(topic)
-        for group, headers in in_seconds(messages, source.content_type):
+        for group in in_seconds(Stretch.of(messages), source.content_type):
             if content_type_of(group[0], source.content_type) == CALLS:
                 self._take_calls(group[0], source, emit)
             else:
-                self._take_group(group, headers, source, partition, emit)
+                self._take_group(group, source, emit)
 
-    def _take_group(self, group: list[Any], headers: list[Any], source: KafkaInput, partition: int, emit: bool) -> None:
+    def _take_group(self, group: Stretch, source: KafkaInput, emit: bool) -> None:
         """Messages of one second: those in place are judged, as many at once as stand together."""
-        found = decode_messages(
-            list(map(_VALUE, group)),
-            headers,
-            self._schema(source),
-            self.config.mapping,
-            self._largest_bytes,
-        )
+        found = decode_stretch(group, self._schema(source), self.config.mapping, self._largest_bytes)
         if emit:
             self.outbox += [dead_letter(group[one.message], one.reason, one.detail) for one in found.refused]
             for reason, count in found.samples.dropped.items():
                 DROPPED.labels(reason).inc(count)
         record = self._record(group[-1], source)
         each = found.each(latest(record.source, record.received_unix_nano, self.config))
-        stays = self._in_place(group, each, source.topic, partition)
-        if stays and all(stays):
-            self._came(group[each.place[-1]], max(each.newest))
+        stays = self._in_place(group, each)
+        if stays.all() and len(stays):
+            self._came(group.at, int(group.stamp[each.place[-1]]), int(each.newest.max()))
             self._gather(self.task.process(record, found.samples), emit)
             return
-        for stay, stretch in groupby(range(len(stays)), stays.__getitem__):
-            at = list(stretch)
-            if not stay:
-                self._forward(group, record, found, each, at, emit)
+        changes = np.flatnonzero(stays[1:] != stays[:-1]) + 1
+        for first, last in pairwise([0, *changes.tolist(), len(stays)] if len(stays) else []):
+            if not stays[first]:
+                self._forward(group, record, found, each, range(first, last), emit)
                 continue
-            first, last = each.place[at[0]], each.place[at[-1]]
-            self._came(group[last], max(each.newest[one] for one in at))
-            self._gather(self.task.process(record, found.of(first, last + 1)), emit)
+            place, end = int(each.place[first]), int(each.place[last - 1])
+            self._came(group.at, int(group.stamp[end]), int(each.newest[first:last].max()))
+            self._gather(self.task.process(record, found.of(place, end + 1)), emit)
 
     def _take_calls(self, message: Message, source: KafkaInput, emit: bool) -> None:
         record = record_of(message, self.config.environment, source.topic, CALLS)
@@ -150,7 +145,7 @@ class Keyed(KafkaTask):
                 self.outbox.append(dead_letter(message, error.reason, str(error)))
             return
         largest = newest(calls, record, self.config)
-        self._came(message, NEVER if largest is None else largest)
+        self._came(_at(message), message.timestamp()[1], NEVER if largest is None else largest)
         if emit and self._may_pass_on(message):
             KAFKA_REKEYED.labels(record.source).inc()
             key = record.source.encode()
@@ -165,26 +160,22 @@ class Keyed(KafkaTask):
         schema = schema_of(source.topic)
         return replace(schema, content_type=source.content_type) if source.content_type else schema
 
-    def _in_place(self, group: Sequence[Message], each: Each, topic: str, partition: int) -> list[bool]:
+    def _in_place(self, group: Stretch, each: Each) -> NDArray[np.bool_]:
         """Of each message with samples, whether it stands where the entity that it is about belongs."""
-        tasks = self.layout.tasks
+        tasks, (topic, partition) = self.layout.tasks, group.at
         if self.layout.inputs.get(topic) != tasks:
-            return [False] * len(each.place)
-        # -1, of several entities, is the last of these: no message has that key, nor one of an entity of elsewhere.
-        here: list[Any] = [key if partition_of(key, tasks) == partition else _NOWHERE for key in each.keys]
-        here.append(_NOWHERE)
-        whole = len(group) == len(each.place)
-        keys = map(_KEY, group if whole else map(group.__getitem__, each.place))
-        return list(map(eq, keys, map(here.__getitem__, each.key)))
+            return np.zeros(len(each.place), np.bool_)
+        # The last, which stands for several entities, is nobody's.
+        here = [at if partition_of(key, tasks) == partition else -1 for at, key in enumerate(each.keys)]
+        return group.keyed(each.place, np.array([*here, -1])[each.key], each.keys)
 
-    def _came(self, message: Message, largest: int) -> None:
-        """A message, or several of which it is the last, have brought event time `largest`."""
-        at = message.topic(), message.partition()
+    def _came(self, at: tuple[str, int], millis: int, largest: int) -> None:
+        """A partition has brought event time `largest`, in a message written then (ms), or several with it the last."""
         self._brought[at] = self._passed
         if largest > NEVER:
             self._newest[at] = max(largest, self._newest.get(at, largest))
             # Who writes ahead of our clock must not make others wait for it.
-            self._written[at] = max(min(message.timestamp()[1] * 1_000_000, self.now), self._written.get(at, 0))
+            self._written[at] = max(min(millis * 1_000_000, self.now), self._written.get(at, 0))
 
     def ahead(self, at: tuple[str, int]) -> bool | None:
         """Whether an input has come so far that it should wait for slower ones; None = let it be as it is."""
@@ -205,16 +196,16 @@ class Keyed(KafkaTask):
 
     # -- passing on ----------------------------------------------------------------------------------------------
 
-    def _forward(
-        self, group: Sequence[Message], record: Record, found: Decoding, each: Each, at: Sequence[int], emit: bool
-    ) -> None:
+    def _forward(self, group: Stretch, record: Record, found: Decoding, each: Each, at: range, emit: bool) -> None:
         """Pass messages on to the tasks of their entities; `at` are numbers in `each`."""
         if emit:
             KAFKA_REKEYED.labels(record.source).inc(len(at))
-        for one in at:
-            place, number, largest = each.place[one], each.key[one], each.newest[one]
+        own = slice(at.start, at.stop)
+        for place, number, largest in zip(
+            each.place[own].tolist(), each.key[own].tolist(), each.newest[own].tolist(), strict=True
+        ):
             message = group[place]
-            self._came(message, largest)
+            self._came(group.at, message.timestamp()[1], largest)
             if not emit or not self._may_pass_on(message):
                 continue
             time = None if largest == NEVER else largest
@@ -236,7 +227,7 @@ class Keyed(KafkaTask):
 
     def _told_of(self, message: Message, record: Record, time: int | None, content_type: str) -> Forward:
         """What is told of a message that is passed on."""
-        at = message.topic(), message.partition()
+        at = _at(message)
         return Forward(
             _origin(at), self.layout.inputs[at[0]], record.source, time, self._written.get(at, self.now),
             record.received_unix_nano, content_type,
@@ -400,6 +391,10 @@ class Keyed(KafkaTask):
 def _within(now: int, last: int, nano: int) -> bool:
     """Whether less than that has passed since; a clock that was set back says no."""
     return last <= now < last + nano
+
+
+def _at(message: Message) -> tuple[str, int]:
+    return message.topic(), message.partition()
 
 
 def _origin(at: tuple[str, int]) -> str:

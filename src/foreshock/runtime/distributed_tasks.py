@@ -15,6 +15,7 @@ import numpy as np
 from foreshock import pipeline as pipes
 from foreshock.adapters.kafka.dead import dead_letter
 from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
+from foreshock.adapters.kafka.stretch import Message
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, parse_resolved
 from foreshock.runtime.distributed_format import CONFIG, Run, Step, Word, decode_word, encode
@@ -25,8 +26,6 @@ from foreshock.telemetry import ALERTS, DROPPED
 from foreshock.types import Alert, Columns, Control
 from foreshock.types.record import CONTROL
 
-Message = Any
-"""A message of confluent-kafka."""
 At = tuple[str, int]
 """A partition: its topic and number."""
 

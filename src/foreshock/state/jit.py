@@ -16,6 +16,7 @@ _ROOT = Path(__file__).parents[1]
 _SOURCES = (
     "types/*.py", "state/*.py", "stream/*.py", "detect/*.py", "incident/*.py", "runtime/views.py", "runtime/rings.py",
     "runtime/rollups_kernel.py", "shop/dynamics*.py", "adapters/*_kernel.py", "adapters/texts.py",
+    "adapters/kafka/fetch_kernel.py", "adapters/kafka/librdkafka.py", "adapters/kafka/stretch.py",
 )  # fmt: skip
 """Where kernels are in the package, and the constants that they take from `types`."""
 

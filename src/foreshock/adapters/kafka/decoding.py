@@ -6,7 +6,7 @@ as much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,7 @@ from foreshock.adapters.kafka.envelope import NOTHING_SAID, Envelope, Headers, e
 from foreshock.adapters.kafka.keys import entity_key
 from foreshock.adapters.kafka.schemas import TopicSchema
 from foreshock.adapters.kafka.sniff import sniff
+from foreshock.adapters.kafka.stretch import Stretch
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.metrics import METRICS
 from foreshock.errors import BadInputError
@@ -65,13 +66,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """What is known of each message that holds samples: its `place` in the batch, the key of its entity (a number in
-    `keys`, -1 = of several), and its largest event time that may move a clock (`NEVER` = none).
+    """What is known of k messages that hold samples, each int64[k]: its `place` in the batch, the `key` of its entity
+    (a number in `keys`, -1 = of several), and its `newest` event time that may move a clock (`NEVER` = none).
     """
 
-    place: list[int]
-    key: list[int]
-    newest: list[int]
+    place: NDArray[np.int64]
+    key: NDArray[np.int64]
+    newest: NDArray[np.int64]
     keys: list[bytes]
 
 
@@ -91,15 +92,19 @@ class Decoding:
     def each(self, latest: int | None) -> Each:
         """What is known of each message; no event time beyond `latest` (Unix ns) may move a clock."""
         if not len(self.message):
-            return Each([], [], [], [])
+            nothing = np.zeros(0, np.int64)
+            return Each(nothing, nothing, nothing, [])
         numbers: dict[bytes, int] = {}
         own = [numbers.setdefault(entity_key(one.entity), len(numbers)) for one in self.samples.series]
-        key = np.array(own, np.int64)[self.samples.index]
-        start = np.flatnonzero(np.diff(self.message, prepend=-1))
+        key, time = np.array(own, np.int64)[self.samples.index], self.samples.time_unix_nano
+        newest = time if latest is None else np.where(time <= latest, time, NEVER)
+        new = np.diff(self.message, prepend=-1) != 0
+        if new.all():
+            return Each(self.message, key, newest, [*numbers])
+        start = np.flatnonzero(new)
         low, high = np.minimum.reduceat(key, start), np.maximum.reduceat(key, start)
-        time = self.samples.time_unix_nano
-        newest = np.maximum.reduceat(time if latest is None else np.where(time <= latest, time, NEVER), start)
-        return Each(self.message[start].tolist(), np.where(low == high, low, -1).tolist(), newest.tolist(), [*numbers])
+        place, newest = self.message[start], np.maximum.reduceat(newest, start)
+        return Each(place, np.where(low == high, low, -1), newest, [*numbers])
 
     def of(self, first: int, last: int) -> Samples:
         """The samples of the messages `[first, last)`; none was left out of them that is counted here."""
@@ -137,29 +142,39 @@ def decode_messages(
     Rows that name no entity belong to the CloudEvent's source, else to `entity=<topic>`. An event without a time has
     that of its CloudEvent, unless the topic's schema names the field of the time.
     """
-    batch = _Batch(topic, topic.mapping or mapping, most_bytes, len(values))
-    body = None if any(headers) else _lines(values, topic, most_bytes)
-    if body is not None and len(values) >= FEWEST and batch.take_alike(body):
+    body = None if any(headers) or None in values else b"\n".join(values)  # type: ignore[arg-type]
+    return _decoded(body, len(values), lambda: zip(values, headers, strict=True), topic, mapping, most_bytes)
+
+
+def decode_stretch(
+    messages: Stretch, topic: TopicSchema, mapping: MappingOptions, most_bytes: int = MAX_MESSAGE_BYTES
+) -> Decoding:
+    """`decode_messages` of a stretch."""
+    one_by_one = lambda: zip(messages.bodies(), messages.headers(), strict=True)  # noqa: E731
+    return _decoded(messages.body(), len(messages), one_by_one, topic, mapping, most_bytes)
+
+
+def _decoded(
+    body: bytes | None, count: int, one_by_one: Callable[[], Iterable[tuple[bytes | None, Headers | None]]],
+    topic: TopicSchema, mapping: MappingOptions, most_bytes: int,
+) -> Decoding:  # fmt: skip
+    """The samples of messages; `body` is what they hold, a line each, where there is no more to say of them."""
+    batch = _Batch(topic, topic.mapping or mapping, most_bytes, count)
+    if body is not None and (topic.content_type not in ("", JSON) or len(body) > most_bytes):
+        body = None
+    if body is not None and count >= FEWEST and batch.take_alike(body):
         return batch.decoding()
-    rows = None if body is None else _events(body, len(values), topic)
+    rows = None if body is None or not apart(body, count) else _events(body, count, topic)
     if rows is not None:
         batch.rows, batch.places = rows, list(range(len(rows)))
     else:
-        for at, (value, said) in enumerate(zip(values, headers, strict=True)):
+        for at, (value, said) in enumerate(one_by_one()):
             batch.take(at, value, envelope(said))
     return batch.decoding()
 
 
-def _lines(values: Sequence[bytes | None], topic: TopicSchema, most_bytes: int) -> bytes | None:
-    """Messages of a topic of JSON, as one body in which each is an object of its own; else None."""
-    if topic.content_type not in ("", JSON) or None in values:
-        return None
-    body = b"\n".join(values)  # type: ignore[arg-type]
-    return body if len(body) <= most_bytes and apart(body, len(values)) else None
-
-
 def _events(body: bytes, count: int, topic: TopicSchema) -> list[Any] | None:
-    """The events in `body`, if its `count` objects are one event each; else None."""
+    """The events in `body`, if its `count` objects, which stand apart, are one event each; else None."""
     try:
         rows = _ANY.decode_lines(body)
     except BROKEN:
@@ -194,7 +209,7 @@ class _Batch:
         self._refused: dict[int, Refused] = {}
 
     def take_alike(self, body: bytes) -> bool:
-        """Take all messages, which stand apart in `body`, if all are events like the first; whether they are."""
+        """Take all messages, the lines of `body`, if all are events like the first; whether they are."""
         first = first_of(body)
         if first is None or _special(first, self._topic) or not self._topic.needed <= first.keys():
             return False

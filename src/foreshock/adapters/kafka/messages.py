@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import methodcaller
+from itertools import pairwise
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from foreshock.adapters.kafka.stretch import Stretch
 from foreshock.types import Record
 from foreshock.types.record import CALLS, JSON
 
 SECOND = 1_000_000_000
 Headers = tuple[tuple[str, bytes], ...]
-_HEADERS, _TIMESTAMP = methodcaller("headers"), methodcaller("timestamp")
 _TYPES = ("content-type", "content_type", "datacontenttype", "ce_datacontenttype")
 FORWARD = "foreshock-forward"
 """Header of a message in the keyed topic: a `Forward`, in MessagePack."""
@@ -89,19 +90,15 @@ def plain_json(message: Any) -> bool:
     return not message.headers() and value is not None and value[:1] == b"{" and b"\n" not in value
 
 
-def in_seconds(messages: Sequence[Any], content_type: str) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Messages in order, and their headers, in groups written in the same second; calls, no samples, stand alone."""
-    headers = list(map(_HEADERS, messages))
-    seconds = [stamp[1] // 1000 for stamp in map(_TIMESTAMP, messages)]
-    if content_type != CALLS and len(messages) <= MOST_JOINED and min(seconds) == max(seconds) and not any(headers):
-        yield list(messages), headers
-        return
-    first, before = 0, False
-    for at, message in enumerate(messages):
-        calls = content_type_of(message, content_type) == CALLS if headers[at] else content_type == CALLS
-        if at > first and (calls or before or seconds[at] != seconds[first] or at - first >= MOST_JOINED):
-            yield list(messages[first:at]), headers[first:at]
-            first = at
-        before = calls
-    if messages:
-        yield list(messages[first:]), headers[first:]
+def in_seconds(messages: Stretch, content_type: str) -> Iterator[Stretch]:
+    """Messages in order, in groups written in the same second; calls, no samples, stand alone."""
+    n = len(messages)
+    calls = np.full(n, content_type == CALLS)
+    for at, message in messages.odd.items():
+        calls[at] = content_type_of(message, content_type) == CALLS
+    seconds = messages.stamp // 1000
+    new = np.flatnonzero((seconds[1:] != seconds[:-1]) | calls[1:] | calls[:-1]) + 1
+    for first, last in pairwise([0, *new.tolist(), n]):
+        for at in range(first, last, MOST_JOINED):
+            to = min(at + MOST_JOINED, last)
+            yield messages if to - at == n else messages[at:to]
