@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from foreshock import plugins
-from foreshock.adapters import decode_json as decode_json_module
+from foreshock.adapters import identities
 from foreshock.adapters.decode import decode
 from foreshock.adapters.decode_json import decode_json
 from foreshock.adapters.http import CONTENT_TYPES, HttpSource, HttpSourceOptions, inflate, record_type
@@ -340,8 +340,8 @@ def test_a_config_names_the_source_and_its_lateness() -> None:
 
 
 def test_identities_are_remembered_up_to_a_bound_of_all_shapes_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_json_module, "_MOST_KNOWN", 10)
+    monkeypatch.setattr(identities, "_MOST_KNOWN", 10)
     for number in range(40):
         body = {"timestamp": 1, "userId": f"u-{number}", f"value{number % 4}": 2.0}
         assert [series.entity for series in read(body).series] == [(("userId", f"u-{number}"),)]
-        assert sum(len(shape.known) for shape in decode_json_module._SHAPES.values()) <= 10
+        assert sum(map(len, identities._SHAPES.values())) <= 10

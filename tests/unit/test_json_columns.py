@@ -14,16 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreshock.adapters import decode_json as decode_json_module
-from foreshock.adapters import json_columns
+from foreshock.adapters import identities, json_columns
 from foreshock.adapters.decode_json import decode_json, event_ids
-from foreshock.adapters.json_columns import FEWEST, apart, columns_of
+from foreshock.adapters.json_columns import FEWEST, columns_of
 from foreshock.adapters.kafka import decoding
 from foreshock.adapters.kafka.decoding import Decoding, decode_messages
+from foreshock.adapters.kafka.keys import partition_of
 from foreshock.adapters.kafka.schemas import TOPICS, TopicSchema, schema_of
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.texts import Texts
 from foreshock.errors import BadInputError
 from foreshock.state.blake2b import blake2b_64
+from foreshock.types import Dictionary
 from foreshock.types.record import NDJSON
 
 T = 1_640_000_000
@@ -108,8 +110,6 @@ def in_body(body: bytes, mapping: MappingOptions) -> dict[str, Any] | tuple[str,
 def in_columns(values: list[bytes], numbers: tuple[str, ...] = ("value",)) -> bool:
     """Whether both ways at once take them; where one does, the other has to."""
     body = b"\n".join(values)
-    if not apart(body, len(values)):
-        return False
     found = []
     for few in (0, 1 << 60):
         with by_kernel(few):
@@ -282,3 +282,47 @@ def test_hashes_of_many_texts_are_those_of_each(texts: list[bytes]) -> None:
 @given(st.lists(_TEXT, min_size=1))
 def test_ids_of_many_are_those_of_each(texts: list[str]) -> None:
     assert event_ids(texts * 64).tolist() == [event_ids([one])[0] for one in texts] * 64
+
+
+def test_messages_share_a_dictionary_of_which_each_uses_a_part() -> None:
+    def read(users: range) -> Decoding:
+        values = written([event(number, userId=f"u-{number}") for number in users])
+        with by_kernel():
+            return decode_messages(values, [None] * len(values), STRICT, MAPPING)
+
+    first, second, third = read(range(40)), read(range(20, 60)), read(range(40))
+    series = first.samples.series
+    assert isinstance(series, Dictionary)
+    assert series is second.samples.series is third.samples.series
+    for found, users in ((first, range(40)), (second, range(20, 60)), (third, range(40))):
+        each = found.each(None)
+        assert [series[at].entity for at in found.samples.index] == [(("userId", f"u-{user}"),) for user in users]
+        assert [each.keys[at] for at in each.key] == [f"u-{user}".encode() for user in users]
+        assert [one.entity for one in found.of(3, 5).series] == [(("userId", f"u-{user}"),) for user in users[3:5]]
+        assert each.keys.partitions(each.key, 7).tolist() == [partition_of(f"u-{user}".encode(), 7) for user in users]
+
+
+def test_a_name_that_cannot_be_leaves_the_dictionary_as_if_it_were_new() -> None:
+    with by_kernel():
+        for bad in ("", "x" * 2000):
+            values = written([event(number, userId=f"v-{number}") for number in range(FEWEST)])
+            before = decode_messages(values, [None] * FEWEST, STRICT, MAPPING)
+            values[4] = written([event(4, userId=bad)])[0]
+            found = same(values, STRICT)
+            assert [one.message for one in found.refused] == [4]
+            assert not isinstance(found.samples.series, Dictionary)
+            assert len(before.samples.series) >= FEWEST
+
+
+def test_many_names_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identities, "_MOST_KNOWN", 100)
+    for start in range(0, 400, 40):
+        same(written([event(number, userId=f"w-{number}") for number in range(start, start + 40)]), STRICT)
+        assert sum(map(len, identities._SHAPES.values())) <= 100
+
+
+def test_different_features_of_the_same_entities() -> None:
+    for number in range(40):
+        name = f"value{number}"
+        values = [json.dumps({"timestamp": T, "userId": f"u-{at}", name: 1.5, "b": 2}).encode() for at in range(FEWEST)]
+        assert {one.name for one in same(values, ANY).samples.series} >= {name, "b"}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.adapters.mapping import MappingOptions
-from foreshock.types import Kind, Labels, Samples, Series
+from foreshock.types import Dictionary, Kind, Labels, Samples, Series
 
 MAX_NAME = 1024
 """Longest name of a feature, label or entity, in characters: what is longer is no name but a mistake."""
@@ -41,6 +41,7 @@ class Block:
     `features` (m names; one, unused, in the long form) where `present bool[n, m]` (None = everywhere);
     `event_id uint64[n]` or None; `row int64[n]` number of the row for messages; `wrong` = values of a wrong type
     where a number was asked for: count and the row of the first. `long`: the feature stands in the identity.
+    With a `dictionary` there are no identities: feature j of code i is its series i · m + j, and none is refused.
     """
 
     time_unix_nano: NDArray[np.int64]
@@ -55,6 +56,7 @@ class Block:
     wrong: int = 0
     first_wrong: int = 0
     long: bool = False
+    dictionary: Dictionary | None = None
 
 
 class Drops:
@@ -112,7 +114,10 @@ def assemble(block: Block, options: MappingOptions, drops: Drops) -> tuple[NDArr
     whole = len(rows) > 0 and bool(keep.all())
     flat = slots.ravel() if whole else slots[keep]
     row_of = np.repeat(rows, m) if whole else np.broadcast_to(rows[:, None], keep.shape)[keep]
-    if whole:
+    series: Sequence[Series]
+    if block.dictionary is not None:
+        numbers, series = None, block.dictionary
+    elif whole:
         numbers, series = np.arange(len(block.identities) * m, dtype=np.int32), _all_series(block, options)
     else:
         used = np.zeros(len(block.identities) * m, np.bool_)
@@ -121,7 +126,8 @@ def assemble(block: Block, options: MappingOptions, drops: Drops) -> tuple[NDArr
         series = [_series(block, options, *divmod(slot, m)) for slot in np.flatnonzero(used).tolist()]
     ids = np.zeros(len(flat), np.uint64) if block.event_id is None else block.event_id[row_of]
     values = block.values.ravel() if whole else block.values[keep]
-    return block.row[row_of], Samples(series, numbers[flat], block.time_unix_nano[row_of], values, ids, {})
+    index = flat.astype(np.int32) if numbers is None else numbers[flat]
+    return block.row[row_of], Samples(series, index, block.time_unix_nano[row_of], values, ids, {})
 
 
 def _usable_rows(block: Block, drops: Drops) -> NDArray[np.bool_]:
@@ -155,9 +161,14 @@ def _series(block: Block, options: MappingOptions, number: int, at: int) -> Seri
     name = who.name if block.long else block.features[at]
     one = who.series.get(name)
     if one is None:
-        kind = Kind.COUNTER if options.is_counter(name) else Kind.GAUGE
-        one = who.series[name] = Series(name, who.entity, who.attributes, options.unit_of(name), kind)
+        one = who.series[name] = series_of(who, name, options)
     return one
+
+
+def series_of(who: Identity, name: str, options: MappingOptions) -> Series:
+    """The series of a feature of an identity."""
+    kind = Kind.COUNTER if options.is_counter(name) else Kind.GAUGE
+    return Series(name, who.entity, who.attributes, options.unit_of(name), kind)
 
 
 def join(parts: Sequence[tuple[NDArray[np.int64], Samples]], drops: Drops, notes: Sequence[str]) -> Samples:

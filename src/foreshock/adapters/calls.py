@@ -15,7 +15,8 @@ from msgspec import UNSET, Raw, UnsetType, field
 from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import MAX_NAME, Drops
-from foreshock.adapters.decode_json import numbers_of, text_of
+from foreshock.adapters.decode_json import numbers_of
+from foreshock.adapters.identities import text_of
 from foreshock.adapters.times import times_of_values
 from foreshock.errors import BadInputError
 from foreshock.types import CALL, Calls

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.adapters.assemble import MAX_NAME, Block, Drops, Identity, assemble, identity, join
+from foreshock.adapters.assemble import MAX_NAME, Block, Drops, assemble, join
+from foreshock.adapters.identities import Columns, Shape, identities_of, shape_of, shared_of, texts_of
 from foreshock.adapters.json_columns import FEWEST, MANY, columns_of
-from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
+from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.texts import Texts
 from foreshock.adapters.times import Column, parse_iso, times_of_values, unit_of_magnitude
 from foreshock.errors import BadInputError
@@ -26,27 +26,10 @@ _BOM = b"\xef\xbb\xbf"
 _DEPTH = 8
 BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MOST_NOTES = 12
-_MOST_PLANS = 256
-_MOST_KNOWN = 50_000
-"""Identities that are remembered, of all shapes together."""
 
 Row = dict[str, Any]
-Columns = Mapping[str, Column]
-K = TypeVar("K")
 Part = tuple[NDArray[np.int64], Samples]
 """The number of the row of each sample, and the samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What rows of one shape mean under `options`: the plan, and the identities that were met, by their one text."""
-
-    options: MappingOptions
-    plan: Plan
-    known: dict[str, Identity] = field(default_factory=dict)
-
-
-_SHAPES: dict[tuple[int, tuple[str, ...], bool], _Shape] = {}
 
 
 def decode_json(
@@ -186,7 +169,7 @@ def decode_rows(
     trouble = ""
     for group, columns, where in _by_shape(rows, numbers):
         try:
-            shape = _shape(tuple(group[0]), options, use_entity)
+            shape = shape_of(tuple(group[0]), options, use_entity)
         except BadInputError as error:
             drops.add_rows(error.reason, where)
             trouble = trouble or str(error)
@@ -199,43 +182,39 @@ def decode_rows(
 
 def decode_alike(
     body: bytes, first: Row, numbers: NDArray[np.int64], options: MappingOptions, default: Labels, drops: Drops,
-    use_entity: bool,
+    use_entity: bool, shared: bool = False,
 ) -> tuple[list[Part], tuple[str, ...]] | None:  # fmt: skip
-    """What `decode_rows` makes of the objects on the lines of `body`, if all are like the `first`; else None."""
+    """What `decode_rows` makes of the objects on the lines of `body`, if all are like the `first`; else None.
+
+    The samples of `shared` ones may point into a dictionary that they share with others.
+    """
     try:
-        shape = _shape(tuple(first), options, use_entity)
+        shape = shape_of(tuple(first), options, use_entity)
     except BadInputError:
         return None
     columns = columns_of(body, len(numbers), first, shape.plan.candidates)
     if columns is None:
         return None
-    parts, notes = _part(columns, first, numbers, shape, default, drops)
+    parts, notes = _part(columns, first, numbers, shape, default, drops, shared)
     return parts, notes[:_MOST_NOTES]
 
 
 def _part(
-    columns: Columns, first: Row, numbers: NDArray[np.int64], shape: _Shape, default: Labels, drops: Drops
+    columns: Columns,
+    first: Row,
+    numbers: NDArray[np.int64],
+    shape: Shape,
+    default: Labels,
+    drops: Drops,
+    shared: bool = False,
 ) -> tuple[list[Part], tuple[str, ...]]:
     """The samples of rows of one shape, if there are any, and the notes on them."""
-    block, left = _block(columns, numbers, shape, default, drops)
+    block, left = _block(columns, numbers, shape, default, drops, shared)
     if block is None:
         return [], ()
     plan = shape.plan
     unit = _unit_shown(first[plan.time], plan.unit)
     return [assemble(block, shape.options, drops)], plan.notes(unit, block.features, _entity_shown(default), left)
-
-
-def _shape(columns: tuple[str, ...], options: MappingOptions, use_entity: bool) -> _Shape:
-    """`plan_columns`, remembered: senders repeat the same few shapes of rows."""
-    key = id(options), columns, use_entity
-    known = _SHAPES.get(key)
-    if known is not None and known.options is options:
-        return known
-    shape = _Shape(options, plan_columns(columns, options, use_entity))
-    if len(_SHAPES) >= _MOST_PLANS:
-        _SHAPES.clear()
-    _SHAPES[key] = shape
-    return shape
 
 
 def _by_shape(rows: list[Row], numbers: NDArray[np.int64]) -> list[tuple[list[Row], Columns, NDArray[np.int64]]]:
@@ -276,7 +255,7 @@ def _flat(row: Row, prefix: str = "", depth: int = 0) -> Row:
 
 
 def _block(
-    values: Columns, numbers: NDArray[np.int64], shape: _Shape, default: Labels, drops: Drops
+    values: Columns, numbers: NDArray[np.int64], shape: Shape, default: Labels, drops: Drops, shared: bool
 ) -> tuple[Block | None, list[str]]:
     """The block of rows of one shape, and the candidates that held no number."""
     plan = shape.plan
@@ -298,12 +277,13 @@ def _block(
     if not features:
         drops.add_rows("no_values", numbers)
         return None, left
-    code, identities = _identities(values, len(numbers), shape, default)
+    found = shared_of(values, features, shape, default) if shared else None
+    code, identities = identities_of(values, len(numbers), shape, default) if found is None else (found[0], [])
     times, timed = times_of_values(values[plan.time], plan.unit)
     present = None if all(mask.all() for mask in masks) else np.column_stack(masks)
     ids = event_ids(values[plan.id]) if plan.id else None
     return Block(times, timed, code, identities, features, np.column_stack(columns), present, ids, numbers, wrong,
-                 first_wrong, plan.long), left  # fmt: skip
+                 first_wrong, plan.long, None if found is None else found[1]), left  # fmt: skip
 
 
 def numbers_of(values: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -327,82 +307,11 @@ def numbers_of(values: Column) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     return out, mask
 
 
-def _identities(
-    values: Columns, count: int, shape: _Shape, default: Labels
-) -> tuple[NDArray[np.int64], list[Identity]]:
-    """Codes `int64[n]` of the rows and the identities they stand for, in the order of first appearance."""
-    plan = shape.plan
-    paths = [path for _, path in (*plan.entity, *plan.attributes)]
-    if plan.name is not None:
-        paths.append(plan.name)
-    if not paths:
-        return np.zeros(count, np.int64), [identity(default, (), "")]
-    if len(paths) == 1:
-        column = values[paths[0]]
-        code, texts = column.numbered() if isinstance(column, Texts) else _codes(_texts(column))
-        if plan.entity:
-            return code, [_named(text, shape, default) for text in texts]
-        return code, [name_row((text,), plan, default) for text in texts]
-    code, rows = _codes(list(zip(*(_texts(values[path]) for path in paths), strict=True)))
-    return code, [name_row(row, plan, default) for row in rows]
-
-
-def _codes(keys: Sequence[K]) -> tuple[NDArray[np.int64], list[K]]:
-    """The number of each key `int64[n]` and the keys by number, in the order of first appearance."""
-    place = {key: at for at, key in enumerate(dict.fromkeys(keys))}
-    return np.array(list(map(place.__getitem__, keys)), np.int64), list(place)
-
-
-def _named(key: str | None, shape: _Shape, default: Labels) -> Identity:
-    """The identity of one text, remembered: entities come again."""
-    found = shape.known.get(key) if key else None
-    if found is None:
-        found = name_row((key,), shape.plan, default)
-        if key and not found.refused:
-            if sum(len(one.known) for one in list(_SHAPES.values())) >= _MOST_KNOWN:
-                _SHAPES.clear()
-                shape.known.clear()
-            shape.known[key] = found
-    return found
-
-
-def name_row(texts: Sequence[str | None], plan: Plan, default: Labels) -> Identity:
-    """The identity of a row from the texts of its entity, attribute and name columns, in this order."""
-    split = len(plan.entity)
-    entity = [(label, text) for (label, _), text in zip(plan.entity, texts[:split], strict=True) if text]
-    if len(entity) < split:
-        return Identity(refused="no_entity")
-    if plan.name is not None and not texts[-1]:
-        return Identity(refused="no_name")
-    attributes = zip((label for label, _ in plan.attributes), texts[split:], strict=False)
-    name = (texts[-1] or "") if plan.name is not None else ""
-    pairs = tuple(sorted((label, text) for label, text in attributes if text))
-    return identity(tuple(sorted(entity)) or default, pairs, name)
-
-
-def _texts(values: Column) -> Sequence[str | None]:
-    if isinstance(values, Texts):
-        return values
-    plain: Sequence[Any] = values.tolist() if isinstance(values, np.ndarray) else values
-    return plain if set(map(type, plain)) == {str} else [text_of(value) for value in plain]
-
-
-def text_of(value: Any) -> str | None:
-    """A JSON scalar as a label's text; None for null, arrays and the like."""
-    if type(value) is str:
-        return value
-    if type(value) is bool:
-        return "true" if value else "false"
-    if type(value) is float and value.is_integer():
-        return str(int(value))
-    return str(value) if type(value) in (int, float) else None
-
-
 def event_ids(values: Column) -> NDArray[np.uint64]:
     """64-bit BLAKE2b of event ids, never 0; 0 where there is none: uint64[n]."""
     if isinstance(values, Texts):
         return np.where(values.start == values.end, np.uint64(0), np.maximum(values.hashes(), np.uint64(1)))
-    texts = _texts(values)
+    texts = texts_of(values)
     named = [text for text in texts if text]
     hashes = np.maximum(_hashes(named), np.uint64(1)) if named else np.zeros(0, np.uint64)
     if len(named) == len(texts):

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from foreshock.adapters.assemble import Block, Drops, Identity, assemble, identity, join
-from foreshock.adapters.decode_json import event_ids, name_row
+from foreshock.adapters.decode_json import event_ids
+from foreshock.adapters.identities import name_row
 from foreshock.adapters.mapping import MappingOptions, Plan, plan_columns
 from foreshock.adapters.times import numeric_times, parse_iso, unit_of_magnitude
 from foreshock.errors import BadInputError

@@ -165,9 +165,9 @@ class Keyed(KafkaTask):
         tasks, (topic, partition) = self.layout.tasks, group.at
         if self.layout.inputs.get(topic) != tasks:
             return np.zeros(len(each.place), np.bool_)
-        # The last, which stands for several entities, is nobody's.
-        here = [at if partition_of(key, tasks) == partition else -1 for at, key in enumerate(each.keys)]
-        return group.keyed(each.place, np.array([*here, -1])[each.key], each.keys)
+        # -1, of several entities, is no place.
+        here = (each.key >= 0) & (each.keys.partitions(each.key, tasks) == partition)
+        return group.keyed(each.place, np.where(here, each.key, -1), each.keys)
 
     def _came(self, at: tuple[str, int], millis: int, largest: int) -> None:
         """A partition has brought event time `largest`, in a message written then (ms), or several with it the last."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ from foreshock.stream.align_tables import (
     save,
 )  # fmt: skip
 from foreshock.telemetry import drop
-from foreshock.types import Columns, Intake, Rows, Series
+from foreshock.types import Columns, Dictionary, Intake, Rows, Samples, Series
 from foreshock.types.units import Options, Seconds
 
 _VERSION = 1
@@ -120,6 +121,7 @@ class Align:
         self._row: NDArray[Any] = np.empty(_ROWS, ROW)
         self._cell_series: NDArray[np.int32] = np.empty(_CELLS, np.int32)
         self._cell_value: NDArray[np.float64] = np.empty(_CELLS, np.float64)
+        self._shared: WeakKeyDictionary[Dictionary, NDArray[np.int32]] = WeakKeyDictionary()
         self._memo: dict[int, tuple[tuple[Series, ...], NDArray[np.int32]]] = {}
         self._exclusions = Exclusions(registry)
 
@@ -199,6 +201,7 @@ class Align:
         self._entity.load(state.arrays["entity"])
         self._series.load(state.arrays["series"])
         self._sources, self._lateness, self._memo = {}, np.zeros(0, np.int64), {}
+        self._shared.clear()
         for source in state.meta["sources"]:
             self._source(source)
         self._number[: WATERMARK + 1] = [0, 0, 0, 0, 0, state.meta["watermark"]]
@@ -214,11 +217,12 @@ class Align:
 
     def _take(self, intake: Intake) -> None:
         samples = intake.samples
-        slots = self._slots(samples.series)
+        slots = self._slots(samples)
         source = self._source(intake.source)
         self._ensure()
         if self._series.copying or self._entity.copying:
-            self._touch(np.unique(self.registry.series_entity[slots[slots >= 0]]), slots[slots >= 0])
+            used = np.unique(slots[samples.index])
+            self._touch(np.unique(self.registry.series_entity[used[used >= 0]]), used[used >= 0])
         times = self._times.get(intake.source, self._default)
         skew, covers = times.max_skew_seconds, _nano(times.covers_seconds)
         limit = TIME_LIMIT if skew is None else min(intake.received_unix_nano + _nano(skew), TIME_LIMIT)
@@ -251,8 +255,11 @@ class Align:
         self._series.touch(series)
         self._series.touch(reach(self._tables(), entities))
 
-    def _slots(self, series: Any) -> NDArray[np.int32]:
-        """Slots of an intake's dictionary; decoders that hand out the same tuple again spare looking it up."""
+    def _slots(self, samples: Samples) -> NDArray[np.int32]:
+        """Slots of an intake's dictionary; decoders that hand out the same again spare looking it up."""
+        series: Any = samples.series
+        if isinstance(series, Dictionary):
+            return self._shared_slots(series, samples.index)
         if not isinstance(series, tuple):
             return self._intern(series)
         memo = self._memo.get(id(series))
@@ -261,6 +268,18 @@ class Align:
                 self._memo.clear()
             memo = self._memo[id(series)] = (series, self._intern(series))
         return memo[1]
+
+    def _shared_slots(self, series: Dictionary, index: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Slots of those series that are used; -1 also for others that have not been."""
+        slots = self._shared.get(series)
+        if slots is None or len(slots) < len(series):
+            slots = _grown(np.zeros(0, np.int32) if slots is None else slots, _power(2 * len(series), 64), -1)
+            self._shared[series] = slots
+        new = index[slots[index] < 0]
+        if len(new):
+            numbers = list(dict.fromkeys(new.tolist()))
+            slots[numbers] = self._intern([series[number] for number in numbers])
+        return slots
 
     def _intern(self, series: Any) -> NDArray[np.int32]:
         """Slots, -1 where there is no room or where a derived feature has the name."""

@@ -1,7 +1,7 @@
 """The vocabulary: frozen types, no I/O, no clock."""
 
 from foreshock.types.alert import Alert, AlertKind, digest, fingerprint, rfc3339
-from foreshock.types.batch import Batch, Decoded, Samples
+from foreshock.types.batch import Batch, Decoded, Dictionary, Samples
 from foreshock.types.calls import CALL, Calls
 from foreshock.types.columns import Columns, Intake, Presence
 from foreshock.types.control import Control, ControlKind
@@ -21,6 +21,7 @@ __all__ = [
     "Control",
     "ControlKind",
     "Decoded",
+    "Dictionary",
     "Frame",
     "Intake",
     "Kind",

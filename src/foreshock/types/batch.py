@@ -29,11 +29,26 @@ class Batch:
         return len(self.series)
 
 
+class Dictionary(list[Series]):
+    """Series that samples of many payloads point into, those of other payloads among them; it only grows.
+
+    Whoever has looked one of its series up may remember the answer under its number.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """What decoding a payload yields, without touching any slot: samples over a local dictionary of series.
 
-    `index int32[n]` points into `series`; the other columns are as in `Batch`.
+    `index int32[n]` points into `series`, which are all used unless it is a `Dictionary`; the rest is as in `Batch`.
     `notes` says what the decoder guessed (`time=ts (unit ms)`), `dropped` counts rows it refused, by reason.
     """
 

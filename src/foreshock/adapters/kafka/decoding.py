@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -21,14 +22,14 @@ from foreshock.adapters.decode_json import BROKEN, WRAPPERS, decode_alike, decod
 from foreshock.adapters.http import CONTENT_TYPES, record_type
 from foreshock.adapters.json_columns import FEWEST, apart
 from foreshock.adapters.kafka.envelope import NOTHING_SAID, Envelope, Headers, envelope
-from foreshock.adapters.kafka.keys import entity_key
+from foreshock.adapters.kafka.keys import Keys
 from foreshock.adapters.kafka.schemas import TopicSchema
 from foreshock.adapters.kafka.sniff import sniff
 from foreshock.adapters.kafka.stretch import Stretch
 from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.metrics import METRICS
 from foreshock.errors import BadInputError
-from foreshock.types import Labels, Record, Samples
+from foreshock.types import Dictionary, Labels, Record, Samples, Series
 from foreshock.types.record import ARROW, JSON, OTLP, OTLP_JSON
 
 NEVER = -(1 << 63)
@@ -46,6 +47,7 @@ _READING = {"time", "entity", "metrics"}
 _MOST_NOTES = 12
 _ANY = msgspec.json.Decoder()
 _TIME = "time_unix_nano"
+_KEYS: WeakKeyDictionary[Dictionary, Keys] = WeakKeyDictionary()
 _MEANING = {
     "bad_time": "its time is negative, beyond 2262, or none at all",
     "no_values": "it has no number that could be a feature",
@@ -73,7 +75,7 @@ class Each:
     place: NDArray[np.int64]
     key: NDArray[np.int64]
     newest: NDArray[np.int64]
-    keys: list[bytes]
+    keys: Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +95,17 @@ class Decoding:
         """What is known of each message; no event time beyond `latest` (Unix ns) may move a clock."""
         if not len(self.message):
             nothing = np.zeros(0, np.int64)
-            return Each(nothing, nothing, nothing, [])
-        numbers: dict[bytes, int] = {}
-        own = [numbers.setdefault(entity_key(one.entity), len(numbers)) for one in self.samples.series]
-        key, time = np.array(own, np.int64)[self.samples.index], self.samples.time_unix_nano
+            return Each(nothing, nothing, nothing, Keys())
+        keys = _keys_of(self.samples.series)
+        key, time = keys.numbers(self.samples.series)[self.samples.index], self.samples.time_unix_nano
         newest = time if latest is None else np.where(time <= latest, time, NEVER)
         new = np.diff(self.message, prepend=-1) != 0
         if new.all():
-            return Each(self.message, key, newest, [*numbers])
+            return Each(self.message, key, newest, keys)
         start = np.flatnonzero(new)
         low, high = np.minimum.reduceat(key, start), np.maximum.reduceat(key, start)
         place, newest = self.message[start], np.maximum.reduceat(newest, start)
-        return Each(place, np.where(low == high, low, -1), newest, [*numbers])
+        return Each(place, np.where(low == high, low, -1), newest, keys)
 
     def of(self, first: int, last: int) -> Samples:
         """The samples of the messages `[first, last)`; none was left out of them that is counted here."""
@@ -114,6 +115,16 @@ class Decoding:
             tuple(self.samples.series[at] for at in used.tolist()), index.astype(np.int32),
             self.samples.time_unix_nano[low:high], self.samples.value[low:high], self.samples.event_id[low:high], {},
         )  # fmt: skip
+
+
+def _keys_of(series: Sequence[Series]) -> Keys:
+    """A place for the keys of series; of a dictionary that others share, that which has been filled before."""
+    if not isinstance(series, Dictionary):
+        return Keys()
+    keys = _KEYS.get(series)
+    if keys is None:
+        keys = _KEYS[series] = Keys()
+    return keys
 
 
 class CloudEvent(msgspec.Struct):
@@ -214,7 +225,7 @@ class _Batch:
         if first is None or _special(first, self._topic) or not self._topic.needed <= first.keys():
             return False
         drops = _ByRow(self._drops)
-        found = decode_alike(body, first, np.arange(self._count), self._mapping, self._nobody_said(), drops, True)
+        found = decode_alike(body, first, np.arange(self._count), self._mapping, self._nobody_said(), drops, True, True)
         if found is None:
             return False
         self._parts, self._notes = found[0], dict.fromkeys(found[1])

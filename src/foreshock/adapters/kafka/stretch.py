@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.adapters.kafka.keys import Keys
 from foreshock.state.jit import entry
 
 Message = Any
@@ -148,11 +149,10 @@ class Stretch(Sequence[Message]):
             out[at] = one.headers()
         return out
 
-    def keyed(self, places: NDArray[np.int64], number: NDArray[np.int64], names: Sequence[bytes]) -> NDArray[np.bool_]:
-        """Whether messages have the keys `names[number]`, -1 = none: bool[places]."""
-        size = np.fromiter(map(len, names), np.int64, len(names))
-        out, data = np.zeros(len(places), np.bool_), np.frombuffer(b"".join(names), np.uint8)
-        _compare(self.keys, self.key_start, self.key_size, places, data, before(size), size, number, out)
+    def keyed(self, places: NDArray[np.int64], number: NDArray[np.int64], keys: Keys) -> NDArray[np.bool_]:
+        """Whether messages have the keys of these numbers, -1 = none: bool[places]."""
+        out = np.zeros(len(places), np.bool_)
+        _compare(self.keys, self.key_start, self.key_size, places, *keys.texts(), number, out)
         return out
 
 
