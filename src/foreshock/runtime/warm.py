@@ -14,6 +14,9 @@ import numpy as np
 
 from foreshock import plugins
 from foreshock.adapters.calls import encode_calls
+from foreshock.adapters.decode_json import decode_json
+from foreshock.adapters.json_columns import MANY
+from foreshock.adapters.mapping import MappingOptions
 from foreshock.adapters.metrics import METRICS, Metric, Reading, encode_metrics
 from foreshock.config import Config, load
 from foreshock.runtime.rollups import Rollups
@@ -23,7 +26,7 @@ from foreshock.state import Registry
 from foreshock.stream.fingerprint import Fingerprint
 from foreshock.telemetry import EPISODES, EVENTS, model_of
 from foreshock.types import CALL, Calls, Columns, Frame, Intake, Record, Samples
-from foreshock.types.record import CALLS, WATERMARK
+from foreshock.types.record import CALLS, NDJSON, WATERMARK
 
 START = 1_700_000_000_000_000_000
 
@@ -66,6 +69,12 @@ def warm_calls() -> None:
     for at, calls in _calls():
         fingerprint.process(Columns(intakes=(Intake("warm", at, Samples.empty(), calls),)))
         fingerprint.on_watermark(at)
+
+
+def warm_json() -> None:
+    """Compile what reads many JSON objects at once."""
+    rows = [b'{"eventId":"e","timestamp":1700000000,"userId":"u","value":%d.5,"ok":true}' % row for row in range(MANY)]
+    decode_json(b"\n".join(rows), NDJSON, MappingOptions(), ())
 
 
 def warm_detector(name: str) -> None:
@@ -111,5 +120,6 @@ if __name__ == "__main__":
         else:
             warm_detector(part)
     if not sys.argv[1:]:
+        warm_json()
         for preset in ("host", "demo"):
             warm(load([], preset=preset, environ={}))
