@@ -26,7 +26,7 @@ class Copies:
     """Copies the states of a worker's tasks, one after the other, in slices between batches.
 
     Each is copied every `snapshot.every`, and early where much has come since, so that whoever takes it over has little
-    to repeat: all early copies together take no more than `snapshot.share` of the time.
+    to repeat; a task's early copies take no more than `snapshot.share` of the time.
     """
 
     def __init__(self, settings: Snapshot, keeper: Keeper) -> None:
@@ -116,7 +116,7 @@ class Copies:
         ended = time.perf_counter()
         took = write.seconds + ended - started
         SNAPSHOT_SECONDS.observe(took)
-        self._early = ended + max(EARLY_SECONDS, took / self._settings.share)
+        self._early = ended + max(EARLY_SECONDS, took / self._settings.share / max(1, len(self._copiers)))
 
 
 def _parts(written: list[tuple[str, bytes, list[int]]]) -> list[Part]:
