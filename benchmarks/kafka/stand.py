@@ -44,9 +44,12 @@ def installed() -> bool:
 
 
 @contextmanager
-def broker() -> Iterator[Kafka]:
-    """One broker, kept to its core where there are two."""
-    with tempfile.TemporaryDirectory() as folder, kafka(Path(folder) / "run") as one:
+def broker(session_seconds: float = 2.0) -> Iterator[Kafka]:
+    """One broker, kept to its core where there are two; after so long a worker that is not heard of is replaced."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        kafka(Path(folder) / "run", session_ms=round(session_seconds * 1000)) as one,
+    ):
         pin(one.pid(1), BROKER_CORE)
         yield one
 

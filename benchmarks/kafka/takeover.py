@@ -66,7 +66,7 @@ def run() -> list[dict[str, Any]]:
     if not installed():
         return []
     took = []
-    with tempfile.TemporaryDirectory() as name, broker() as one:
+    with tempfile.TemporaryDirectory() as name, broker(SESSION) as one:
         make_topic(one.brokers, "many", PARTITIONS)
         produce(one.brokers, "many", [message(number) for number in range(3 * USERS)])
         more: dict[str, Any] = {"detectors": [{"deviation": {"tier": "light"}}], "limits": {"series": 2 * USERS}}

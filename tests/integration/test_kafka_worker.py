@@ -155,7 +155,7 @@ def _ends(worker: Worker, topic: str) -> int:
     return sum(worker._reader.bounds((topic, partition))[1] for partition in range(6))
 
 
-@pytest.mark.parametrize("what", ["blocks", "all"])
+@pytest.mark.parametrize("what", ["blocks", "one", "all"])
 def test_without_snapshots_the_runs_are_repeated(
     broker: Kafka, tmp_path: Path, prefix: str, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,14 +167,16 @@ def test_without_snapshots_the_runs_are_repeated(
         wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
     # Deleting the blocks of the newest snapshot deletes all before them, too.
     ends = {partition: bounds(broker, prefix + "snapshots", partition)[1] for partition in range(7)}
-    delete(
-        broker, prefix + "snapshots", ends if what == "all" else {one: end - 2 for one, end in ends.items() if end > 2}
-    )
+    blocks = {one: end - 2 for one, end in ends.items() if end > 2}
+    delete(broker, prefix + "snapshots", {"all": ends, "blocks": blocks, "one": {0: blocks[0]}}[what])
     produce(broker.brokers, topic, messages(range(200, STEPS), keyed=False), 6)
     with caplog.at_level(logging.WARNING), running(config):
         reader = Reader(broker.brokers, prefix + "alerts")
         wait_until(lambda: not missing(reader, wanted, STEPS), "alerts are missing", SECONDS)
     assert "is gone" in caplog.text or "is passed over" in caplog.text
+    if what == "one":
+        assert "snapshot of keyed-0 at" in caplog.text
+        assert not any(f"of keyed-{other}" in caplog.text for other in range(1, 6))
     assert by_identity(reader.json(1.0), STEPS) == wanted
     reader.close()
 

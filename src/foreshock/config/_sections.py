@@ -45,7 +45,10 @@ class Log(Options):
 class Snapshot(Options):
     """Copies of the state that make a restart quick."""
 
-    every: Annotated[Seconds, Field(gt=0)] = Field(default=30.0, description="Least time between two snapshots.")
+    every: Annotated[Seconds, Field(gt=0)] = Field(
+        default=30.0,
+        description="Least time between two snapshots; over Kafka they come sooner where much has come since.",
+    )
     keep: int = Field(default=2, ge=1, description="How many are kept.")
     share: float = Field(default=0.05, gt=0, le=1, description="Most of the time that may be spent on them.")
 

@@ -52,6 +52,10 @@ class Copier:
         """Whether it is time for the next (`now` as of `perf_counter`)."""
         return self._job is None and now >= self._next
 
+    def put_off(self, now: float) -> None:
+        """Let the next be due as if one had just been taken."""
+        self._next = now + self._settings.every
+
     def begin(self, task: Copied, position: int, beside: Mapping[str, State] | None = None) -> None:
         """Fix the moment: the state after all records below `position`, and what else is made of their outputs."""
         started = perf_counter()

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -228,12 +228,10 @@ class Worker:
         astray, self._astray = self._astray, set()
         astray &= self.tasks.keys()
         rest = [(at, group) for at, group in groups if self._lead_of(at) not in astray]
-        for at in sorted(astray):
+        for at in astray:
             self._drop(at)
-            task = self._bring(at)
-            if task is None:
-                break
-            self._reader.group.seek(self._kafka.TopicPartition(*at, task.positions[at]))
+        for task in self._bring(sorted(astray)):
+            self._reader.group.seek(self._kafka.TopicPartition(*task.lead, task.positions[task.lead]))
             self._assign_inputs(task)
         return rest
 
@@ -248,11 +246,9 @@ class Worker:
         KAFKA_REBALANCES.labels("assigned").inc()
         self._settle()
         begin = []
-        for one in partitions:
-            task = self._bring((one.topic, one.partition))
-            if task is not None:
-                begin.append(self._kafka.TopicPartition(*task.lead, task.positions[task.lead]))
-                self._assign_inputs(task)
+        for task in self._bring((one.topic, one.partition) for one in partitions):
+            begin.append(self._kafka.TopicPartition(*task.lead, task.positions[task.lead]))
+            self._assign_inputs(task)
         consumer.incremental_assign(begin)
         logger.info("%s has the tasks %s", self.name, ", ".join(sorted(t.name for t in self.tasks.values())) or "none")
 
@@ -295,27 +291,25 @@ class Worker:
             return EnvironmentTask(self.config, self.layout, self.options.leave_out)
         return Keyed(self.config, self.layout, at[1], self.options.idle, self.config.limits.body_bytes)
 
-    def _bring(self, at: At) -> KafkaTask | None:
-        """Bring back a task as it was committed; None where we are told to stop meanwhile."""
-        started = time.perf_counter()
-        while not self._stop.is_set():
+    def _bring(self, leads: Iterable[At]) -> list[KafkaTask]:
+        """Bring back tasks as they were committed; not all of them where we are told to stop meanwhile."""
+        waiting, out = [self._new(at) for at in leads], list[KafkaTask]()
+        while waiting and not self._stop.is_set():
             try:
-                task = self._restore(at)
+                committed = self._reader.committed(at for task in waiting for at in task.inputs)
+                while waiting and not self._stop.is_set():
+                    out.append(self._restore(waiting[0], committed))
+                    del waiting[0]
             except (RetryableError, self._kafka.KafkaException) as error:
                 ERRORS.labels("restore").inc()
-                logger.warning("%s/%d cannot be brought back yet, trying again: %s", *at, error)
+                logger.warning("%s cannot be brought back yet, trying again: %s", waiting[0].name, error)
                 self._stop.wait(RETRY_SECONDS)
-                continue
-            self.tasks[at] = task
-            self._copies.add(at)
-            KAFKA_RESTORE_SECONDS.observe(time.perf_counter() - started)
-            return task
-        return None
+        self._keeper.restored()
+        return out
 
-    def _restore(self, at: At) -> KafkaTask:
-        task = self._new(at)
-        committed = self._reader.committed(task.inputs)
-        meta = decode_meta(committed[task.lead].metadata) if committed[task.lead].offset >= 0 else Meta()
+    def _restore(self, task: KafkaTask, committed: Mapping[At, Any]) -> KafkaTask:
+        started, at = time.perf_counter(), task.lead
+        meta = decode_meta(committed[at].metadata) if committed[at].offset >= 0 else Meta()
         try:
             task = self._keeper.restore(task, lambda: self._new(at), meta)
         except PermanentError as error:
@@ -329,6 +323,9 @@ class Worker:
         task.restored()
         if task.use(self.config):
             logger.warning("%s goes on under changed settings", task.name)
+        self.tasks[at] = task
+        self._copies.add(at)
+        KAFKA_RESTORE_SECONDS.observe(time.perf_counter() - started)
         return task
 
     # -- snapshots -----------------------------------------------------------------------------------------------

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 
-from foreshock.adapters.kafka.client import library, make, settings, translate
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.errors import PermanentError, RetryableError
+from foreshock.runtime.distributed_cursors import Cursor, Cursors
 from foreshock.runtime.distributed_format import (
     CONFIG,
     Manifest,
@@ -35,106 +34,20 @@ from foreshock.runtime.distributed_tasks import KafkaTask
 from foreshock.runtime.snapshot import numerics_id
 from foreshock.runtime.writer import SnapshotWrite
 from foreshock.state import State, chunks, unpack
-from foreshock.telemetry import ERRORS, KAFKA_LOST
+from foreshock.telemetry import ERRORS
 
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 512 << 10
 GENERATIONS = 3
-STALL_SECONDS, ASK_SECONDS = 60.0, 5.0
 MANIFEST = b"manifest"
-
-
-class Cursor:
-    """Reads one partition from an offset on, committed messages only, in order."""
-
-    def __init__(self, options: KafkaOptions, topic: str, partition: int, offset: int) -> None:
-        kafka = library()
-        self._topic, self.next = topic, offset
-        self._queue: deque[Any] = deque()
-        self._end = -1
-        self._consumer = make(
-            "Consumer",
-            settings(
-                options,
-                group_id=f"{options.group}-restore",
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                enable_partition_eof=True,
-                auto_offset_reset="earliest",
-                fetch_wait_max_ms=50,
-            ),
-        )
-        self._at = kafka.TopicPartition(topic, partition, offset)
-        self._consumer.assign([self._at])
-
-    def close(self) -> None:
-        """Let go."""
-        self._consumer.close()
-
-    def say_lost(self) -> None:
-        """Count what is gone already of what is to be read."""
-        kafka = library()
-        try:
-            low, _ = self._consumer.get_watermark_offsets(self._at, timeout=ASK_SECONDS)
-        except kafka.KafkaException as error:
-            raise translate(error, f"{self._topic} cannot be asked for its offsets") from error
-        if low > self.next:
-            KAFKA_LOST.labels(self._topic).inc(low - self.next)
-            logger.error("%s: offsets %d to %d are gone: what they held is left out", self._topic, self.next, low)
-
-    def until(self, end: int) -> list[Any]:
-        """The messages from where it stands up to offset `end`; counted where some are gone.
-
-        Raises RetryableError where they do not come.
-        """
-        out: list[Any] = []
-        while self.next < end:
-            message = self._first(end)
-            if message is None or message.offset() >= end:
-                KAFKA_LOST.labels(self._topic).inc(end - self.next)
-                logger.error("%s: offsets %d to %d are gone: what they held is left out", self._topic, self.next, end)
-                self.next = end
-                break
-            self._queue.popleft()
-            self.next = message.offset() + 1
-            out.append(message)
-        return out
-
-    def rest(self, last: Callable[[Any], bool]) -> Iterator[Any]:
-        """Messages from where it stands up to the one that `last` says yes to; to the end, if it never does."""
-        while (message := self._first(0)) is not None:
-            self._queue.popleft()
-            self.next = message.offset() + 1
-            yield message
-            if last(message):
-                return
-
-    def _first(self, end: int) -> Any:
-        """The next message; None where the partition ends before there is one."""
-        deadline = time.monotonic() + STALL_SECONDS
-        while not self._queue:
-            for message in self._consumer.consume(2000, 0.05):
-                error = message.error()
-                if error is None:
-                    self._queue.append(message)
-                    self._end = -1
-                elif error.name() == "_PARTITION_EOF":
-                    self._end = message.offset()
-                elif not error.retriable() and error.fatal():
-                    raise RetryableError(f"{self._topic} cannot be read: {error.str()}")
-            if not self._queue and self._end >= end:
-                return None
-            if time.monotonic() > deadline:
-                raise RetryableError(f"{self._topic} does not give its messages from offset {self.next} on")
-        return self._queue[0]
 
 
 class Keeper:
     """Writes and reads the snapshots and runs of a worker's tasks."""
 
     def __init__(self, options: KafkaOptions, layout: Layout) -> None:
-        self._options, self._layout = options, layout
+        self._layout, self._cursors = layout, Cursors(options)
         # By task: the last manifest, its offset, and the offset of the newest run entry that is known.
         self._manifests: dict[str, tuple[Manifest, int]] = {}
         self._run_offsets: dict[str, int] = {}
@@ -210,6 +123,10 @@ class Keeper:
             self._repeat(restored, at, meta.run)
         return restored
 
+    def restored(self) -> None:
+        """All tasks that were to be brought back are: let go of what reads them."""
+        self._cursors.close()
+
     def _newest(self, task: KafkaTask, fresh: Callable[[], KafkaTask], offset: int) -> tuple[KafkaTask, int]:
         """The task of the newest snapshot that can be read, and the offset of its run's entry."""
         for manifest, at in self._candidates(task, offset):
@@ -240,21 +157,15 @@ class Keeper:
             seen, offset = offset, manifest.before
         if offset < 0:
             return
-        cursor = Cursor(self._options, self._layout.snapshots, task.partition, 0)
-        try:
+        with self._cursors.at(self._layout.snapshots, task.partition, 0) as cursor:
             found = [message for message in cursor.rest(lambda message: False) if _is_manifest(message)]
-        finally:
-            cursor.close()
         for message in reversed(found):
             if message.offset() < (seen if seen >= 0 else offset):
                 yield decode_manifest(message.value()), message.offset()
 
     def _manifest_at(self, task: KafkaTask, offset: int) -> Manifest | None:
-        cursor = Cursor(self._options, self._layout.snapshots, task.partition, offset)
-        try:
+        with self._cursors.at(self._layout.snapshots, task.partition, offset) as cursor:
             message = next(cursor.rest(lambda message: True), None)
-        finally:
-            cursor.close()
         if message is None or message.offset() != offset or not _is_manifest(message):
             logger.warning("the manifest of %s at offset %d is gone", task.name, offset)
             return None
@@ -266,12 +177,9 @@ class Keeper:
         blocks: dict[int, bytes] = {}
         if offsets:
             last = max(offsets)
-            cursor = Cursor(self._options, self._layout.snapshots, task.partition, min(offsets))
-            try:
+            with self._cursors.at(self._layout.snapshots, task.partition, min(offsets)) as cursor:
                 for message in cursor.rest(lambda message: message.offset() >= last):
                     blocks[message.offset()] = message.value() or b""
-            finally:
-                cursor.close()
         out = {}
         for part in manifest.parts:
             for offset, digest in part.blocks:
@@ -284,9 +192,9 @@ class Keeper:
 
     def _repeat(self, task: KafkaTask, offset: int, last: int) -> None:
         """Take the runs behind a task's state up to run `last` again, with what they bring about suppressed."""
-        runs = Cursor(self._options, self._layout.runs, task.partition, offset)
-        inputs: dict[tuple[str, int], Cursor] = {}
-        try:
+        with ExitStack() as open_cursors:
+            runs = open_cursors.enter_context(self._cursors.at(self._layout.runs, task.partition, offset))
+            inputs: dict[tuple[str, int], Cursor] = {}
             for message in runs.rest(lambda message: decode_run(message.value()).sequence >= last):
                 run = decode_run(message.value())
                 if run.sequence <= task.sequence:
@@ -295,29 +203,33 @@ class Keeper:
                     raise PermanentError(
                         f"{task.name}: runs {task.sequence + 1} to {run.sequence - 1} are gone from {self._layout.runs}"
                     )
-                self._repeat_run(task, run, inputs)
+                for at, start in _inputs_of(run):
+                    if at not in inputs:
+                        inputs[at] = open_cursors.enter_context(self._cursors.at(*at, start))
+                        inputs[at].say_lost()
+                _repeat_run(task, run, inputs)
                 task.sequence = run.sequence
                 self._run_offsets[task.name] = message.offset()
-        finally:
-            for cursor in (runs, *inputs.values()):
-                cursor.close()
         if task.sequence < last:
             raise RetryableError(f"{task.name}: run {last} was committed and cannot be read yet")
 
-    def _repeat_run(self, task: KafkaTask, run: Run, inputs: dict[tuple[str, int], Cursor]) -> None:
-        for step in run.steps:
-            if step.input == CONFIG:
-                task.repeat(step)
-                continue
-            at = step.input, step.partition
-            if at not in inputs:
-                inputs[at] = Cursor(self._options, *at, step.start)
-                inputs[at].say_lost()
-            messages = inputs[at].until(step.end)
-            if messages:
-                task.take(messages, emit=False)
-            task.positions[at] = step.end
-        task.begin_run()
+
+def _inputs_of(run: Run) -> Iterator[tuple[tuple[str, int], int]]:
+    """The partitions that a run read, and from which offset on."""
+    return (((step.input, step.partition), step.start) for step in run.steps if step.input != CONFIG)
+
+
+def _repeat_run(task: KafkaTask, run: Run, inputs: dict[tuple[str, int], Cursor]) -> None:
+    for step in run.steps:
+        if step.input == CONFIG:
+            task.repeat(step)
+            continue
+        at = step.input, step.partition
+        messages = inputs[at].until(step.end)
+        if messages:
+            task.take(messages, emit=False)
+        task.positions[at] = step.end
+    task.begin_run()
 
 
 def _blocks(state: State) -> Iterator[bytes]:

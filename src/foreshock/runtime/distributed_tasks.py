@@ -7,6 +7,7 @@ are a run; repeating the runs gives the same state (CONTRACTS §1). What a task 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -59,6 +60,8 @@ class KafkaTask:
         self.steps: list[Step] = []
         self.outbox: list[Out] = []
         self.rows = 0
+        # How long it took to take what came since the newest snapshot was begun.
+        self.repeat_seconds = 0.0
         # The clock (Unix ns), as the worker last told it.
         self.now = 0
         # The offset of the end of an input, where that has been seen since its last message.
@@ -85,7 +88,9 @@ class KafkaTask:
             self.steps.append(Step(*at, messages[0].offset(), end))
         self.positions[at] = end
         self.ended.pop(at, None)
+        started = perf_counter()
         self._take(messages, emit)
+        self.repeat_seconds += perf_counter() - started
 
     def repeat(self, step: Step) -> None:
         """Go on again under the config of a step."""

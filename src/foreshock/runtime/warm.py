@@ -92,7 +92,7 @@ def warm_detector(name: str) -> None:
 
 
 def warm(config: Config, rows: int = 80) -> Task:
-    """Run a task of the config over a few made-up rows and a jump, so that every kernel it needs is compiled."""
+    """Run a task of the config over made-up rows and a jump, and bring it back, to compile every kernel it needs."""
     task = Task(config, bands=True)
     views = Views(max_series=8, points=8, rollups=Rollups([one.name for one in config.detectors], 8))
     for record in readings(2, 3, rows, 5.0):
@@ -104,6 +104,8 @@ def warm(config: Config, rows: int = 80) -> Task:
             task.process(Record("default", "warm", CALLS, at, encode_calls(calls)))
     at = START + rows * 5_000_000_000
     task.process(Record("default", "warm", METRICS, at, encode_metrics(Reading(at, {"host.name": "warm-0"}, jump))))
+    saved = {name: state.frozen() for name, state in task.states().items()}
+    Task(config, bands=True).load(saved, task.watermark)
     task.finish()
     # Nothing of this happened.
     EVENTS.remove("warm")

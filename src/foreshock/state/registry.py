@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import numpy as np
@@ -99,10 +101,25 @@ class Registry:
         return State(1, {}, {}, {}, {"names": [*self._sealed, bytes(self._open)]})
 
     def load(self, state: State) -> None:
-        """Take over the names of a saved registry; slots are the same."""
-        for chunk in state.blobs["names"]:
-            for name, entity, attributes, unit, kind, derived in _ENTRIES.decode_lines(chunk):
-                self.intern(Series(name, entity, attributes, unit, Kind(kind)), derived)
+        """Take over the names of a saved registry, into an empty one; slots are the same."""
+        chunks = list(map(bytes, state.blobs["names"]))
+        with _uncollected():
+            for chunk in chunks:
+                for name, entity, attributes, unit, kind, derived in _ENTRIES.decode_lines(chunk):
+                    self._add(Series(name, entity, attributes, unit, kind), derived)
+        self._sealed, self._open = chunks[:-1], bytearray(b"".join(chunks[-1:]))
 
 
-_ENTRIES = msgspec.json.Decoder(tuple[str, Labels, Labels, str, str, bool])
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would go through all names again and again while they become more."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+_ENTRIES = msgspec.json.Decoder(tuple[str, Labels, Labels, str, Kind, bool])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -49,14 +49,15 @@ class Series:
     attributes: Labels = ()
     unit: str = ""
     kind: Kind = Kind.GAUGE
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Looked up once a record and series: worth keeping.
+        own = hash((self.name, self.entity, self.attributes, self.unit, self.kind))
+        object.__setattr__(self, "_hash", own)
 
     def __hash__(self) -> int:
         return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
-        # Looked up once a record and series: worth keeping.
-        return hash((self.name, self.entity, self.attributes, self.unit, self.kind))
 
     @cached_property
     def feature(self) -> str:
