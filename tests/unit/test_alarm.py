@@ -195,7 +195,7 @@ def test_the_first_days_are_strict_and_a_noisy_metric_pays_alone() -> None:
     bench = Bench()
     step = 600.0
     bench.feed(quiet(20), step=step)
-    assert bench.feed([[0.6, -1, -2]], step=step) == [], "below the level of the first day"
+    assert bench.feed([[-1, -2, 0.6]], step=step) == [], "below the level of the first day"
     bench.feed(quiet(2000), step=step)
     assert len(bench.feed([[0.6, -1, -2], *quiet(5)], step=step)) == 2
     bench.feed(quiet(50), step=step)
@@ -205,6 +205,36 @@ def test_the_first_days_are_strict_and_a_noisy_metric_pays_alone() -> None:
     assert dict(opened.labels)["feature"].startswith("system.network.io")
     bench.feed(quiet(6000), step=step)
     assert len(bench.feed([[0.6, -1, -2], *quiet(5)], step=step)) == 2, "prices decay over weeks"
+
+
+def test_values_must_top_what_they_reached_on_days_past_and_pauses_need_not() -> None:
+    bench = Bench()
+    step = 600.0
+    bench.feed([*quiet(20), [0.6, -1, -2], *quiet(2000)], step=step)
+    assert bench.feed([[0.6, -1, -2]], step=step) == [], "it was there two weeks ago, and nobody was told"
+    pause = bench.columns([[0.6, -1, -2], *quiet(5)], step=step)
+    pause = replace(pause, verdicts=(replace(pause.verdicts[0], measure="pause"),))
+    assert len(bench.alarm.process(pause).alerts) == 2
+    bench.feed(quiet(6000), step=step)
+    bench.feed([[9.0, -1, -2], *quiet(300)], step=step)
+    assert bench.feed([[1.8, -1, -2]], step=step) == []
+    assert len(bench.feed([[4.0, -1, -2], *quiet(5)], step=step)) == 2, (
+        "no record deafens to what is far over the level"
+    )
+
+
+def test_departures_of_single_features_alarm_as_theirs() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    rows = bench.columns([[-2.0, -1.5, -2.5]])
+    own = verdict("mv", np.array([math.nan, 3.0, math.nan]), np.arange(3, dtype=np.int32))
+    own = replace(own, measure="departure", measured=np.array([[math.nan, 7.4, math.nan], [1.0, 1.0, 1.0]]))
+    whole = replace(verdict("mv", np.array([-1.0]), None), apart=own)
+    (alert,) = bench.alarm.process(replace(rows, verdicts=(*rows.verdicts, whole))).alerts
+    notes = dict(alert.annotations)
+    assert dict(alert.labels)["feature"].startswith("system.network.io")
+    assert notes["detector"] == "mv"
+    assert "goes its own way, 7.4 × as far as it rarely does, since" in notes["summary"]
 
 
 def test_soon_after_an_episode_only_what_comes_near_its_peak_opens_another() -> None:

@@ -23,7 +23,7 @@ KEEP, AGAIN = math.log(0.7), math.log(1.4)
 
 @dataclass
 class Row:
-    """`cells`: (series, value, strength or None, live)."""
+    """`cells`: (series, value, strength or None, live); `still`: strengths of pauses, by series."""
 
     time: int
     end: int
@@ -31,6 +31,12 @@ class Row:
     cells: list[tuple[int, float, float | None, bool]] = field(default_factory=list)
     mv: float | None = None
     mv_over: bool = False
+    still: dict[int, float] = field(default_factory=dict)
+
+    def strengths(self) -> list[tuple[int, float]]:
+        """Of each judged series the largest strength."""
+        every = [(s, strength, self.still.get(s)) for s, _, strength, _ in self.cells]
+        return [(s, max(x for x in found if x is not None)) for s, *found in every if any(x is not None for x in found)]
 
 
 def theta0(k: float, rate: float) -> float:
@@ -65,6 +71,18 @@ class Twin:
         self.lead: int | None = None
         self.run: list[float] = []
         self.source = 0
+        self.tops: dict[int, dict[int, float]] = {}
+
+    def record(self, series: int, now: int) -> float:
+        """The largest of what past days have reached, each decayed from its end on."""
+        past = [(top, (day + 1) * DAY) for day, top in self.tops.get(series, {}).items() if day < now // DAY]
+        return max((self.decayed(one, now, 15) for one in past), default=0.0)
+
+    def note(self, row: Row) -> None:
+        for s, _, strength, _ in row.cells:
+            if strength is not None and strength > 0:
+                days = self.tops.setdefault(s, {})
+                days[row.time // DAY] = max(days.get(row.time // DAY, 0.0), strength)
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -99,7 +117,7 @@ class Twin:
 
     def evaluate(self, row: Row) -> list[tuple[Any, ...]]:
         t = row.time
-        judged = [(s, strength) for s, _, strength, _ in row.cells if strength is not None]
+        judged, valued = row.strengths(), {cell[0]: cell[2] for cell in row.cells}
         if not judged and row.mv is None:
             return []
         out: list[tuple[Any, ...]] = []
@@ -124,12 +142,23 @@ class Twin:
                 return 0.0
             return min(self.decayed(self.prices[s], t, 15), 2 * theta)
 
-        passing = [(strength - price(s) - level, -i, s, strength) for i, (s, strength) in enumerate(judged)]
+        full = level
+
+        def excess_of(s: int, strength: float, level: float) -> float:
+            if single or (self.open and s == self.open["source"]):
+                return strength - price(s) - level
+            record, value, due = self.record(s, t), valued[s], price(s)
+            if record > 0:
+                due = min(due + max(record + AGAIN - full, 0), max(due, 4 * theta))
+            own = -math.inf if value is None else value - due
+            return max(own, row.still.get(s, -math.inf) - price(s)) - level
+
+        passing = [(excess_of(s, strength, level), -i, s, strength) for i, (s, strength) in enumerate(judged)]
         passing = [entry for entry in passing if entry[3] >= level]
         best = max(passing) if passing else None
         if not self.open and not single:
             low = 0.3 * level
-            lasting = [(strength - price(s) - low, -i, s, strength) for i, (s, strength) in enumerate(judged)]
+            lasting = [(excess_of(s, strength, low), -i, s, strength) for i, (s, strength) in enumerate(judged)]
             lasting = [entry for entry in lasting if entry[3] >= low]
             mine = next((entry for entry in lasting if entry[2] == self.lead and entry[0] >= 0), None)
             if mine is None:
@@ -148,6 +177,8 @@ class Twin:
         self.states.append(1 if over else 0 if within else (self.states[-1] if self.states else 0))
         share = flap_share(self.states)
         self.flapping = True if share > 0.2 else False if share < 0.05 else self.flapping
+        if not single:
+            self.note(row)
         excess = best[0] if best else -math.inf
         if row.mv_over:
             excess = max(excess, row.mv or 0.0, 0.0)
@@ -167,7 +198,7 @@ class Twin:
             if not single and (self.charged is None or t - self.charged >= HOUR):
                 self.charged = t
                 if uni:
-                    self.prices[source] = (min(price(source) + 1, 2 * theta), t)
+                    self.prices[source] = (min(price(source) + 0.5, 2 * theta), t)
                 self.price = (min(p_entity + 0.2, theta), t)
         return out
 
@@ -216,7 +247,8 @@ class Tables:
 def inputs_of(rows: list[tuple[int, Row]]) -> kernel.Inputs:
     """(entity, row) pairs as columns."""
     cells = [cell for _, row in rows for cell in row.cells]
-    strength = [math.nan if cell[2] is None else cell[2] for cell in cells]
+    valued = np.array([math.nan if cell[2] is None else cell[2] for cell in cells], np.float64)
+    still = np.array([row.still.get(cell[0], math.nan) for _, row in rows for cell in row.cells], np.float64)
     return kernel.Inputs(
         np.array([entity for entity, _ in rows], np.int32),
         np.array([row.time for _, row in rows], np.int64),
@@ -224,7 +256,9 @@ def inputs_of(rows: list[tuple[int, Row]]) -> kernel.Inputs:
         np.cumsum([0] + [len(row.cells) for _, row in rows]).astype(np.int64),
         np.array([cell[0] for cell in cells], np.int32),
         np.array([cell[1] for cell in cells], np.float64),
-        np.array(strength, np.float64),
+        np.fmax(valued, still),
+        valued,
+        still,
         np.array([cell[3] for cell in cells], np.bool_),
         np.zeros(0, np.uint8),
         np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
@@ -275,7 +309,8 @@ def history(rng: np.random.Generator, features: int, step: int, first_series: in
             status = "excluded"
         strength_mv = float(rng.normal(-1.0, 0.5)) if mv and n > 20 else None
         over = strength_mv is not None and strength_mv > 0.3
-        rows.append(Row(time, time + step, status, cells, strength_mv, over))
+        still = {first_series + j: float(rng.normal(-1.0, 1.5)) for j in range(features) if rng.random() < 0.05}
+        rows.append(Row(time, time + step, status, cells, strength_mv, over, still))
     return rows
 
 

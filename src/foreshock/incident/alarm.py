@@ -1,8 +1,8 @@
 """The alarm: verdicts of an entity's rows → episodes that open at once and close by hysteresis.
 
-A metric's strength less its price must pass a level that allows for the number of metrics. The construction and all its
-constants were measured (CONTRACTS §9). Objects are made only where an episode opens, grows or closes: `story` puts into
-words what `alarm_kernel` finds.
+A metric's strength less its price must pass a level that allows for the number of metrics, and top what the metric
+reached on days past. The construction and all its constants were measured (CONTRACTS §9). Objects are made only where
+an episode opens, grows or closes: `story` puts into words what `alarm_kernel` finds.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from foreshock.state import Registry, SlotTable, State
 from foreshock.types import Alert, Columns, Presence, Status, Verdict, label_text
 from foreshock.types.units import Options
 
+PAUSE = "pause"
+"""What detectors measure of which the alarm keeps no records: a pause is judged by the longest ones already."""
 EVENTS = 256
 """Events that the kernel may gather before they are put into words."""
 
@@ -105,7 +107,7 @@ class Alarm:
     def state(self) -> State:
         """Prices, levels, histories and what has been said of open episodes."""
         tables = {"entity": self._entity, "price": self._price, "limit": self._limit}
-        return State(1, {}, {}, tables, {"stories": [self._teller.encode()]})
+        return State(2, {}, {}, tables, {"stories": [self._teller.encode()]})
 
     def load(self, state: State) -> None:
         """Take over what `state` gave."""
@@ -125,6 +127,8 @@ class Alarm:
                 limits.append(verdict)
             elif self.primary is None or verdict.detector in self.primary:
                 (whole if verdict.whole else primary).append(verdict)
+                if verdict.apart is not None:
+                    primary.append(verdict.apart)
         return Step(columns.rows, tuple(primary), tuple(limits), tuple(whole))
 
     def _tables(self, step: Step) -> kernel.Tables:
@@ -149,11 +153,12 @@ def _inputs(step: Step) -> kernel.Inputs:
     """What the kernel needs to know of a step: the largest strengths, and who is beyond a limit."""
     rows = step.rows
     m, n = len(rows.series), len(rows)
-    strength, live = np.full(m, np.nan), np.zeros(m, np.bool_)
+    valued, still, live = np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.bool_)
     for verdict in step.primary:
         scored = verdict.status == Status.SCORED
         live |= scored | (verdict.status == Status.WARMING_UP)
-        strength = np.fmax(strength, np.where(scored, verdict.strength, np.nan))
+        own = still if verdict.measure == PAUSE else valued
+        np.fmax(own, np.where(scored, verdict.strength, np.nan), out=own)
     limit = np.zeros(m if step.limits else 0, np.uint8)
     for verdict in step.limits:
         grade = np.where(verdict.anomalous, np.uint8(2), np.uint8(1))
@@ -171,7 +176,9 @@ def _inputs(step: Step) -> kernel.Inputs:
         np.require(rows.start, np.int64, _PLAIN),
         np.require(rows.series, np.int32, _PLAIN),
         np.require(rows.value, np.float64, _PLAIN),
-        np.clip(strength, -most, most),
+        np.clip(np.fmax(valued, still), -most, most),
+        np.clip(valued, -most, most),
+        np.clip(still, -most, most),
         live,
         limit,
         np.clip(mv_strength, -most, most),

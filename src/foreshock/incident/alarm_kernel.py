@@ -23,7 +23,9 @@ LN_KEEP = -0.35667494393873245
 LN_AGAIN = 0.3364722366212129
 """ln 1.4: by so much something must grow to be said again."""
 PRICE_HALF_LIFE, ENTITY_HALF_LIFE = 15.0 * DAY, 2.0 * DAY
-PRICE_STEP, ENTITY_STEP = 1.0, 0.2
+PRICE_STEP, ENTITY_STEP = 0.5, 0.2
+RECORD_SHARE = 4.0
+"""A series' price and record ask for at most so many times θ0 over the level: nothing deafens for good."""
 QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
@@ -63,7 +65,9 @@ ENTITY_START = dict.fromkeys(
     ("last", "heard", "day_end", "wide_time", "price_time", "charge_time", "alarm_time"), NEVER
 ) | {"lead": -1}
 
-PRICE = np.dtype([("price", "f8"), ("time", "i8")])
+PRICE = np.dtype([("price", "f8"), ("time", "i8"), ("record", "f8"), ("top", "f8"), ("since", "i8"), ("day", "i8")])
+"""State of a series, 48 bytes: its `price` at `time`; its `record`, the strength that its values reached on days past,
+at `since`; `top`, the strength that they have reached on `day`."""
 LIMIT = np.dtype(
     [("low", "f8"), ("high", "f8"), ("history", "u4"), ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"),
      ("calm", "u1")]
@@ -79,7 +83,8 @@ EVENT = np.dtype(
 class Inputs(NamedTuple):
     """Rows and cells as in `types.Rows`, and what detectors say of them.
 
-    `strength float64[m]` largest of the primary detectors, NaN = not judged; `live bool[m]` judged or warming up;
+    `strength float64[m]` largest of the primary detectors, NaN = not judged; of these `valued` of detectors that judge
+    values, `still` of those that judge pauses, which have no records; `live bool[m]` judged or warming up;
     `limit uint8[m]` (or empty): 0 not judged, 1 within, 2 beyond a user's limit; `mv_strength float64[n]`, NaN = not
     judged, `mv_over bool[n]` of multivariate detectors.
     """
@@ -91,6 +96,8 @@ class Inputs(NamedTuple):
     series: NDArray[np.int32]
     value: NDArray[np.float64]
     strength: NDArray[np.float64]
+    valued: NDArray[np.float64]
+    still: NDArray[np.float64]
     live: NDArray[np.bool_]
     limit: NDArray[np.uint8]
     mv_strength: NDArray[np.float64]
@@ -175,21 +182,63 @@ def price_of(tables: Tables, series: int, t: int, most: float) -> float:
 
 
 @inner
+def end_day(p: Any, t: int) -> None:
+    """Let what a past day has reached count as the record, where it is one."""
+    day = t // DAY
+    if p.top > 0.0 and day > p.day:
+        end = (p.day + 1) * DAY
+        if p.top > halved(p.record, max(end - p.since, 0) / PRICE_HALF_LIFE):
+            p.record, p.since = p.top, end
+        p.top = 0.0
+
+
+@inner
+def note_tops(inputs: Inputs, tables: Tables, row: int) -> None:
+    """Remember what values have reached today."""
+    for c in range(inputs.start[row], inputs.start[row + 1]):
+        if inputs.valued[c] > 0.0:
+            p = tables.price[inputs.series[c]]
+            end_day(p, inputs.time[row])
+            if inputs.valued[c] > p.top:
+                p.top, p.day = inputs.valued[c], max(inputs.time[row] // DAY, p.day)
+
+
+@inner
+def excess_of(inputs: Inputs, tables: Tables, c: int, t: int, level: float, full: float, most: float) -> float:
+    """Strength of a cell less its price and `level`; values must also top their record by ln 1.4, seen from `full`."""
+    p = tables.price[inputs.series[c]]
+    price = price_of(tables, inputs.series[c], t, most)
+    due = price
+    end_day(p, t)
+    if p.record > 0.0:
+        record = halved(p.record, max(t - p.since, 0) / PRICE_HALF_LIFE)
+        over = max(record + LN_AGAIN - full, 0.0)
+        due = min(price + over, max(price, 0.5 * RECORD_SHARE * most))
+    excess = -np.inf
+    if inputs.valued[c] == inputs.valued[c]:
+        excess = inputs.valued[c] - due
+    if inputs.still[c] - price > excess:
+        excess = inputs.still[c] - price
+    return excess - level
+
+
+@inner
 def best_excess(
-    inputs: Inputs, tables: Tables, row: int, e: Any, level: float, most: float, priced: bool
+    inputs: Inputs, tables: Tables, row: int, e: Any, level: float, full: float, most: float, priced: bool
 ) -> tuple[float, int]:
-    """max over cells of strength − price − level, and its cell; −inf, −1 if no cell reaches the level unpriced."""
+    """The largest `excess_of` the cells of a row, and its cell; −inf, −1 if none reaches the level unpriced."""
     excess, cell = -np.inf, -1
     for c in range(inputs.start[row], inputs.start[row + 1]):
         s = inputs.strength[c]
         if s >= level:
-            price = 0.0
             if e.open == 1 and inputs.series[c] == e.source:
-                price = e.shield
+                own = s - e.shield - level
             elif priced:
-                price = price_of(tables, inputs.series[c], inputs.time[row], most)
-            if s - price - level > excess + SAME:
-                excess, cell = s - price - level, c
+                own = excess_of(inputs, tables, c, inputs.time[row], level, full, most)
+            else:
+                own = s - level
+            if own > excess + SAME:
+                excess, cell = own, c
     return excess, cell
 
 
@@ -280,10 +329,10 @@ def judge_row(
     level = e.level if e.open == 1 else theta + price
     excess, cell = -np.inf, -1
     if top >= level:
-        excess, cell = best_excess(inputs, tables, row, e, level, 2.0 * theta, not single)
+        excess, cell = best_excess(inputs, tables, row, e, level, level, 2.0 * theta, not single)
     if e.open == 0 and not single:
         low = LASTING_SHARE * level
-        lead = follow_lead(inputs, tables, row, e, top, low, 2.0 * theta)
+        lead = follow_lead(inputs, tables, row, e, top, low, level, 2.0 * theta)
         if e.led >= LASTING_ROWS and excess < 0.0:
             level, excess, cell = low, e.least, lead
     over = excess >= 0.0 or mv_over
@@ -302,20 +351,24 @@ def judge_row(
                 e.shield = price_of(tables, e.source, t, 2.0 * theta)
             charge(tables, e, e.source if cell >= 0 else -1, t, theta, price)
     alarmed[row] = over and e.open == 1
+    if top > 0.0 and not single:
+        note_tops(inputs, tables, row)
     return count
 
 
 @inner
-def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, low: float, most: float) -> int:
+def follow_lead(
+    inputs: Inputs, tables: Tables, row: int, e: Any, top: float, low: float, full: float, most: float
+) -> int:
     """Count the rows for which one series has been over the lasting level `low`; its cell, −1 if none is."""
     cell, excess = -1, -np.inf
     if top >= low:
         if e.lead >= 0:
             cell = source_cell(inputs, row, e.lead)
         if cell >= 0 and inputs.strength[cell] >= low:
-            excess = inputs.strength[cell] - price_of(tables, e.lead, inputs.time[row], most) - low
+            excess = excess_of(inputs, tables, cell, inputs.time[row], low, full, most)
         if not excess >= 0.0:
-            excess, cell = best_excess(inputs, tables, row, e, low, most, True)
+            excess, cell = best_excess(inputs, tables, row, e, low, full, most, True)
             e.led, e.least = 0, excess
     if not excess >= 0.0:
         e.lead, e.led = -1, 0
