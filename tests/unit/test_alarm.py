@@ -235,6 +235,7 @@ def test_departures_of_single_features_alarm_as_theirs() -> None:
     assert dict(alert.labels)["feature"].startswith("system.network.io")
     assert notes["detector"] == "mv"
     assert "goes its own way, 7.4 × as far as it rarely does, since" in notes["summary"]
+    assert Bench().alarm.process(replace(rows, verdicts=(whole,))).alerts == (), "not without one of single series"
 
 
 def test_soon_after_an_episode_only_what_comes_near_its_peak_opens_another() -> None:

@@ -127,8 +127,9 @@ class Alarm:
                 limits.append(verdict)
             elif self.primary is None or verdict.detector in self.primary:
                 (whole if verdict.whole else primary).append(verdict)
-                if verdict.apart is not None:
-                    primary.append(verdict.apart)
+        # The level goes by how many features are judged, and only detectors of single series judge all of them.
+        if primary:
+            primary += [verdict.apart for verdict in whole if verdict.apart is not None]
         return Step(columns.rows, tuple(primary), tuple(limits), tuple(whole))
 
     def _tables(self, step: Step) -> kernel.Tables:
