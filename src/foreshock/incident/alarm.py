@@ -1,7 +1,7 @@
 """The alarm: verdicts of an entity's rows → episodes that open at once and close by hysteresis.
 
-A metric's strength less its price must pass a level that allows for the number of metrics, and top what the metric
-reached on days past. The construction and all its constants were measured (CONTRACTS §9). Objects are made only where
+A metric's strength less its price must pass a level that allows for the number of metrics, and more where no other
+witness confirms it. The construction and all its constants were measured (CONTRACTS §9). Objects are made only where
 an episode opens, grows or closes: `story` puts into words what `alarm_kernel` finds.
 """
 
@@ -21,8 +21,8 @@ from foreshock.state import Registry, SlotTable, State
 from foreshock.types import Alert, Columns, Presence, Status, Verdict, label_text
 from foreshock.types.units import Options
 
-PAUSE = "pause"
-"""What detectors measure of which the alarm keeps no records: a pause is judged by the longest ones already."""
+PAUSE, DEPARTURE = "pause", "departure"
+"""What detectors measure that is no value: such witnesses are weighed by themselves."""
 EVENTS = 256
 """Events that the kernel may gather before they are put into words."""
 
@@ -154,11 +154,12 @@ def _inputs(step: Step) -> kernel.Inputs:
     """What the kernel needs to know of a step: the largest strengths, and who is beyond a limit."""
     rows = step.rows
     m, n = len(rows.series), len(rows)
-    valued, still, live = np.full(m, np.nan), np.full(m, np.nan), np.zeros(m, np.bool_)
+    valued, apart, still = (np.full(m, np.nan) for _ in range(3))
+    live = np.zeros(m, np.bool_)
     for verdict in step.primary:
         scored = verdict.status == Status.SCORED
         live |= scored | (verdict.status == Status.WARMING_UP)
-        own = still if verdict.measure == PAUSE else valued
+        own = {PAUSE: still, DEPARTURE: apart}.get(verdict.measure, valued)
         np.fmax(own, np.where(scored, verdict.strength, np.nan), out=own)
     limit = np.zeros(m if step.limits else 0, np.uint8)
     for verdict in step.limits:
@@ -177,8 +178,9 @@ def _inputs(step: Step) -> kernel.Inputs:
         np.require(rows.start, np.int64, _PLAIN),
         np.require(rows.series, np.int32, _PLAIN),
         np.require(rows.value, np.float64, _PLAIN),
-        np.clip(np.fmax(valued, still), -most, most),
+        np.clip(np.fmax(np.fmax(valued, apart), still), -most, most),
         np.clip(valued, -most, most),
+        np.clip(apart, -most, most),
         np.clip(still, -most, most),
         live,
         limit,

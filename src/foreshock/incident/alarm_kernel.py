@@ -23,9 +23,11 @@ LN_KEEP = -0.35667494393873245
 LN_AGAIN = 0.3364722366212129
 """ln 1.4: by so much something must grow to be said again."""
 PRICE_HALF_LIFE, ENTITY_HALF_LIFE = 15.0 * DAY, 2.0 * DAY
-PRICE_STEP, ENTITY_STEP = 0.5, 0.2
-RECORD_SHARE = 4.0
-"""A series' price and record ask for at most so many times θ0 over the level: nothing deafens for good."""
+PRICE_STEP, PAUSE_STEP, ENTITY_STEP = 1.0, 0.3, 0.3
+ALONE = 1.0
+"""A witness that no other confirms must be e times as strong."""
+CONFIRMS = -1.0
+"""The whole confirms a metric, and a metric that it departs, from 1/e of its bar on."""
 QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
@@ -65,9 +67,8 @@ ENTITY_START = dict.fromkeys(
     ("last", "heard", "day_end", "wide_time", "price_time", "charge_time", "alarm_time"), NEVER
 ) | {"lead": -1}
 
-PRICE = np.dtype([("price", "f8"), ("time", "i8"), ("record", "f8"), ("top", "f8"), ("since", "i8"), ("day", "i8")])
-"""State of a series, 48 bytes: its `price` at `time`; its `record`, the strength that its values reached on days past,
-at `since`; `top`, the strength that they have reached on `day`."""
+PRICE = np.dtype([("price", "f8"), ("time", "i8"), ("pause", "f8"), ("pause_time", "i8")])
+"""State of a series, 32 bytes: the `price` of its values at `time`, that of its pauses at `pause_time`."""
 LIMIT = np.dtype(
     [("low", "f8"), ("high", "f8"), ("history", "u4"), ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"),
      ("calm", "u1")]
@@ -84,9 +85,9 @@ class Inputs(NamedTuple):
     """Rows and cells as in `types.Rows`, and what detectors say of them.
 
     `strength float64[m]` largest of the primary detectors, NaN = not judged; of these `valued` of detectors that judge
-    values, `still` of those that judge pauses, which have no records; `live bool[m]` judged or warming up;
-    `limit uint8[m]` (or empty): 0 not judged, 1 within, 2 beyond a user's limit; `mv_strength float64[n]`, NaN = not
-    judged, `mv_over bool[n]` of multivariate detectors.
+    values, `apart` of those that see a feature depart, `still` of those that judge pauses; `live bool[m]` judged or
+    warming up; `limit uint8[m]` (or empty): 0 not judged, 1 within, 2 beyond a user's limit; `mv_strength float64[n]`,
+    NaN = not judged, `mv_over bool[n]` of multivariate detectors.
     """
 
     entity: NDArray[np.int32]
@@ -97,6 +98,7 @@ class Inputs(NamedTuple):
     value: NDArray[np.float64]
     strength: NDArray[np.float64]
     valued: NDArray[np.float64]
+    apart: NDArray[np.float64]
     still: NDArray[np.float64]
     live: NDArray[np.bool_]
     limit: NDArray[np.uint8]
@@ -158,23 +160,25 @@ def tick(e: Any, t: int) -> None:
 
 
 @inner
-def scan(inputs: Inputs, row: int) -> tuple[float, int, int, int]:
-    """Largest unpriced strength of a row, its cell, and the numbers of judged and of live cells."""
-    top, cell, judged, live = -np.inf, -1, 0, 0
+def scan(inputs: Inputs, row: int) -> tuple[float, int, float, int, int]:
+    """Largest unpriced strength of a row, its cell, that of values, and the numbers of judged and of live cells."""
+    top, cell, high, judged, live = -np.inf, -1, -np.inf, 0, 0
     for c in range(inputs.start[row], inputs.start[row + 1]):
         s = inputs.strength[c]
         if s == s:
             judged += 1
             if s > top:
                 top, cell = s, c
+        if inputs.valued[c] > high:
+            high = inputs.valued[c]
         if inputs.live[c]:
             live += 1
-    return top, cell, judged, live
+    return top, cell, high, judged, live
 
 
 @inner
 def price_of(tables: Tables, series: int, t: int, most: float) -> float:
-    """A series' price now."""
+    """The price of a series' values now."""
     p = tables.price[series]
     if p.price == 0.0:
         return 0.0
@@ -182,49 +186,44 @@ def price_of(tables: Tables, series: int, t: int, most: float) -> float:
 
 
 @inner
-def end_day(p: Any, t: int) -> None:
-    """Let what a past day has reached count as the record, where it is one."""
-    day = t // DAY
-    if p.top > 0.0 and day > p.day:
-        end = (p.day + 1) * DAY
-        if p.top > halved(p.record, max(end - p.since, 0) / PRICE_HALF_LIFE):
-            p.record, p.since = p.top, end
-        p.top = 0.0
+def pause_price_of(tables: Tables, series: int, t: int, most: float) -> float:
+    """The price of a series' pauses now."""
+    p = tables.price[series]
+    if p.pause == 0.0:
+        return 0.0
+    return min(halved(p.pause, max(t - p.pause_time, 0) / PRICE_HALF_LIFE), most)
 
 
 @inner
-def note_tops(inputs: Inputs, tables: Tables, row: int) -> None:
-    """Remember what values have reached today."""
-    for c in range(inputs.start[row], inputs.start[row + 1]):
-        if inputs.valued[c] > 0.0:
-            p = tables.price[inputs.series[c]]
-            end_day(p, inputs.time[row])
-            if inputs.valued[c] > p.top:
-                p.top, p.day = inputs.valued[c], max(inputs.time[row] // DAY, p.day)
+def pauses(inputs: Inputs, c: int) -> bool:
+    """Whether a cell stands out most by a pause."""
+    return bool(inputs.still[c] >= inputs.strength[c])
 
 
 @inner
-def excess_of(inputs: Inputs, tables: Tables, c: int, t: int, level: float, full: float, most: float) -> float:
-    """Strength of a cell less its price and `level`; values must also top their record by ln 1.4, seen from `full`."""
-    p = tables.price[inputs.series[c]]
-    price = price_of(tables, inputs.series[c], t, most)
-    due = price
-    end_day(p, t)
-    if p.record > 0.0:
-        record = halved(p.record, max(t - p.since, 0) / PRICE_HALF_LIFE)
-        over = max(record + LN_AGAIN - full, 0.0)
-        due = min(price + over, max(price, 0.5 * RECORD_SHARE * most))
+def excess_of(inputs: Inputs, tables: Tables, c: int, row: int, level: float, most: float) -> float:
+    """Strength of a cell less its price and `level`, the best of its witnesses; those that are alone pay `ALONE` more.
+
+    A value is confirmed by the whole (or where nothing judges that), or by the departure of its feature; a departure by
+    the value. A pause shows nowhere else.
+    """
+    series, t = inputs.series[c], inputs.time[row]
+    price, mv = price_of(tables, series, t, most), inputs.mv_strength[row]
+    value, departure = inputs.valued[c], inputs.apart[c]
     excess = -np.inf
-    if inputs.valued[c] == inputs.valued[c]:
-        excess = inputs.valued[c] - due
-    if inputs.still[c] - price > excess:
-        excess = inputs.still[c] - price
+    if value == value:
+        alone = mv < CONFIRMS and not departure >= CONFIRMS
+        excess = value - price - (ALONE if alone else 0.0)
+    if departure == departure:
+        excess = max(excess, departure - price - (ALONE if value < CONFIRMS else 0.0))
+    if inputs.still[c] == inputs.still[c]:
+        excess = max(excess, inputs.still[c] - pause_price_of(tables, series, t, most))
     return excess - level
 
 
 @inner
 def best_excess(
-    inputs: Inputs, tables: Tables, row: int, e: Any, level: float, full: float, most: float, priced: bool
+    inputs: Inputs, tables: Tables, row: int, e: Any, level: float, most: float, priced: bool
 ) -> tuple[float, int]:
     """The largest `excess_of` the cells of a row, and its cell; −inf, −1 if none reaches the level unpriced."""
     excess, cell = -np.inf, -1
@@ -234,7 +233,7 @@ def best_excess(
             if e.open == 1 and inputs.series[c] == e.source:
                 own = s - e.shield - level
             elif priced:
-                own = excess_of(inputs, tables, c, inputs.time[row], level, full, most)
+                own = excess_of(inputs, tables, c, row, level, most)
             else:
                 own = s - level
             if own > excess + SAME:
@@ -290,15 +289,19 @@ def tell(out: NDArray[Any], count: int, kind: int, row: int, cell: int, state: A
 
 
 @inner
-def charge(tables: Tables, e: Any, series: int, t: int, theta: float, price: float) -> None:
+def charge(tables: Tables, e: Any, series: int, pause: bool, t: int, theta: float, price: float) -> None:
     """Raise the prices of an alert's source (−1: none) and entity, at most once an hour."""
     if t - e.charge_time < HOUR:
         return
     e.charge_time = t
     if series >= 0:
         p = tables.price[series]
-        p.price = min(price_of(tables, series, t, 2.0 * theta) + PRICE_STEP, 2.0 * theta)
-        p.time = t
+        if pause:
+            p.pause = min(pause_price_of(tables, series, t, 2.0 * theta) + PAUSE_STEP, 2.0 * theta)
+            p.pause_time = t
+        else:
+            p.price = min(price_of(tables, series, t, 2.0 * theta) + PRICE_STEP, 2.0 * theta)
+            p.time = t
     e.price = min(price + ENTITY_STEP, theta)
     e.price_time = t
 
@@ -310,7 +313,7 @@ def judge_row(
     """Evaluate one scored row of an entity."""
     e = tables.entity[inputs.entity[row]]
     t = inputs.time[row]
-    top, top_cell, judged, live = scan(inputs, row)
+    top, top_cell, high, judged, live = scan(inputs, row)
     mv, mv_over = inputs.mv_strength[row], inputs.mv_over[row]
     if judged == 0 and mv != mv and not mv_over:
         return count
@@ -329,12 +332,14 @@ def judge_row(
     level = e.level if e.open == 1 else theta + price
     excess, cell = -np.inf, -1
     if top >= level:
-        excess, cell = best_excess(inputs, tables, row, e, level, level, 2.0 * theta, not single)
+        excess, cell = best_excess(inputs, tables, row, e, level, 2.0 * theta, not single)
     if e.open == 0 and not single:
         low = LASTING_SHARE * level
-        lead = follow_lead(inputs, tables, row, e, top, low, level, 2.0 * theta)
+        lead = follow_lead(inputs, tables, row, e, top, low, 2.0 * theta)
         if e.led >= LASTING_ROWS and excess < 0.0:
             level, excess, cell = low, e.least, lead
+    if e.open == 0 and mv < ALONE and -np.inf < high < 0.0:
+        mv_over = False  # No metric is over its own bar: the whole is alone.
     over = excess >= 0.0 or mv_over
     mv_level = e.mv_level if e.open == 1 else 0.0
     # Below the bar itself, not below the level: what still stands out has not come to an end.
@@ -347,28 +352,27 @@ def judge_row(
     elif over and (mv_over or may_open(e, t, inputs.strength[cell], inputs.series[cell])):
         count = open_episode(inputs, row, e, level, excess, cell, top_cell, out, count)
         if not single:
-            if e.source >= 0:
+            pause = cell >= 0 and pauses(inputs, cell)
+            if pause:
+                e.shield = pause_price_of(tables, e.source, t, 2.0 * theta)
+            elif e.source >= 0:
                 e.shield = price_of(tables, e.source, t, 2.0 * theta)
-            charge(tables, e, e.source if cell >= 0 else -1, t, theta, price)
+            charge(tables, e, e.source if cell >= 0 else -1, pause, t, theta, price)
     alarmed[row] = over and e.open == 1
-    if top > 0.0 and not single:
-        note_tops(inputs, tables, row)
     return count
 
 
 @inner
-def follow_lead(
-    inputs: Inputs, tables: Tables, row: int, e: Any, top: float, low: float, full: float, most: float
-) -> int:
+def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, low: float, most: float) -> int:
     """Count the rows for which one series has been over the lasting level `low`; its cell, −1 if none is."""
     cell, excess = -1, -np.inf
     if top >= low:
         if e.lead >= 0:
             cell = source_cell(inputs, row, e.lead)
         if cell >= 0 and inputs.strength[cell] >= low:
-            excess = excess_of(inputs, tables, cell, inputs.time[row], low, full, most)
+            excess = excess_of(inputs, tables, cell, row, low, most)
         if not excess >= 0.0:
-            excess, cell = best_excess(inputs, tables, row, e, low, full, most, True)
+            excess, cell = best_excess(inputs, tables, row, e, low, most, True)
             e.led, e.least = 0, excess
     if not excess >= 0.0:
         e.lead, e.led = -1, 0
