@@ -23,7 +23,7 @@ KEEP, AGAIN = math.log(0.7), math.log(1.4)
 
 @dataclass
 class Row:
-    """`cells`: (series, value, strength or None, live); `still`, `apart`: strengths of pauses, departures, by series."""
+    """`cells`: (series, value, strength or None, live); by series pauses (`still`) and departures (`apart`)."""
 
     time: int
     end: int
