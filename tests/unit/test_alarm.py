@@ -87,7 +87,7 @@ def verdict(name: str, strength: np.ndarray[Any, Any], series: np.ndarray[Any, A
     score, p_value = 5.0 * np.exp(strength), np.where(scored, np.exp(-3.0 - np.maximum(strength, 0.0)), math.nan)
     return Verdict(
         name, score, status, p_value, strength, scored & (strength >= 0), bands[:, 2], bands[:, 0], bands[:, 1],
-        whole=series is None,
+        whole=series is None, singles=series is None,
     )  # fmt: skip
 
 
@@ -220,6 +220,16 @@ def test_a_metric_that_the_whole_does_not_confirm_must_be_stronger() -> None:
     assert alerts(1.2, -0.9) == alerts(1.2, math.nan) == alerts(1.2, -2.0, -0.9) == alerts(2.2, -2.0) == 1
     assert alerts(-1.1, -2.0, 1.2) == 0
     assert alerts(-0.9, -2.0, 1.2) == alerts(math.nan, -2.0, 1.2) == alerts(-1.1, -2.0, 2.2) == 1
+
+
+def test_one_that_sees_no_single_features_neither_confirms_nor_needs_it() -> None:
+    for strengths, together in (([1.2, -1.5, -2.5], -2.0), ([-2.0, -1.5, -2.5], 0.1)):
+        for singles in (True, False):
+            bench = Bench()
+            bench.feed(quiet(20), together=[-2.0] * 20)
+            rows = bench.columns([strengths], together=[together])
+            rows = replace(rows, verdicts=(rows.verdicts[0], replace(rows.verdicts[1], singles=singles)))
+            assert len(bench.alarm.process(rows).alerts) == (0 if singles else 1)
 
 
 def test_values_and_pauses_pay_from_accounts_of_their_own() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from foreshock.incident import alarm_kernel as kernel
+from foreshock.incident import alarm_prices as prices
 from foreshock.incident import arithmetic
 from foreshock.state import SlotTable
 from foreshock.state import arithmetic as exact
@@ -224,10 +225,10 @@ class Tables:
     def __init__(self, entities: int, series: int) -> None:
         self.entity = SlotTable(kernel.ENTITY, kernel.ENTITY_START)
         self.entity.ensure(entities - 1)
-        self.price, self.limit = np.zeros(series, kernel.PRICE), np.zeros(series, kernel.LIMIT)
+        self.price, self.limit = np.zeros(series, prices.PRICE), np.zeros(series, kernel.LIMIT)
 
-    def call(self, inputs: kernel.Inputs, room: int = 16) -> list[Any]:
-        tables = kernel.Tables(self.entity.rows, self.price, self.limit)
+    def call(self, inputs: prices.Inputs, room: int = 16) -> list[Any]:
+        tables = prices.Tables(self.entity.rows, self.price, self.limit)
         out, alarmed = np.zeros(room, kernel.EVENT), np.zeros(len(inputs.entity), np.bool_)
         row, events = 0, []
         while row < len(inputs.entity):
@@ -236,7 +237,7 @@ class Tables:
         return events
 
 
-def inputs_of(rows: list[tuple[int, Row]]) -> kernel.Inputs:
+def inputs_of(rows: list[tuple[int, Row]]) -> prices.Inputs:
     """(entity, row) pairs as columns."""
     cells = [cell for _, row in rows for cell in row.cells]
     valued = np.array([math.nan if cell[2] is None else cell[2] for cell in cells], np.float64)
@@ -244,7 +245,7 @@ def inputs_of(rows: list[tuple[int, Row]]) -> kernel.Inputs:
         np.array([found.get(cell[0], math.nan) for row, found in of for cell in row.cells], np.float64)
         for of in ([(row, row.still) for _, row in rows], [(row, row.apart) for _, row in rows])
     )
-    return kernel.Inputs(
+    return prices.Inputs(
         np.array([entity for entity, _ in rows], np.int32),
         np.array([row.time for _, row in rows], np.int64),
         np.array([STATUS[row.status] for _, row in rows], np.uint8),
@@ -259,10 +260,12 @@ def inputs_of(rows: list[tuple[int, Row]]) -> kernel.Inputs:
         np.zeros(0, np.uint8),
         np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
         np.array([row.mv_over for _, row in rows], np.bool_),
+        np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
+        np.array([row.mv_over and (row.mv or 0.0) >= 1 for _, row in rows], np.bool_),
     )
 
 
-def as_twin(inputs: kernel.Inputs, events: list[Any]) -> list[tuple[Any, ...]]:
+def as_twin(inputs: prices.Inputs, events: list[Any]) -> list[tuple[Any, ...]]:
     out: list[tuple[Any, ...]] = []
     for event in events:
         kind, time = NAMES[int(event["kind"])], int(inputs.time[event["row"]])
@@ -274,7 +277,7 @@ def as_twin(inputs: kernel.Inputs, events: list[Any]) -> list[tuple[Any, ...]]:
         elif kind == "closed":
             out.append((kind, time, source, float(event["low"]), float(event["high"])))
         elif kind == "present":
-            out.append((kind, time // kernel.DAY))
+            out.append((kind, time // prices.DAY))
         else:
             out.append((kind, time, source) if kind == "excluded" else (kind, time))
     return out

@@ -260,7 +260,7 @@ class Part:
             verdict = replace(verdict, prediction=np.where(judged_rows, prediction, np.int8(0)))
         if departed:
             apart = apart_verdict(rows, verdict, departed, self.bar.budget_per_day)
-            verdict = replace(verdict, apart=apart)
+            verdict = replace(verdict, singles=True, apart=apart)
         return replace(verdict, contribution=_of_cells(rows, shares, verdict.anomalous)) if shares else verdict
 
     def _step(self, frame: Frame) -> Scores:

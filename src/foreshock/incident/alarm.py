@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock.incident import alarm_kernel as kernel
+from foreshock.incident import alarm_prices as prices
 from foreshock.incident.budget import BudgetOptions
 from foreshock.incident.story import Step, Teller, watchdog
 from foreshock.state import Registry, SlotTable, State
@@ -64,7 +65,7 @@ class Alarm:
         self.thresholds, self.primary = thresholds, primary
         self._rule = kernel.Rule(budget.entity, options.close_after)
         self._entity = SlotTable(kernel.ENTITY, kernel.ENTITY_START)
-        self._price = SlotTable(kernel.PRICE)
+        self._price = SlotTable(prices.PRICE)
         self._limit = SlotTable(kernel.LIMIT)
         self._teller = Teller(registry, options.critical_ratio, options.silence)
 
@@ -132,7 +133,7 @@ class Alarm:
             primary += [verdict.apart for verdict in whole if verdict.apart is not None]
         return Step(columns.rows, tuple(primary), tuple(limits), tuple(whole))
 
-    def _tables(self, step: Step) -> kernel.Tables:
+    def _tables(self, step: Step) -> prices.Tables:
         series = step.rows.series
         highest = int(series.max()) if len(series) else -1
         used = [(self._entity, step.rows.entity, int(step.rows.entity.max())), (self._price, series, highest)]
@@ -142,15 +143,15 @@ class Alarm:
             if top >= 0:
                 table.ensure(top)
                 table.touch(slots)
-        return kernel.Tables(self._entity.rows, self._price.rows, self._limit.rows)
+        return prices.Tables(self._entity.rows, self._price.rows, self._limit.rows)
 
     def _presence(self, step: Step, row: int) -> Presence:
         entity = label_text(self.registry.entities[int(step.rows.entity[row])])
-        day = int(step.rows.time_unix_nano[row]) // kernel.DAY
+        day = int(step.rows.time_unix_nano[row]) // prices.DAY
         return Presence(entity, day, int(step.rows.end_unix_nano[row]))
 
 
-def _inputs(step: Step) -> kernel.Inputs:
+def _inputs(step: Step) -> prices.Inputs:
     """What the kernel needs to know of a step: the largest strengths, and who is beyond a limit."""
     rows = step.rows
     m, n = len(rows.series), len(rows)
@@ -165,13 +166,22 @@ def _inputs(step: Step) -> kernel.Inputs:
     for verdict in step.limits:
         grade = np.where(verdict.anomalous, np.uint8(2), np.uint8(1))
         limit = np.maximum(limit, np.where(verdict.status == Status.SCORED, grade, np.uint8(0)))
-    mv_strength, mv_over = np.full(n, np.nan), np.zeros(n, np.bool_)
+    mv_strength, mv_seen, mv_over, mv_sure = (
+        np.full(n, np.nan),
+        np.full(n, np.nan),
+        np.zeros(n, np.bool_),
+        np.zeros(n, np.bool_),
+    )
     for verdict in step.whole:
         scored = verdict.status == Status.SCORED
-        mv_strength = np.fmax(mv_strength, np.where(scored, verdict.strength, np.nan))
-        mv_over |= scored & verdict.anomalous
+        strength, over = np.where(scored, verdict.strength, np.nan), scored & verdict.anomalous
+        np.fmax(mv_strength, strength, out=mv_strength)
+        mv_over |= over
+        if verdict.singles:
+            np.fmax(mv_seen, strength, out=mv_seen)
+        mv_sure |= over & (strength >= prices.ALONE) if verdict.singles else over
     most = kernel.STRONGEST
-    return kernel.Inputs(
+    return prices.Inputs(
         np.require(rows.entity, np.int32, _PLAIN),
         np.require(rows.time_unix_nano, np.int64, _PLAIN),
         np.require(rows.status, np.uint8, _PLAIN),
@@ -186,6 +196,8 @@ def _inputs(step: Step) -> kernel.Inputs:
         limit,
         np.clip(mv_strength, -most, most),
         mv_over,
+        mv_seen,
+        mv_sure,
     )
 
 

@@ -49,8 +49,9 @@ class Verdict:
     else NaN. `shadow`: the detector only scores, to be compared, and raises no alert. `event float64[m]`, of detectors
     that report them: above 0 at the few cells with a slow change or a shape not seen before. `prediction` is the
     detector's own, see `Scores`; 0 where the row is not judged. `measured float64[2, m]` where the detector judges
-    something other than the value, which `measure` names: how much of it there is, and how much is usual. `apart`, of a
-    `whole` verdict whose detector sees single features depart: what it says of the cells, as a verdict over these.
+    something other than the value, which `measure` names: how much of it there is, and how much is usual. `singles`: a
+    `whole` verdict of a detector that sees single features depart; `apart` what it says of the cells, as a verdict over
+    these, None where it says nothing.
     """
 
     detector: str
@@ -69,6 +70,7 @@ class Verdict:
     prediction: NDArray[np.int8] | None = None
     measure: str = ""
     measured: NDArray[np.float64] | None = None
+    singles: bool = False
     apart: Verdict | None = None
 
 
