@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect import linear_feature
+from foreshock.detect import histogram, linear_feature
+from foreshock.detect import linear_apart as apart_of
 from foreshock.detect import linear_kernel as kernel
 from foreshock.detect import linear_layout as layout
 from foreshock.detect import linear_scale as scale_of
 from foreshock.detect.linear import LinearOptions
 from foreshock.detect.linear_maps import GOOD_ENOUGH, ITERATIONS, TOGETHER
 from foreshock.types import Status
+from tests.unit.kernels import called
 
 f4 = np.float32
 Array = NDArray[Any]
@@ -27,6 +29,7 @@ FORECAST, CROSS = (1, 2, 3, 5, 10), (0, 1, 2, 5)
 LAGS_APART = sorted({abs(a - b) for lags in ((0, *FORECAST), CROSS) for a in lags for b in lags})
 NOBODY: Any = SimpleNamespace(rows=0)
 KINDS = ("ahead", "across", "away")
+LN, EXP = called(histogram.ln), called(histogram.exp)
 
 
 class LinearTwin:
@@ -34,11 +37,15 @@ class LinearTwin:
         self.options = LinearOptions(**config)
         self.memories: dict[int, Any] = {}
         self.ranks: list[float] = []
+        self.apart: list[dict[int, float]] = []
 
     def step(
         self, keys: list[int], times: list[int], values: list[list[float]], learn: list[bool], status: list[int]
     ) -> tuple[list[float], list[int]]:
-        out = [self.row(*one) for one in zip(keys, times, values, learn, status, strict=True)]
+        out, self.apart = [], []
+        for one in zip(keys, times, values, learn, status, strict=True):
+            self.apart.append({})
+            out.append(self.row(*one))
         self.ranks = [rank for _, rank, _ in out]
         return [score for score, _, _ in out], [given for _, _, given in out]
 
@@ -58,12 +65,14 @@ class LinearTwin:
         cut = memory.interval > 0 and (time - memory.time) / 1e9 > kernel.GAP * max(memory.interval, 1e-9)
         if learn:
             arrive(memory, time, cut)
-        score, rank = self.judge(memory, values, learn, cut)
+        if warm and learn:
+            close_hour(memory)
+        score, rank = self.judge(memory, values, learn, cut, warm)
         if not warm or math.isnan(score):
             return *nothing, int(Status.WARMING_UP)
         return score, rank, int(Status.SCORED)
 
-    def judge(self, m: Any, values: list[float], learn: bool, cut: bool) -> tuple[float, float]:
+    def judge(self, m: Any, values: list[float], learn: bool, cut: bool, warm: bool) -> tuple[float, float]:
         if learn and len(values) > m.width:
             if m.rows:
                 m.next_fit, m.spacing, m.cursor = m.rows + kernel.FIRST_FIT, kernel.FIRST_FIT, -1
@@ -77,6 +86,9 @@ class LinearTwin:
         moved = [j for j in range(len(z)) if m.changes[j] > 0 or (m.count[j] > 0 and x[j] != m.last[j])]
         left = residuals(m, z, y, cut, moved)
         sums = {kind: pool(m, kind, left[kind], seen, live, pace, learn) for kind in KINDS}
+        departed = depart(m, sums["ahead"][3] + sums["across"][3], cut, learn)
+        if warm and not cut:
+            self.apart[-1] = compare(m, departed, values, self.options.warm_up_rows, learn)
         if learn:
             learn_row(m, x, z, y, values, pace, fitting, moved)
         if learn and m.cursor >= 0:
@@ -84,7 +96,7 @@ class LinearTwin:
         alive = dot(live, seen)
         out = (math.nan, math.nan)
         if alive > 0:
-            (a, slow_a, top_a), (c, slow_c, top_c) = sums["ahead"], sums["across"]
+            (a, slow_a, top_a, _), (c, slow_c, top_c, _) = sums["ahead"], sums["across"]
             pools = [(a - 0.25 * top_a) / alive, (c - 0.25 * top_c) / alive, slow_a / alive, slow_c / alive]
             out = smooth(m, pools, pace, learn, cut)
         if learn:
@@ -106,6 +118,7 @@ def fresh_memory() -> Any:
     return SimpleNamespace(
         time=0, rows=0, width=0, cursor=-1, next_fit=kernel.FIRST_FIT, spacing=kernel.FIRST_FIT, interval=0.0,
         elapsed=0.0, score=0.0, rank=0.0, typical=[0.0] * 4,
+        hours=0, hour_rows=0, hour_start=0, before=[zeros, zeros], top=zeros, reach=zeros,
         last=np.zeros(0), mean=np.zeros(0), variance=np.zeros(0), unit=np.zeros(0),
         count=zeros, changes=zeros, level=zeros,
         scales={kind: dict.fromkeys(("shift", "fast", "square", "slow"), zeros) for kind in KINDS},
@@ -118,7 +131,8 @@ def fresh_memory() -> Any:
 
 def widen(m: Any) -> None:
     more = -(-m.width // 8) * 8 - len(m.count)
-    for name in ("last", "mean", "variance", "unit", "count", "changes", "level"):
+    m.before = [np.pad(array, (0, more)) for array in m.before]
+    for name in ("last", "mean", "variance", "unit", "count", "changes", "level", "top", "reach"):
         setattr(m, name, np.pad(getattr(m, name), (0, more)))
     for scales in m.scales.values():
         scales |= {name: np.pad(array, (0, more)) for name, array in scales.items()}
@@ -178,7 +192,7 @@ def take_away(out: Array, matrix: Array, x: Array, moved: list[int]) -> None:
 
 def pool(
     m: Any, kind: str, left: Array, seen: Array, live: Array, pace: float, learn: bool
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, Array]:
     s = m.scales[kind]
     e = left - s["shift"]
     settled = m.count >= scale_of.SETTLED
@@ -200,7 +214,50 @@ def pool(
         s["fast"] = scale * (f4(1) + np.where(size > f4(2.5) * scale, up, down) * gain)
         gain = seen * np.maximum(f4(0.0005 * pace), tracked)
         s["slow"] = s["slow"] * (f4(1) + np.where(size > f4(2.5) * s["slow"], up, down) * gain)
-    return dot(far, seen), dot(usual, seen), float(far.max())
+    return dot(far, seen), dot(usual, seen), float(far.max()), usual
+
+
+def depart(m: Any, squares: Array, cut: bool, learn: bool) -> Array:
+    """Mean squares of three rows, and .3."""
+    now = f4(0) * squares if cut else f4(0.5) * squares
+    if cut:
+        m.before = [f4(0) * squares, f4(0) * squares]
+    last, before = m.before
+    if learn:
+        m.before = [now, last]
+    out: Array = f4(1.0 / 3.0) * ((now + last) + before) + f4(0.3)
+    return out
+
+
+def compare(m: Any, departed: Array, values: list[float], warm_up: int, learn: bool) -> dict[int, float]:
+    """What is near its reach beside the largest of the others, by feature."""
+    most = int(departed.argmax())
+    others = [max(np.delete(departed, j).max() if j == most else departed[most], f4(1.3)) for j in range(len(departed))]
+    ratio = departed / np.array(others, f4)
+    if learn:
+        m.top = np.maximum(m.top, ratio)
+        m.hour_rows += 1
+    if m.hours < apart_of.FIRST_HOURS:
+        return {}
+    reach = np.maximum(m.reach, apart_of.LEAST_REACH)
+    full = m.count - f4(warm_up) + f4(1) >= linear_feature.RAMP
+    said = [
+        j for j in range(len(values)) if ratio[j] > apart_of.SAID * reach[j] and full[j] and math.isfinite(values[j])
+    ]
+    return {j: float(f4(LN(float(ratio[j] / reach[j])))) for j in said}
+
+
+def close_hour(m: Any) -> None:
+    if m.hours == 0 and m.hour_rows == 0:
+        m.hour_start = m.time
+    if m.hour_rows < 10 or m.time - m.hour_start < 3600 * 10**9:
+        return
+    m.hours += 1
+    gain = max(0.3, 1 / m.hours)
+    up, down = f4(EXP(gain * 0.99 * (2 if m.hours < 48 else 1))), f4(EXP(-gain * (1 - 0.99)))
+    reach = np.maximum(m.reach, apart_of.LEAST_REACH)
+    m.reach = np.where(m.top > reach, np.minimum(reach * up, m.top), np.maximum(reach * down, apart_of.LEAST_REACH))
+    m.top, m.hour_start, m.hour_rows = f4(0) * m.top, m.time, 0
 
 
 def dot(x: Array, y: Array) -> float:

@@ -87,7 +87,7 @@ def verdict(name: str, strength: np.ndarray[Any, Any], series: np.ndarray[Any, A
     score, p_value = 5.0 * np.exp(strength), np.where(scored, np.exp(-3.0 - np.maximum(strength, 0.0)), math.nan)
     return Verdict(
         name, score, status, p_value, strength, scored & (strength >= 0), bands[:, 2], bands[:, 0], bands[:, 1],
-        whole=series is None,
+        whole=series is None, singles=series is None,
     )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def test_the_first_days_are_strict_and_a_noisy_metric_pays_alone() -> None:
     bench = Bench()
     step = 600.0
     bench.feed(quiet(20), step=step)
-    assert bench.feed([[0.6, -1, -2]], step=step) == [], "below the level of the first day"
+    assert bench.feed([[-1, -2, 0.6]], step=step) == [], "below the level of the first day"
     bench.feed(quiet(2000), step=step)
     assert len(bench.feed([[0.6, -1, -2], *quiet(5)], step=step)) == 2
     bench.feed(quiet(50), step=step)
@@ -205,6 +205,58 @@ def test_the_first_days_are_strict_and_a_noisy_metric_pays_alone() -> None:
     assert dict(opened.labels)["feature"].startswith("system.network.io")
     bench.feed(quiet(6000), step=step)
     assert len(bench.feed([[0.6, -1, -2], *quiet(5)], step=step)) == 2, "prices decay over weeks"
+
+
+def test_a_metric_that_the_whole_does_not_confirm_must_be_stronger() -> None:
+    def alerts(strength: float, whole: float, departs: float = math.nan) -> int:
+        bench = Bench()
+        bench.feed(quiet(20), together=[-2.0] * 20)
+        rows = bench.columns([[strength, -1.5, -2.5]], together=[whole])
+        own = verdict("mv", np.array([departs, math.nan, math.nan]), np.arange(3, dtype=np.int32))
+        apart = replace(rows.verdicts[1], apart=replace(own, measure="departure"))
+        return len(bench.alarm.process(replace(rows, verdicts=(rows.verdicts[0], apart))).alerts)
+
+    assert alerts(1.2, -2.0) == 0
+    assert alerts(1.2, -0.9) == alerts(1.2, math.nan) == alerts(1.2, -2.0, -0.9) == alerts(2.2, -2.0) == 1
+    assert alerts(-1.1, -2.0, 1.2) == 0
+    assert alerts(-0.9, -2.0, 1.2) == alerts(math.nan, -2.0, 1.2) == alerts(-1.1, -2.0, 2.2) == 1
+
+
+def test_one_that_sees_no_single_features_neither_confirms_nor_needs_it() -> None:
+    for strengths, together in (([1.2, -1.5, -2.5], -2.0), ([-2.0, -1.5, -2.5], 0.1)):
+        for singles in (True, False):
+            bench = Bench()
+            bench.feed(quiet(20), together=[-2.0] * 20)
+            rows = bench.columns([strengths], together=[together])
+            rows = replace(rows, verdicts=(rows.verdicts[0], replace(rows.verdicts[1], singles=singles)))
+            assert len(bench.alarm.process(rows).alerts) == (0 if singles else 1)
+
+
+def test_values_and_pauses_pay_from_accounts_of_their_own() -> None:
+    bench = Bench()
+    step = 600.0
+    bench.feed(quiet(2000), step=step)
+    found = []
+    for measure in ("", "", "pause", "pause"):
+        rows = bench.columns([[0.9, -1, -2], *quiet(500)], step=step)
+        rows = replace(rows, verdicts=(replace(rows.verdicts[0], measure=measure),))
+        found.append(len(bench.alarm.process(rows).alerts))
+    assert found == [2, 0, 2, 2]
+
+
+def test_departures_of_single_features_alarm_as_theirs() -> None:
+    bench = Bench()
+    bench.feed(quiet(20))
+    rows = bench.columns([[-2.0, -1.5, -2.5]])
+    own = verdict("mv", np.array([math.nan, 3.0, math.nan]), np.arange(3, dtype=np.int32))
+    own = replace(own, measure="departure", measured=np.array([[math.nan, 7.4, math.nan], [1.0, 1.0, 1.0]]))
+    whole = replace(verdict("mv", np.array([-1.0]), None), apart=own)
+    (alert,) = bench.alarm.process(replace(rows, verdicts=(*rows.verdicts, whole))).alerts
+    notes = dict(alert.annotations)
+    assert dict(alert.labels)["feature"].startswith("system.network.io")
+    assert notes["detector"] == "mv"
+    assert "goes its own way, 7.4 × as far as it rarely does, since" in notes["summary"]
+    assert Bench().alarm.process(replace(rows, verdicts=(whole,))).alerts == (), "not without one of single series"
 
 
 def test_soon_after_an_episode_only_what_comes_near_its_peak_opens_another() -> None:
@@ -307,17 +359,20 @@ def test_a_users_limit_alerts_a_feature_at_a_time_without_budget() -> None:
 def test_what_only_the_features_together_show() -> None:
     bench = Bench()
     bench.feed(quiet(10), together=[-1.0] * 10)
-    (alert,) = bench.feed([[-0.5, -1.0, -2.0]], [[0.2, 2e6, 1.0]], together=[0.4])
+    assert bench.feed([[-0.1, -1.0, -2.0]], together=[0.4]) == [], "no feature is over its own bar"
+    (alert,) = bench.feed([[0.1, -1.0, -2.0]], [[0.2, 2e6, 1.0]], together=[0.4])
     assert alert.strength == pytest.approx(0.4)
     notes = dict(alert.annotations)
     assert notes["detector"] == "mv"
-    assert notes["summary"] == "host a1 is unusual, most of all its cpu utilization (0.2), since 12:05:00 UTC"
+    assert notes["summary"] == "host a1 is unusual, most of all its cpu utilization (0.2), since 12:05:05 UTC"
     (closed,) = bench.feed(quiet(6), together=[-0.1, *[-1.0] * 5])
     assert dict(closed.annotations)["summary"].startswith("host a1 is back to what is usual after ")
     bare = [[math.nan] * 3]
-    (alert,) = bench.feed(bare, [[math.nan] * 3], together=[1.4])
+    (alert,) = bench.feed(bare, [[math.nan] * 3], together=[0.4])
     assert "feature" not in dict(alert.labels)
-    assert dict(alert.annotations)["summary"] == "host a1 is unusual, since 12:05:35 UTC"
+    assert dict(alert.annotations)["summary"] == "host a1 is unusual, since 12:05:40 UTC"
+    bench.feed(quiet(6), together=[-1.0] * 6)
+    assert len(bench.feed([[-0.5, -1.0, -2.0]], together=[1.2])) == 1, "far beyond, it needs none"
 
 
 def test_presence_is_said_once_a_day_and_alarming_rows_are_marked() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from foreshock.incident import alarm_kernel as kernel
+from foreshock.incident import alarm_prices as prices
 from foreshock.incident import arithmetic
 from foreshock.state import SlotTable
 from foreshock.state import arithmetic as exact
@@ -23,7 +24,7 @@ KEEP, AGAIN = math.log(0.7), math.log(1.4)
 
 @dataclass
 class Row:
-    """`cells`: (series, value, strength or None, live)."""
+    """`cells`: (series, value, strength or None, live); by series pauses (`still`) and departures (`apart`)."""
 
     time: int
     end: int
@@ -31,6 +32,13 @@ class Row:
     cells: list[tuple[int, float, float | None, bool]] = field(default_factory=list)
     mv: float | None = None
     mv_over: bool = False
+    still: dict[int, float] = field(default_factory=dict)
+    apart: dict[int, float] = field(default_factory=dict)
+
+    def strengths(self) -> list[tuple[int, float]]:
+        """Of each judged series the largest strength."""
+        every = [(s, strength, self.still.get(s), self.apart.get(s)) for s, _, strength, _ in self.cells]
+        return [(s, max(x for x in found if x is not None)) for s, *found in every if any(x is not None for x in found)]
 
 
 def theta0(k: float, rate: float) -> float:
@@ -65,6 +73,7 @@ class Twin:
         self.lead: int | None = None
         self.run: list[float] = []
         self.source = 0
+        self.pauses: dict[int, tuple[float, int]] = {}
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -99,7 +108,7 @@ class Twin:
 
     def evaluate(self, row: Row) -> list[tuple[Any, ...]]:
         t = row.time
-        judged = [(s, strength) for s, _, strength, _ in row.cells if strength is not None]
+        judged, valued = row.strengths(), {cell[0]: cell[2] for cell in row.cells}
         if not judged and row.mv is None:
             return []
         out: list[tuple[Any, ...]] = []
@@ -117,19 +126,29 @@ class Twin:
         p_entity = 0.0 if single or self.price is None else min(self.decayed(self.price, t, 2), theta)
         level = self.open["level"] if self.open else theta + p_entity
 
-        def price(s: int) -> float:
-            if self.open and s == self.open["source"]:
-                return float(self.open["shield"])
-            if single or s not in self.prices:
-                return 0.0
-            return min(self.decayed(self.prices[s], t, 15), 2 * theta)
+        def price(s: int, account: dict[int, tuple[float, int]]) -> float:
+            return 0.0 if single or s not in account else min(self.decayed(account[s], t, 15), 2 * theta)
 
-        passing = [(strength - price(s) - level, -i, s, strength) for i, (s, strength) in enumerate(judged)]
+        def excess_of(s: int, strength: float, level: float) -> float:
+            if single or (self.open and s == self.open["source"]):
+                return strength - (self.open["shield"] if self.open else 0.0) - level
+            value, departure, pause = valued[s], row.apart.get(s), row.still.get(s)
+            whole = row.mv is None or row.mv >= -1
+            found = [-math.inf]
+            if value is not None:
+                found.append(value - price(s, self.prices) - (not (whole or (departure or -9.0) >= -1)))
+            if departure is not None:
+                found.append(departure - price(s, self.prices) - (value is not None and value < -1))
+            if pause is not None:
+                found.append(pause - price(s, self.pauses))
+            return max(found) - level
+
+        passing = [(excess_of(s, strength, level), -i, s, strength) for i, (s, strength) in enumerate(judged)]
         passing = [entry for entry in passing if entry[3] >= level]
         best = max(passing) if passing else None
         if not self.open and not single:
             low = 0.3 * level
-            lasting = [(strength - price(s) - low, -i, s, strength) for i, (s, strength) in enumerate(judged)]
+            lasting = [(excess_of(s, strength, low), -i, s, strength) for i, (s, strength) in enumerate(judged)]
             lasting = [entry for entry in lasting if entry[3] >= low]
             mine = next((entry for entry in lasting if entry[2] == self.lead and entry[0] >= 0), None)
             if mine is None:
@@ -141,7 +160,10 @@ class Twin:
             else:
                 self.lead, self.run = None, []
         uni = best is not None and best[0] >= 0
-        over = uni or row.mv_over
+        high = max((value for value in valued.values() if value is not None), default=None)
+        alone = not self.open and high is not None and high < 0 and (row.mv or 0.0) < 1
+        mv_over = row.mv_over and not alone
+        over = uni or mv_over
         top = max((strength for _, strength in judged), default=-math.inf)
         mv_level = self.open["mv_level"] if self.open else 0.0
         within = top < min(level, 0.0) + KEEP and (row.mv is None or row.mv < mv_level + KEEP)
@@ -149,15 +171,17 @@ class Twin:
         share = flap_share(self.states)
         self.flapping = True if share > 0.2 else False if share < 0.05 else self.flapping
         excess = best[0] if best else -math.inf
-        if row.mv_over:
+        if mv_over:
             excess = max(excess, row.mv or 0.0, 0.0)
         if self.open:
             return out + self.go_on(row, over, within, excess, best[3] if uni and best else None)
         quiet = max(6 * HOUR, 10 * (self.step or 0))
         free = self.alarm is None or t - self.alarm > quiet or (best is not None and best[2] != self.source)
-        if row.mv_over or (uni and best and (free or best[3] >= self.peak + KEEP)):
+        if mv_over or (uni and best and (free or best[3] >= self.peak + KEEP)):
             source = best[2] if uni and best else max(judged, key=lambda pair: pair[1])[0] if judged else -1
-            shield = 0.0 if source < 0 else price(source)
+            paused = uni and best is not None and row.still.get(source, -math.inf) >= best[3]
+            account, step = (self.pauses, 0.3) if paused else (self.prices, 1.0)
+            shield = 0.0 if source < 0 else price(source, account)
             self.open = {"level": level, "source": source, "shield": shield, "said": excess, "calm": 0,
                          "mv_level": min(row.mv or 0.0, 0.0) if row.mv_over else 0.0, "values": []}  # fmt: skip
             self.open["values"] = [v for s, v, _, _ in row.cells if s == source]
@@ -167,8 +191,8 @@ class Twin:
             if not single and (self.charged is None or t - self.charged >= HOUR):
                 self.charged = t
                 if uni:
-                    self.prices[source] = (min(price(source) + 1, 2 * theta), t)
-                self.price = (min(p_entity + 0.2, theta), t)
+                    account[source] = (min(price(source, account) + step, 2 * theta), t)
+                self.price = (min(p_entity + 0.3, theta), t)
         return out
 
     def go_on(self, row: Row, over: bool, within: bool, excess: float, peak: float | None) -> list[tuple[Any, ...]]:
@@ -201,10 +225,10 @@ class Tables:
     def __init__(self, entities: int, series: int) -> None:
         self.entity = SlotTable(kernel.ENTITY, kernel.ENTITY_START)
         self.entity.ensure(entities - 1)
-        self.price, self.limit = np.zeros(series, kernel.PRICE), np.zeros(series, kernel.LIMIT)
+        self.price, self.limit = np.zeros(series, prices.PRICE), np.zeros(series, kernel.LIMIT)
 
-    def call(self, inputs: kernel.Inputs, room: int = 16) -> list[Any]:
-        tables = kernel.Tables(self.entity.rows, self.price, self.limit)
+    def call(self, inputs: prices.Inputs, room: int = 16) -> list[Any]:
+        tables = prices.Tables(self.entity.rows, self.price, self.limit)
         out, alarmed = np.zeros(room, kernel.EVENT), np.zeros(len(inputs.entity), np.bool_)
         row, events = 0, []
         while row < len(inputs.entity):
@@ -213,26 +237,35 @@ class Tables:
         return events
 
 
-def inputs_of(rows: list[tuple[int, Row]]) -> kernel.Inputs:
+def inputs_of(rows: list[tuple[int, Row]]) -> prices.Inputs:
     """(entity, row) pairs as columns."""
     cells = [cell for _, row in rows for cell in row.cells]
-    strength = [math.nan if cell[2] is None else cell[2] for cell in cells]
-    return kernel.Inputs(
+    valued = np.array([math.nan if cell[2] is None else cell[2] for cell in cells], np.float64)
+    still, apart = (
+        np.array([found.get(cell[0], math.nan) for row, found in of for cell in row.cells], np.float64)
+        for of in ([(row, row.still) for _, row in rows], [(row, row.apart) for _, row in rows])
+    )
+    return prices.Inputs(
         np.array([entity for entity, _ in rows], np.int32),
         np.array([row.time for _, row in rows], np.int64),
         np.array([STATUS[row.status] for _, row in rows], np.uint8),
         np.cumsum([0] + [len(row.cells) for _, row in rows]).astype(np.int64),
         np.array([cell[0] for cell in cells], np.int32),
         np.array([cell[1] for cell in cells], np.float64),
-        np.array(strength, np.float64),
+        np.fmax(np.fmax(valued, apart), still),
+        valued,
+        apart,
+        still,
         np.array([cell[3] for cell in cells], np.bool_),
         np.zeros(0, np.uint8),
         np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
         np.array([row.mv_over for _, row in rows], np.bool_),
+        np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
+        np.array([row.mv_over and (row.mv or 0.0) >= 1 for _, row in rows], np.bool_),
     )
 
 
-def as_twin(inputs: kernel.Inputs, events: list[Any]) -> list[tuple[Any, ...]]:
+def as_twin(inputs: prices.Inputs, events: list[Any]) -> list[tuple[Any, ...]]:
     out: list[tuple[Any, ...]] = []
     for event in events:
         kind, time = NAMES[int(event["kind"])], int(inputs.time[event["row"]])
@@ -244,7 +277,7 @@ def as_twin(inputs: kernel.Inputs, events: list[Any]) -> list[tuple[Any, ...]]:
         elif kind == "closed":
             out.append((kind, time, source, float(event["low"]), float(event["high"])))
         elif kind == "present":
-            out.append((kind, time // kernel.DAY))
+            out.append((kind, time // prices.DAY))
         else:
             out.append((kind, time, source) if kind == "excluded" else (kind, time))
     return out
@@ -275,7 +308,9 @@ def history(rng: np.random.Generator, features: int, step: int, first_series: in
             status = "excluded"
         strength_mv = float(rng.normal(-1.0, 0.5)) if mv and n > 20 else None
         over = strength_mv is not None and strength_mv > 0.3
-        rows.append(Row(time, time + step, status, cells, strength_mv, over))
+        still = {first_series + j: float(rng.normal(-1.0, 1.5)) for j in range(features) if rng.random() < 0.05}
+        apart = {first_series + j: float(rng.normal(0.0, 1.5)) for j in range(features) if mv and rng.random() < 0.02}
+        rows.append(Row(time, time + step, status, cells, strength_mv, over, still, apart))
     return rows
 
 

@@ -58,6 +58,7 @@ def test_the_twin_agrees_over_fits_gaps_and_sparing() -> None:
     rng = np.random.default_rng(3)
     values = together(rng, 4600, 3)
     values[900:, 2] += 30
+    values[4300:4330:3, 0] += 9
     values[rng.random(values.shape) < 0.02] = np.nan
     values[:700, 1] = 3.0
     time = START + MINUTE * np.arange(len(values))
@@ -73,6 +74,49 @@ def test_the_twin_agrees_over_fits_gaps_and_sparing() -> None:
     assert np.array_equal(seen.score, score, equal_nan=True)
     assert np.array_equal(seen.ranking, twin.ranks, equal_nan=True)
     assert np.isfinite(seen.score).sum() > 4000
+    assert seen.apart is not None
+    said = [(i, j) for i, row in enumerate(twin.apart) for j in row]
+    assert [tuple(one) for one in np.argwhere(np.isfinite(seen.apart)).tolist()] == said
+    assert [float(seen.apart[one]) for one in said] == [twin.apart[i][j] for i, j in said]
+    assert len(said) > 5
+
+
+def departures(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    apart = Linear(QUICK).step(frame(values)).apart
+    assert apart is not None
+    return apart
+
+
+def test_a_feature_that_departs_alone_is_told_from_all_that_depart() -> None:
+    values = together(np.random.default_rng(8), 6000)
+    alone, every = values.copy(), values.copy()
+    alone[5900:5910, 2] += 6
+    every[5900:5910] += 6
+    seen = departures(alone)[5900:5910]
+    assert seen[2, 2] > 1, "what ten features in e hours do not reach"
+    assert np.nanargmax(seen[2]) == 2
+    assert not (departures(every)[5900:5910] > 0).any()
+    assert np.isnan(departures(values)[:3000]).all(), "nothing is said before two days of hours"
+    assert (departures(values)[5000:] > 1).mean() < 1e-4
+
+
+def test_a_feature_that_varies_more_departs() -> None:
+    values = together(np.random.default_rng(9), 6000)
+    noisy = np.random.default_rng(10).normal(size=30)
+    values[5900:5930, 4] += 5 * noisy
+    assert np.nanmax(departures(values)[5900:5930, 4]) > 1
+
+
+def test_departures_do_not_hang_on_cuts_and_come_back_from_a_state() -> None:
+    rows = frame(together(np.random.default_rng(11), 4000))
+    whole = Linear(QUICK)
+    wanted = whole.step(rows).apart
+    detector, parts = Linear(QUICK), []
+    for low in range(0, 4000, 733):
+        parts.append(detector.step(rows.take(slice(low, low + 733))).apart)
+        detector = Linear.restore(QUICK, unpack(pack(detector.state())))
+    assert wanted is not None
+    assert np.array_equal(np.concatenate([part for part in parts if part is not None]), wanted, equal_nan=True)
 
 
 def test_features_that_part_are_seen_where_none_is_far_from_its_own_past() -> None:

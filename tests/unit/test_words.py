@@ -161,6 +161,9 @@ def test_what_is_measured() -> None:
     assert say("variation", "load", 9.0, "1", 0.02, 1.5, NOON) == (
         "load varies only 0.1 × as much as usual, since 12:04:10 UTC; it is 9"
     )
+    assert say("departure", "load", 9.0, "1", 2.34, 1.0, NOON) == (
+        "load goes its own way, 2.3 × as far as it rarely does, since 12:04:10 UTC; it is 9"
+    )
     assert words.as_usual("variation", "load", NAN, "1", 62) == "load varies as usual again after 1 min 2 s"
 
 

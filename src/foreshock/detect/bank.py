@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from foreshock.detect.apart import apart_verdict
 from foreshock.detect.bar import Bar, BarOptions
 from foreshock.detect.calibrate import Calibrator, CalibratorOptions
 from foreshock.detect.speed import Speed
@@ -231,6 +232,7 @@ class Part:
         prediction: NDArray[np.int8] | None = None
         status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
         shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        departed: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         for at, frame in rows.entity_frames():
             wide = np.flatnonzero(frame.width >= self.detector.info.least_features)
             if len(wide) < len(frame):
@@ -243,6 +245,8 @@ class Part:
             ranking[at] = scores.score if scores.ranking is None else scores.ranking
             if scores.contribution is not None:
                 shares.append((at, scores.contribution))
+            if scores.apart is not None:
+                departed.append((at, scores.apart))
             if scores.prediction is not None:
                 prediction = np.zeros(n, np.int8) if prediction is None else prediction
                 prediction[at] = scores.prediction
@@ -254,6 +258,9 @@ class Part:
         if prediction is not None:
             judged_rows = verdict.status == Status.SCORED
             verdict = replace(verdict, prediction=np.where(judged_rows, prediction, np.int8(0)))
+        if departed:
+            apart = apart_verdict(rows, verdict, departed, self.bar.budget_per_day)
+            verdict = replace(verdict, singles=True, apart=apart)
         return replace(verdict, contribution=_of_cells(rows, shares, verdict.anomalous)) if shares else verdict
 
     def _step(self, frame: Frame) -> Scores:

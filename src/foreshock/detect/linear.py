@@ -21,6 +21,7 @@ from foreshock.detect.linear_layout import (
     HEAD,
     LAST,
     MATRICES,
+    MOST_BLOCKS,
     ORDERS,
     SQUARES,
     STEP,
@@ -72,6 +73,9 @@ class Linear:
     features now and all features 1, 2 and 5 rows ago. What is left is standardised by means and scales that follow
     slowly, squared up to 20, averaged, and divided by what is typical: the score is near 2 when all is well.
 
+    Beside the score stands, feature by feature, how far it has departed from the others (`Scores.apart`, see
+    `linear_apart`).
+
     An option `contributions` is set to True to have `step` give them. Wide entities are cut into parts of 64 features.
     """
 
@@ -83,7 +87,7 @@ class Linear:
         self.options = own
         warm_up = max(own.warm_up_rows, math.ceil(own.warm_up_seconds / MINUTE))
         self.info = DetectorInfo(
-            "linear", 2, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE, least_features=LEAST_FEATURES
+            "linear", 3, "multivariate", warm_up, bytes_of(8), PRIOR_SCORE, least_features=LEAST_FEATURES
         )
         self.heads = SlotTable(HEAD, {"cursor": -1})
         self.bodies = [SlotTable(body(STEP * (k + 1)), capacity=1) for k in range(CLASSES)]
@@ -223,7 +227,8 @@ def features_of(number: NDArray[np.float32]) -> int:
 
 
 def _work() -> Work:
-    lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK) | {"turned": len(ORDERS) * BLOCK * BLOCK}
+    lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK)
+    lengths |= {"turned": len(ORDERS) * BLOCK * BLOCK, "apart": MOST_BLOCKS * BLOCK}
     names = [name for name in Work._fields if name not in ("value", "moved")]
     return Work(
         np.zeros(BLOCK), np.zeros(BLOCK, np.int64), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names)
@@ -231,10 +236,12 @@ def _work() -> Work:
 
 
 def _scores(out: Out, contributions: bool) -> Scores:
-    return Scores(out.score, out.status, out.contribution if contributions else None, ranking=out.rank)
+    contribution = out.contribution if contributions else None
+    return Scores(out.score, out.status, contribution, ranking=out.rank, apart=out.apart)
 
 
 def _out(frame: Frame, contributions: bool) -> Out:
     n = len(frame)
     shape = frame.values.shape if contributions else (n, 0)
-    return Out(np.empty(n), np.empty(n), np.empty(n, np.uint8), np.empty(shape, np.float32))
+    apart = np.full(frame.values.shape, np.nan, np.float32)
+    return Out(np.empty(n), np.empty(n), np.empty(n, np.uint8), np.empty(shape, np.float32), apart)

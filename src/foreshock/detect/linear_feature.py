@@ -76,6 +76,7 @@ def look(
         live = seen * above(part_of, zero, above(one, part_of, part_of, one), zero)
         alive = alive + live * seen
         store(work.seen, j, seen)
+        store(work.far, j, zero)
         store(work.live, j, live)
         store(work.youth, j, one / (count + spread(YOUNG)))
         held = above(most, given, given, most)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.detect.linear_apart import close_hour, compare, depart
 from foreshock.detect.linear_feature import fit_inputs, learn_values, look
 from foreshock.detect.linear_layout import (
     BLOCK,
@@ -84,12 +85,14 @@ class Given(NamedTuple):
 
 
 class Out(NamedTuple):
-    """What is filled in: score, rank float64[n], status uint8[n], contribution float32[n, D] or [n, 0]."""
+    """What is filled in: score, rank float64[n], status uint8[n], contribution float32[n, D] or [n, 0], apart
+    float32[n, D], NaN until something is far apart."""
 
     score: NDArray[np.float64]
     rank: NDArray[np.float64]
     status: NDArray[np.uint8]
     contribution: NDArray[np.float32]
+    apart: NDArray[np.float32]
 
 
 @entry
@@ -165,6 +168,7 @@ def start_afresh(head: Any, bodies: Any) -> None:
     head.next_fit, head.spacing = FIRST_FIT, FIRST_FIT
     head.interval, head.elapsed, head.score, head.rank = 0.0, 0.0, 0.0, 0.0
     head.typical[:] = 0.0
+    head.hours, head.hour_start, head.hour_rows = 0, 0, 0
 
 
 @inner
@@ -211,7 +215,10 @@ def _row(
     fitting = learn and head.cursor < 0 and head.rows + 1 >= head.next_fit
     if fitting:
         head.cursor = 0
+    if learn and warm:
+        close_hour(head, bodies)
     live = 0.0
+    largest = second = ZERO
     ahead, across, slow_ahead, slow_across, top_ahead, top_across = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range((head.width + BLOCK - 1) // BLOCK):
         b, slot, column = 8 * int(head.size[k]), head.slot[k], k * BLOCK
@@ -225,10 +232,13 @@ def _row(
         fast, slow, top = pool(body, b, CROSSES, work.across, pace, learn, work)
         across, slow_across, top_across = across + fast, slow_across + slow, max(top_across, top)
         stray(body, b, work.away, pace, learn, work)
+        largest, second = depart(body, b, column, largest, second, cut, learn, work)
         if warm and out.contribution.shape[1]:
             _contribute(work, out.contribution[i, min(column, width) : width])
         if learn:
             _learn(head, body, double, b, n, part, pace, fitting, moved, work)
+    if warm and not cut:
+        compare(head, bodies, values[:width], settings.warm_up_rows, largest, second, learn, work, out.apart[i])
     if learn and head.cursor >= 0:
         _fit_next(head, bodies, pace, settings, work)
     if live > 0.0:

@@ -40,13 +40,14 @@ YOUNG, EARLY = f4(20.0), f4(4.0)
 HEAD = np.dtype([
     ("time", "i8"), ("rows", "i8"), ("next_fit", "i8"), ("spacing", "i8"),
     ("interval", "f8"), ("elapsed", "f8"), ("score", "f8"), ("rank", "f8"), ("typical", "f8", (4,)),
-    ("width", "i4"), ("room", "i4"), ("cursor", "i4"), ("spare", "i4"),
+    ("width", "i4"), ("room", "i4"), ("cursor", "i4"), ("hours", "i4"), ("hour_start", "i8"), ("hour_rows", "i8"),
     ("slot", "i4", (MOST_BLOCKS,)), ("size", "u1", (MOST_BLOCKS,)),
 ])  # fmt: skip
 """`rows` learnt since the last fresh start; `elapsed` seconds they span; `interval` s between rows; `next_fit` row at
 which the maps are fitted next, `spacing` rows after the last; `cursor` the column fitted next, −1 none; `score`, `rank`
-smoothed; `typical` means of the four pools; `width` columns seen; `room` columns with a place; `slot`, `size` where
-each body lies: its row in the table of `size` × 8 features."""
+smoothed; `typical` means of the four pools; `width` columns seen; `room` columns with a place; `hours` of the
+departures that have ended, `hour_start`, `hour_rows` of the one that has not; `slot`, `size` where each body lies: its
+row in the table of `size` × 8 features."""
 
 LAST, MEAN, VARIANCE, UNIT = range(4)
 """Float64 of a body, times b."""
@@ -55,7 +56,10 @@ FORECASTS, CROSSES, LEVELS = 11, 15, 19
 """Float32 of a body, times b: rows seen, changes seen, slow level; then the scales of three residuals."""
 SHIFT, SQUARE, SLOW, FAST = range(4)
 """Of a residual: its mean, its mean square, its slow scale, its fast scale, which that of the level has not."""
-PAST = 22
+DEPARTURE, BEFORE, TOP, REACH = range(22, 26)
+"""Float32 of a body, times b: how far a feature was from its maps one row and two rows ago; how far it has departed
+from the others in this hour at most, and in its hours."""
+PAST = 26
 SQUARES = PAST + RING
 """Float32 of a body, times b; behind it ten covariances, five forecast and four cross maps of b × b."""
 MATRICES = len(ORDERS) + len(FORECAST) + len(CROSS)
@@ -76,8 +80,9 @@ class Work(NamedTuple):
 
     `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
     leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
-    much it counts (`live`, up to 1); `youth` 1/(rows + 20); `moved` the places of features that have ever moved, the
-    only ones that inputs of maps can come from.
+    much it counts (`live`, up to 1); `far` the squares of what both maps leave, by slow scales; `apart` float32[1024],
+    of all bodies, how far features have departed; `youth` 1/(rows + 20); `moved` the places of features that have ever
+    moved, the only ones that inputs of maps can come from.
     """
 
     value: NDArray[np.float64]
@@ -89,6 +94,8 @@ class Work(NamedTuple):
     away: NDArray[np.float32]
     seen: NDArray[np.float32]
     live: NDArray[np.float32]
+    far: NDArray[np.float32]
+    apart: NDArray[np.float32]
     youth: NDArray[np.float32]
     gain: NDArray[np.float32]
     ratio: NDArray[np.float32]

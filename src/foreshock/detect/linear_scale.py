@@ -49,8 +49,9 @@ def pool(
 ) -> tuple[float, float, float]:
     """Sums of squares of a body's standardised residuals, by fast and by slow scales, and the largest by fast ones.
 
-    The residuals float32[≥ b] become standardised ones; their means and scales are learnt where `learn`. A scale is the
-    .99 quantile of |residual| over 2.5, followed by multiplicative steps; the root mean square floors it.
+    The residuals float32[≥ b] become standardised ones, and their squares by slow scales are added to `work.far`; their
+    means and scales are learnt where `learn`. A scale is the .99 quantile of |residual| over 2.5, followed by
+    multiplicative steps; the root mean square floors it.
     """
     shifts, squares, slows, fasts = (kind + SHIFT) * b, (kind + SQUARE) * b, (kind + SLOW) * b, (kind + FAST) * b
     zero, one, most, yet, half = spread(ZERO), spread(ONE), spread(MOST), spread(_YET), spread(HALF)
@@ -80,6 +81,7 @@ def pool(
         sum_fast, sum_slow = sum_fast + by_fast * seen, sum_slow + by_slow * seen
         top = above(by_fast, top, by_fast, top)
         store(residual, j, e / scale)
+        store(work.far, j, load(work.far, j) + by_slow)
         if learn:
             youth = load(work.youth, j)
             early, tracked = spread(EARLY) * youth, spread(TRACKED) * youth

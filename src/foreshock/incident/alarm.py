@@ -1,8 +1,8 @@
 """The alarm: verdicts of an entity's rows → episodes that open at once and close by hysteresis.
 
-A metric's strength less its price must pass a level that allows for the number of metrics. The construction and all its
-constants were measured (CONTRACTS §9). Objects are made only where an episode opens, grows or closes: `story` puts into
-words what `alarm_kernel` finds.
+A metric's strength less its price must pass a level that allows for the number of metrics, and more where no other
+witness confirms it. The construction and all its constants were measured (CONTRACTS §9). Objects are made only where
+an episode opens, grows or closes: `story` puts into words what `alarm_kernel` finds.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock.incident import alarm_kernel as kernel
+from foreshock.incident import alarm_prices as prices
 from foreshock.incident.budget import BudgetOptions
 from foreshock.incident.story import Step, Teller, watchdog
 from foreshock.state import Registry, SlotTable, State
 from foreshock.types import Alert, Columns, Presence, Status, Verdict, label_text
 from foreshock.types.units import Options
 
+PAUSE, DEPARTURE = "pause", "departure"
+"""What detectors measure that is no value: such witnesses are weighed by themselves."""
 EVENTS = 256
 """Events that the kernel may gather before they are put into words."""
 
@@ -62,7 +65,7 @@ class Alarm:
         self.thresholds, self.primary = thresholds, primary
         self._rule = kernel.Rule(budget.entity, options.close_after)
         self._entity = SlotTable(kernel.ENTITY, kernel.ENTITY_START)
-        self._price = SlotTable(kernel.PRICE)
+        self._price = SlotTable(prices.PRICE)
         self._limit = SlotTable(kernel.LIMIT)
         self._teller = Teller(registry, options.critical_ratio, options.silence)
 
@@ -105,7 +108,7 @@ class Alarm:
     def state(self) -> State:
         """Prices, levels, histories and what has been said of open episodes."""
         tables = {"entity": self._entity, "price": self._price, "limit": self._limit}
-        return State(1, {}, {}, tables, {"stories": [self._teller.encode()]})
+        return State(2, {}, {}, tables, {"stories": [self._teller.encode()]})
 
     def load(self, state: State) -> None:
         """Take over what `state` gave."""
@@ -125,9 +128,12 @@ class Alarm:
                 limits.append(verdict)
             elif self.primary is None or verdict.detector in self.primary:
                 (whole if verdict.whole else primary).append(verdict)
+        # The level goes by how many features are judged, and only detectors of single series judge all of them.
+        if primary:
+            primary += [verdict.apart for verdict in whole if verdict.apart is not None]
         return Step(columns.rows, tuple(primary), tuple(limits), tuple(whole))
 
-    def _tables(self, step: Step) -> kernel.Tables:
+    def _tables(self, step: Step) -> prices.Tables:
         series = step.rows.series
         highest = int(series.max()) if len(series) else -1
         used = [(self._entity, step.rows.entity, int(step.rows.entity.max())), (self._price, series, highest)]
@@ -137,45 +143,61 @@ class Alarm:
             if top >= 0:
                 table.ensure(top)
                 table.touch(slots)
-        return kernel.Tables(self._entity.rows, self._price.rows, self._limit.rows)
+        return prices.Tables(self._entity.rows, self._price.rows, self._limit.rows)
 
     def _presence(self, step: Step, row: int) -> Presence:
         entity = label_text(self.registry.entities[int(step.rows.entity[row])])
-        day = int(step.rows.time_unix_nano[row]) // kernel.DAY
+        day = int(step.rows.time_unix_nano[row]) // prices.DAY
         return Presence(entity, day, int(step.rows.end_unix_nano[row]))
 
 
-def _inputs(step: Step) -> kernel.Inputs:
+def _inputs(step: Step) -> prices.Inputs:
     """What the kernel needs to know of a step: the largest strengths, and who is beyond a limit."""
     rows = step.rows
     m, n = len(rows.series), len(rows)
-    strength, live = np.full(m, np.nan), np.zeros(m, np.bool_)
+    valued, apart, still = (np.full(m, np.nan) for _ in range(3))
+    live = np.zeros(m, np.bool_)
     for verdict in step.primary:
         scored = verdict.status == Status.SCORED
         live |= scored | (verdict.status == Status.WARMING_UP)
-        strength = np.fmax(strength, np.where(scored, verdict.strength, np.nan))
+        own = {PAUSE: still, DEPARTURE: apart}.get(verdict.measure, valued)
+        np.fmax(own, np.where(scored, verdict.strength, np.nan), out=own)
     limit = np.zeros(m if step.limits else 0, np.uint8)
     for verdict in step.limits:
         grade = np.where(verdict.anomalous, np.uint8(2), np.uint8(1))
         limit = np.maximum(limit, np.where(verdict.status == Status.SCORED, grade, np.uint8(0)))
-    mv_strength, mv_over = np.full(n, np.nan), np.zeros(n, np.bool_)
+    mv_strength, mv_seen, mv_over, mv_sure = (
+        np.full(n, np.nan),
+        np.full(n, np.nan),
+        np.zeros(n, np.bool_),
+        np.zeros(n, np.bool_),
+    )
     for verdict in step.whole:
         scored = verdict.status == Status.SCORED
-        mv_strength = np.fmax(mv_strength, np.where(scored, verdict.strength, np.nan))
-        mv_over |= scored & verdict.anomalous
+        strength, over = np.where(scored, verdict.strength, np.nan), scored & verdict.anomalous
+        np.fmax(mv_strength, strength, out=mv_strength)
+        mv_over |= over
+        if verdict.singles:
+            np.fmax(mv_seen, strength, out=mv_seen)
+        mv_sure |= over & (strength >= prices.ALONE) if verdict.singles else over
     most = kernel.STRONGEST
-    return kernel.Inputs(
+    return prices.Inputs(
         np.require(rows.entity, np.int32, _PLAIN),
         np.require(rows.time_unix_nano, np.int64, _PLAIN),
         np.require(rows.status, np.uint8, _PLAIN),
         np.require(rows.start, np.int64, _PLAIN),
         np.require(rows.series, np.int32, _PLAIN),
         np.require(rows.value, np.float64, _PLAIN),
-        np.clip(strength, -most, most),
+        np.clip(np.fmax(np.fmax(valued, apart), still), -most, most),
+        np.clip(valued, -most, most),
+        np.clip(apart, -most, most),
+        np.clip(still, -most, most),
         live,
         limit,
         np.clip(mv_strength, -most, most),
         mv_over,
+        mv_seen,
+        mv_sure,
     )
 
 

@@ -11,19 +11,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.incident.alarm_prices import (
+    DAY,
+    HOUR,
+    Inputs,
+    Tables,
+    charge,
+    excess_of,
+    pause_price_of,
+    pauses,
+    price_of,
+    scan,
+)
 from foreshock.incident.arithmetic import halved, theta0
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 
-HOUR = 3_600_000_000_000
-DAY = 24 * HOUR
 NEVER = -(1 << 62)
 LN_KEEP = -0.35667494393873245
 """ln 0.7: below it an episode comes to an end, and what follows one within 6 h must reach it."""
 LN_AGAIN = 0.3364722366212129
 """ln 1.4: by so much something must grow to be said again."""
-PRICE_HALF_LIFE, ENTITY_HALF_LIFE = 15.0 * DAY, 2.0 * DAY
-PRICE_STEP, ENTITY_STEP = 1.0, 0.2
+ENTITY_HALF_LIFE = 2.0 * DAY
 QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
 LEAST_RATE = 10.0
@@ -63,7 +72,6 @@ ENTITY_START = dict.fromkeys(
     ("last", "heard", "day_end", "wide_time", "price_time", "charge_time", "alarm_time"), NEVER
 ) | {"lead": -1}
 
-PRICE = np.dtype([("price", "f8"), ("time", "i8")])
 LIMIT = np.dtype(
     [("low", "f8"), ("high", "f8"), ("history", "u4"), ("open", "u1"), ("flapping", "u1"), ("flapped", "u1"),
      ("calm", "u1")]
@@ -74,35 +82,6 @@ EVENT = np.dtype(
 )  # fmt: skip
 """`cell` −1 = the source is not in this row; `low`, `high` = extremes of the source's value in the episode;
 `step`, `heard` of a silent entity."""
-
-
-class Inputs(NamedTuple):
-    """Rows and cells as in `types.Rows`, and what detectors say of them.
-
-    `strength float64[m]` largest of the primary detectors, NaN = not judged; `live bool[m]` judged or warming up;
-    `limit uint8[m]` (or empty): 0 not judged, 1 within, 2 beyond a user's limit; `mv_strength float64[n]`, NaN = not
-    judged, `mv_over bool[n]` of multivariate detectors.
-    """
-
-    entity: NDArray[np.int32]
-    time: NDArray[np.int64]
-    status: NDArray[np.uint8]
-    start: NDArray[np.int64]
-    series: NDArray[np.int32]
-    value: NDArray[np.float64]
-    strength: NDArray[np.float64]
-    live: NDArray[np.bool_]
-    limit: NDArray[np.uint8]
-    mv_strength: NDArray[np.float64]
-    mv_over: NDArray[np.bool_]
-
-
-class Tables(NamedTuple):
-    """Live state: `ENTITY` by entity slot, `PRICE` and `LIMIT` by series slot."""
-
-    entity: NDArray[Any]
-    price: NDArray[Any]
-    limit: NDArray[Any]
 
 
 class Rule(NamedTuple):
@@ -151,45 +130,22 @@ def tick(e: Any, t: int) -> None:
 
 
 @inner
-def scan(inputs: Inputs, row: int) -> tuple[float, int, int, int]:
-    """Largest unpriced strength of a row, its cell, and the numbers of judged and of live cells."""
-    top, cell, judged, live = -np.inf, -1, 0, 0
-    for c in range(inputs.start[row], inputs.start[row + 1]):
-        s = inputs.strength[c]
-        if s == s:
-            judged += 1
-            if s > top:
-                top, cell = s, c
-        if inputs.live[c]:
-            live += 1
-    return top, cell, judged, live
-
-
-@inner
-def price_of(tables: Tables, series: int, t: int, most: float) -> float:
-    """A series' price now."""
-    p = tables.price[series]
-    if p.price == 0.0:
-        return 0.0
-    return min(halved(p.price, max(t - p.time, 0) / PRICE_HALF_LIFE), most)
-
-
-@inner
 def best_excess(
     inputs: Inputs, tables: Tables, row: int, e: Any, level: float, most: float, priced: bool
 ) -> tuple[float, int]:
-    """max over cells of strength − price − level, and its cell; −inf, −1 if no cell reaches the level unpriced."""
+    """The largest `excess_of` the cells of a row, and its cell; −inf, −1 if none reaches the level unpriced."""
     excess, cell = -np.inf, -1
     for c in range(inputs.start[row], inputs.start[row + 1]):
         s = inputs.strength[c]
         if s >= level:
-            price = 0.0
             if e.open == 1 and inputs.series[c] == e.source:
-                price = e.shield
+                own = s - e.shield - level
             elif priced:
-                price = price_of(tables, inputs.series[c], inputs.time[row], most)
-            if s - price - level > excess + SAME:
-                excess, cell = s - price - level, c
+                own = excess_of(inputs, tables, c, row, level, most)
+            else:
+                own = s - level
+            if own > excess + SAME:
+                excess, cell = own, c
     return excess, cell
 
 
@@ -241,27 +197,13 @@ def tell(out: NDArray[Any], count: int, kind: int, row: int, cell: int, state: A
 
 
 @inner
-def charge(tables: Tables, e: Any, series: int, t: int, theta: float, price: float) -> None:
-    """Raise the prices of an alert's source (−1: none) and entity, at most once an hour."""
-    if t - e.charge_time < HOUR:
-        return
-    e.charge_time = t
-    if series >= 0:
-        p = tables.price[series]
-        p.price = min(price_of(tables, series, t, 2.0 * theta) + PRICE_STEP, 2.0 * theta)
-        p.time = t
-    e.price = min(price + ENTITY_STEP, theta)
-    e.price_time = t
-
-
-@inner
 def judge_row(
     inputs: Inputs, tables: Tables, rule: Rule, row: int, out: NDArray[Any], count: int, alarmed: NDArray[np.bool_]
 ) -> int:
     """Evaluate one scored row of an entity."""
     e = tables.entity[inputs.entity[row]]
     t = inputs.time[row]
-    top, top_cell, judged, live = scan(inputs, row)
+    top, top_cell, high, judged, live = scan(inputs, row)
     mv, mv_over = inputs.mv_strength[row], inputs.mv_over[row]
     if judged == 0 and mv != mv and not mv_over:
         return count
@@ -286,6 +228,8 @@ def judge_row(
         lead = follow_lead(inputs, tables, row, e, top, low, 2.0 * theta)
         if e.led >= LASTING_ROWS and excess < 0.0:
             level, excess, cell = low, e.least, lead
+    if e.open == 0 and not inputs.mv_sure[row] and -np.inf < high < 0.0:
+        mv_over = False  # No metric is over its own bar: the whole is alone.
     over = excess >= 0.0 or mv_over
     mv_level = e.mv_level if e.open == 1 else 0.0
     # Below the bar itself, not below the level: what still stands out has not come to an end.
@@ -298,9 +242,12 @@ def judge_row(
     elif over and (mv_over or may_open(e, t, inputs.strength[cell], inputs.series[cell])):
         count = open_episode(inputs, row, e, level, excess, cell, top_cell, out, count)
         if not single:
-            if e.source >= 0:
+            pause = cell >= 0 and pauses(inputs, cell)
+            if pause:
+                e.shield = pause_price_of(tables, e.source, t, 2.0 * theta)
+            elif e.source >= 0:
                 e.shield = price_of(tables, e.source, t, 2.0 * theta)
-            charge(tables, e, e.source if cell >= 0 else -1, t, theta, price)
+            charge(tables, e, e.source if cell >= 0 else -1, pause, t, theta, price)
     alarmed[row] = over and e.open == 1
     return count
 
@@ -313,7 +260,7 @@ def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, lo
         if e.lead >= 0:
             cell = source_cell(inputs, row, e.lead)
         if cell >= 0 and inputs.strength[cell] >= low:
-            excess = inputs.strength[cell] - price_of(tables, e.lead, inputs.time[row], most) - low
+            excess = excess_of(inputs, tables, cell, row, low, most)
         if not excess >= 0.0:
             excess, cell = best_excess(inputs, tables, row, e, low, most, True)
             e.led, e.least = 0, excess

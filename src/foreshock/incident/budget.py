@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from foreshock.incident.alarm_kernel import DAY, HOUR, LEAST_RATE, LN_AGAIN, TYPICAL_ROWS_PER_DAY
+from foreshock.incident.alarm_kernel import LEAST_RATE, LN_AGAIN, TYPICAL_ROWS_PER_DAY
+from foreshock.incident.alarm_prices import DAY, HOUR
 from foreshock.incident.arithmetic import level_cap, theta0
 from foreshock.incident.story import entity_labels
 from foreshock.incident.words import safe_name

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.incident import words
-from foreshock.incident.alarm_kernel import HOUR
+from foreshock.incident.alarm_prices import HOUR
 from foreshock.incident.story import Story, alert_labels, band_of, figures, observed
 from foreshock.state import Registry, State
 from foreshock.types import Alert, AlertKind, Columns, Verdict

@@ -318,9 +318,15 @@ def _varied(what: str, value: str, ratio: float, usual: float, now_unix_nano: in
     return f"{what} {much}, since {clock(now_unix_nano)}; it is {value}"
 
 
-MEASURES = {"pause": _paused, "variation": _varied}
+def _departed(what: str, value: str, times: float, usual: float, now_unix_nano: int) -> str:
+    return (
+        f"{what} goes its own way, {times:.1f} × as far as it rarely does, since {clock(now_unix_nano)}; it is {value}"
+    )
+
+
+MEASURES = {"pause": _paused, "variation": _varied, "departure": _departed}
 """What detectors measure other than the value → its sentence, of (what, value in words, seen, usual, now)."""
-_AS_USUAL = {"pause": "moves again", "variation": "varies as usual again"}
+_AS_USUAL = {"pause": "moves again", "variation": "varies as usual again", "departure": "goes with the others again"}
 
 
 def as_usual(measure: str, what: str, value: float, unit: str, seconds: float) -> str:

@@ -20,7 +20,9 @@ class Scores:
     at the few rows where a slow change or a shape not seen before is reported; `prediction int8[n]`, of detectors that
     decide for themselves: −1 anomaly, 1 ordinary (as in scikit-learn), 0 not scored; `measured float64[2, n]`, of
     detectors that judge something other than the value (a pause, a texture): how much of it there is, and how much is
-    usual.
+    usual; `apart float32[n, D]`, of
+    multivariate detectors that see single features depart: ln(departure ÷ what it rarely passes), NaN where it is
+    far below that.
     """
 
     score: NDArray[np.float64]
@@ -33,6 +35,7 @@ class Scores:
     event: NDArray[np.float64] | None = None
     prediction: NDArray[np.int8] | None = None
     measured: NDArray[np.float64] | None = None
+    apart: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,9 @@ class Verdict:
     else NaN. `shadow`: the detector only scores, to be compared, and raises no alert. `event float64[m]`, of detectors
     that report them: above 0 at the few cells with a slow change or a shape not seen before. `prediction` is the
     detector's own, see `Scores`; 0 where the row is not judged. `measured float64[2, m]` where the detector judges
-    something other than the value, which `measure` names: how much of it there is, and how much is usual.
+    something other than the value, which `measure` names: how much of it there is, and how much is usual. `singles`: a
+    `whole` verdict of a detector that sees single features depart; `apart` what it says of the cells, as a verdict over
+    these, None where it says nothing.
     """
 
     detector: str
@@ -65,6 +70,8 @@ class Verdict:
     prediction: NDArray[np.int8] | None = None
     measure: str = ""
     measured: NDArray[np.float64] | None = None
+    singles: bool = False
+    apart: Verdict | None = None
 
 
 def leading(verdicts: Sequence[Verdict]) -> list[Verdict]:
