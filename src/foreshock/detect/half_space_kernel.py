@@ -2,9 +2,10 @@
 
 All trees are complete binary trees of one height, nodes numbered from the root, 1, so that the children of node i are
 2i and 2i + 1. Where they split does not depend on the rows: keys with equally many features share them. Of its own a
-key has the rows of the current window in each leaf, and for each leaf what a row that falls into it counts by the last
-whole window: half of the sum of mass · 2^depth over its way from below the root down to the leaf, or to the first node
-of little mass.
+key has the rows of the current window in each leaf, and what a row counts that falls into a leaf by the last whole
+window: half of the sum of mass · 2^depth over its way from below the root down to the leaf, or to the first node of
+little mass. All leaves below such a node count the same, and there are few such nodes: kept is where each begins, as a
+bit a leaf, and what it counts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from foreshock.detect.entity import Given, Out, any_finite
 from foreshock.detect.half_space_range import LANE, Wide, follow, scale
+from foreshock.state.bits import ones
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 
@@ -37,15 +39,21 @@ class Settings(NamedTuple):
     """What the sweep needs to know of the options.
 
     `least`: a node of less mass is not looked below; `most` the largest sum of masses; `tau` seconds of memory of the
-    bounds; `table`, `rows` where in a slot, counted in numbers of their own size, the two kinds of numbers begin.
+    bounds. `words` that a tree's bits fill, `places` for what its nodes count; `starts`, `table`, `rows`, `before`
+    where in a slot, counted in numbers of their own size, those bits begin, what nodes count, rows in leaves, and how
+    many nodes begin before each word.
     """
 
     trees: int
     height: int
     window: int
     least: int
+    words: int
+    places: int
+    starts: int
     table: int
     rows: int
+    before: int
     warm_up: int
     expiry: int
     scaled: bool
@@ -63,13 +71,22 @@ class Trees(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The memory of the slots, one row each: as whole numbers, as numbers, as what leaves count (uint16 or uint32) and
+    """The memory of the slots, one row each: as whole numbers, as numbers, as what nodes count (uint16 or uint32) and
     as rows in leaves (uint8 or uint16)."""
 
     whole: NDArray[np.int64]
     number: NDArray[np.float64]
     table: NDArray[Any]
     rows: NDArray[Any]
+
+
+class Last(NamedTuple):
+    """What the leaves of a key count by its last window, tree by tree: a bit where a node begins whose leaves count the
+    same (`starts`), how many begin in the words before (`before`), and what they count (`total`), in their order."""
+
+    starts: NDArray[np.int64]
+    before: NDArray[Any]
+    total: NDArray[Any]
 
 
 class Work(NamedTuple):
@@ -99,7 +116,8 @@ def sweep(
             continue
         key = np.uint32(given.key[i])
         whole, number = slots.whole[key], slots.number[key]
-        table, rows = slots.table[key][settings.table :], slots.rows[key][settings.rows :]
+        rows = slots.rows[key][settings.rows : settings.rows + (settings.trees << settings.height)]
+        table = Last(whole[settings.starts :], slots.rows[key][settings.before :], slots.table[key][settings.table :])
         now, learn = given.time[i], given.learn[i]
         fresh = whole[ROWS] == 0 or now - whole[TIME] > settings.expiry
         if fresh and not learn:
@@ -258,12 +276,12 @@ def _total(rows: NDArray[Any], start: int, size: int) -> int:
 
 @inner
 def _judge(
-    trees: Trees, features: int, table: NDArray[Any], width: int, settings: Settings, work: Work, out: Out, i: int
+    trees: Trees, features: int, table: Last, width: int, settings: Settings, work: Work, out: Out, i: int
 ) -> None:
     """The score of the row, and if they are asked for the contributions of its features."""
     total, leaves = i8(0), 1 << settings.height
     for t in range(settings.trees):
-        total += i8(table[np.uintp((t << settings.height) + i8(work.leaf[t]) - leaves)])
+        total += _counts(table, t, i8(work.leaf[t]) - leaves, settings)
     out.score[i] = 1.0 - (settings.trees * settings.window + 2 * total) / settings.most
     if out.contribution.shape[1] == 0:
         return
@@ -277,8 +295,16 @@ def _judge(
 
 
 @inner
+def _counts(table: Last, t: int, leaf: int, settings: Settings) -> int:
+    """What a leaf of a tree counts."""
+    at = np.uintp(t * settings.words + (leaf >> 6))
+    place = i8(table.before[at]) + ones(table.starts[at] & ((i8(2) << (leaf & 63)) - 1)) - 1
+    return i8(table.total[np.uintp(t * settings.places + place)])  # type: ignore[no-any-return]
+
+
+@inner
 def _share(
-    table: NDArray[Any],
+    table: Last,
     feature: NDArray[np.uint16],
     leaf: NDArray[np.int32],
     settings: Settings,
@@ -288,9 +314,9 @@ def _share(
     height, leaves = settings.height, 1 << settings.height
     for t in range(settings.trees):
         node, base = i8(leaf[t]), t << height
-        own = i8(table[np.uintp(base + node - leaves)])
+        own = _counts(table, t, node - leaves, settings)
         for d in range(height):
-            other = i8(table[np.uintp(base + (node ^ (1 << d)) - leaves)])
+            other = _counts(table, t, (node ^ (1 << d)) - leaves, settings)
             if other > own:
                 share[feature[np.uintp(base + (node >> (d + 1)))]] += other - own
 
@@ -299,7 +325,7 @@ def _share(
 def _learn(
     whole: NDArray[np.int64],
     number: NDArray[np.float64],
-    table: NDArray[Any],
+    table: Last,
     rows: NDArray[Any],
     wide: Wide,
     values: NDArray[np.float64],
@@ -326,28 +352,30 @@ def _learn(
     whole[COUNT] += 1
     if whole[COUNT] == settings.window:
         for t in range(settings.trees):
-            first, last = t << height, (t + 1) << height
-            _flip(table[first:last], rows[first:last], settings, work.stack)
+            _flip(table, rows[t << height : (t + 1) << height], t, settings, work.stack)
         for j in range(len(rows)):
             rows[j] = 0
         whole[SCORING], whole[LEARNING], whole[COUNT] = whole[LEARNING], whole[WIDTH], 0
 
 
 @inner
-def _flip(table: NDArray[Any], rows: NDArray[Any], settings: Settings, stack: NDArray[np.int64]) -> None:
-    """What each leaf of a tree counts, by its rows of the window that is full now.
+def _flip(table: Last, rows: NDArray[Any], t: int, settings: Settings, stack: NDArray[np.int64]) -> None:
+    """What the leaves of a tree count, by their rows of the window that is full now.
 
     Only nodes with much mass are looked into, and of those there are ten a level at most.
     """
-    height = settings.height
+    height, first, place = settings.height, t * settings.words, i8(t * settings.places)
+    for k in range(first, first + settings.words):
+        table.starts[k] = 0
     stack[0], stack[1], stack[2], stack[3] = 0, 0, settings.window, 0
     top = 4
     while top > 0:
         top -= 4
         depth, start, here, total = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
         if depth == height or here < settings.least:
-            for j in range(start, start + (1 << (height - depth))):
-                table[j] = total
+            table.starts[first + (start >> 6)] |= i8(1) << (start & 63)
+            table.total[place] = total
+            place += 1
             continue
         half = 1 << (height - depth - 1)
         left = _total(rows, start, half)
@@ -357,3 +385,9 @@ def _flip(table: NDArray[Any], rows: NDArray[Any], settings: Settings, stack: ND
         stack[top], stack[top + 1], stack[top + 2] = depth + 1, start, left
         stack[top + 3] = total + (left << depth)
         top += 4
+    for k in range(place, (t + 1) * settings.places):
+        table.total[k] = 0
+    begun = i8(0)
+    for k in range(first, first + settings.words):
+        table.before[k] = begun
+        begun += ones(table.starts[k])

@@ -108,7 +108,7 @@ class HalfSpaceTrees:
         warm_up = own.window_size if own.warm_up_rows is None else own.warm_up_rows
         odds = PRIOR_SHARE * ((2 << own.height) - 2)
         self.info = DetectorInfo(
-            "half_space_trees", 1, "multivariate", warm_up, dtype.itemsize, odds / (1.0 + odds), bounded=True
+            "half_space_trees", 2, "multivariate", warm_up, dtype.itemsize, odds / (1.0 + odds), bounded=True
         )
         self.table = SlotTable(dtype, capacity=max(1, min(64, (1 << 19) // dtype.itemsize)))
         self.wide = SlotTable(WIDE, capacity=1)
@@ -120,8 +120,9 @@ class HalfSpaceTrees:
         )
         offsets = {name: field[1] for name, field in (dtype.fields or {}).items()}
         self._settings = Settings(
-            own.n_trees, own.height, own.window_size, int(np.ceil(0.1 * own.window_size)),
-            offsets["last"] // np.dtype(_count(own)).itemsize, offsets["current"] // np.dtype(_mass(own)).itemsize,
+            own.n_trees, own.height, own.window_size, _least(own), _words(own), _places(own),
+            offsets["starts"] // 8, offsets["last"] // np.dtype(_count(own)).itemsize,
+            offsets["current"] // np.dtype(_mass(own)).itemsize, offsets["before"] // np.dtype(_mass(own)).itemsize,
             warm_up,
             round(own.expiry_seconds * 1e9), own.scale == "range", own.range_half_life_seconds / LN2,
             float(own.n_trees * own.window_size * (2 ** (own.height + 1) - 1)),
@@ -230,11 +231,28 @@ def _count(own: HalfSpaceTreesOptions) -> Any:
     return np.uint16 if own.window_size * ((1 << own.height) - 1) < 65_536 else np.uint32
 
 
+def _least(own: HalfSpaceTreesOptions) -> int:
+    """Rows of a window without which a node is not looked below."""
+    return int(np.ceil(0.1 * own.window_size))
+
+
+def _words(own: HalfSpaceTreesOptions) -> int:
+    """Words of 64 bits that have a bit for each leaf of a tree."""
+    return max(1 << own.height >> 6, 1)
+
+
+def _places(own: HalfSpaceTreesOptions) -> int:
+    """The most nodes of a tree that are not looked below: one more than of those that are, of which each has two."""
+    return 1 + sum(min(1 << depth, own.window_size // _least(own)) for depth in range(own.height))
+
+
 def _row(own: HalfSpaceTreesOptions) -> np.dtype[Any]:
     """A slot, see `half_space_kernel`: what leaves count by the last window, and their rows of the current one."""
     names = ("time", "rows", "count", "learning", "scoring", "width", "next", "lanes")
-    leaves = -(-(own.n_trees << own.height) // 8) * 8
+    lengths = own.n_trees * _places(own), own.n_trees << own.height, own.n_trees * _words(own)
+    totals, leaves, words = (-(-length // 8) * 8 for length in lengths)
     return np.dtype([
         *((name, "i8") for name in names), ("low", "f8", (LANE,)), ("high", "f8", (LANE,)),
-        ("last", _count(own), (leaves,)), ("current", _mass(own), (leaves,)),
+        ("starts", "i8", (lengths[2],)),
+        ("last", _count(own), (totals,)), ("current", _mass(own), (leaves,)), ("before", _mass(own), (words,)),
     ])  # fmt: skip
