@@ -39,9 +39,8 @@ class Settings(NamedTuple):
     """What the sweep needs to know of the options.
 
     `least`: a node of less mass is not looked below; `most` the largest sum of masses; `tau` seconds of memory of the
-    bounds. `words` that a tree's bits fill, `places` for what its nodes count; `starts`, `table`, `rows`, `before`
-    where in a slot, counted in numbers of their own size, those bits begin, what nodes count, rows in leaves, and how
-    many nodes begin before each word.
+    bounds. `words` that a tree's bits fill, `places` for what its nodes count; `starts`, `table`, `rows` where in a
+    slot, counted in numbers of their own size, those bits begin, what nodes count, and rows in leaves.
     """
 
     trees: int
@@ -53,7 +52,6 @@ class Settings(NamedTuple):
     starts: int
     table: int
     rows: int
-    before: int
     warm_up: int
     expiry: int
     scaled: bool
@@ -82,10 +80,10 @@ class Slots(NamedTuple):
 
 class Last(NamedTuple):
     """What the leaves of a key count by its last window, tree by tree: a bit where a node begins whose leaves count the
-    same (`starts`), how many begin in the words before (`before`), and what they count (`total`), in their order."""
+    same (`starts`), 32 in a word, below how many of the tree begin before it, and what they count (`total`), in their
+    order."""
 
     starts: NDArray[np.int64]
-    before: NDArray[Any]
     total: NDArray[Any]
 
 
@@ -117,7 +115,7 @@ def sweep(
         key = np.uint32(given.key[i])
         whole, number = slots.whole[key], slots.number[key]
         rows = slots.rows[key][settings.rows : settings.rows + (settings.trees << settings.height)]
-        table = Last(whole[settings.starts :], slots.rows[key][settings.before :], slots.table[key][settings.table :])
+        table = Last(whole[settings.starts :], slots.table[key][settings.table :])
         now, learn = given.time[i], given.learn[i]
         fresh = whole[ROWS] == 0 or now - whole[TIME] > settings.expiry
         if fresh and not learn:
@@ -297,8 +295,8 @@ def _judge(
 @inner
 def _counts(table: Last, t: int, leaf: int, settings: Settings) -> int:
     """What a leaf of a tree counts."""
-    at = np.uintp(t * settings.words + (leaf >> 6))
-    place = i8(table.before[at]) + ones(table.starts[at] & ((i8(2) << (leaf & 63)) - 1)) - 1
+    word = table.starts[np.uintp(t * settings.words + (leaf >> 5))]
+    place = (word >> 32) + ones(word & ((i8(2) << (leaf & 31)) - 1)) - 1
     return i8(table.total[np.uintp(t * settings.places + place)])  # type: ignore[no-any-return]
 
 
@@ -373,7 +371,7 @@ def _flip(table: Last, rows: NDArray[Any], t: int, settings: Settings, stack: ND
         top -= 4
         depth, start, here, total = stack[top], stack[top + 1], stack[top + 2], stack[top + 3]
         if depth == height or here < settings.least:
-            table.starts[first + (start >> 6)] |= i8(1) << (start & 63)
+            table.starts[first + (start >> 5)] |= i8(1) << (start & 31)
             table.total[place] = total
             place += 1
             continue
@@ -389,5 +387,6 @@ def _flip(table: Last, rows: NDArray[Any], t: int, settings: Settings, stack: ND
         table.total[k] = 0
     begun = i8(0)
     for k in range(first, first + settings.words):
-        table.before[k] = begun
-        begun += ones(table.starts[k])
+        bits = table.starts[k]
+        table.starts[k] = begun << 32 | bits
+        begun += ones(bits)

@@ -112,6 +112,9 @@ class HalfSpaceTrees:
         )
         self.table = SlotTable(dtype, capacity=max(1, min(64, (1 << 19) // dtype.itemsize)))
         self.wide = SlotTable(WIDE, capacity=1)
+        self._rows, self._lanes = np.empty(0), np.empty(0)
+        self._slots: Slots
+        self._wide: Wide
         self._draws = draws(own.seed, own.n_trees, own.height)
         self._trees = Trees(
             np.full(MOST_FEATURES + 1, -1, np.int32),
@@ -122,7 +125,7 @@ class HalfSpaceTrees:
         self._settings = Settings(
             own.n_trees, own.height, own.window_size, _least(own), _words(own), _places(own),
             offsets["starts"] // 8, offsets["last"] // np.dtype(_count(own)).itemsize,
-            offsets["current"] // np.dtype(_mass(own)).itemsize, offsets["before"] // np.dtype(_mass(own)).itemsize,
+            offsets["current"] // np.dtype(_mass(own)).itemsize,
             warm_up,
             round(own.expiry_seconds * 1e9), own.scale == "range", own.range_half_life_seconds / LN2,
             float(own.n_trees * own.window_size * (2 ** (own.height + 1) - 1)),
@@ -178,18 +181,26 @@ class HalfSpaceTrees:
 
     def _sweep(self, rows: NDArray[Any], given: Given, out: Out) -> None:
         at = 0
-        words = rows.view(np.int64).reshape(len(rows), -1)
-        slots = Slots(words, words.view(np.float64), words.view(_count(self.options)), words.view(_mass(self.options)))
+        slots = self._slots if rows is self._rows else self._view(rows)
         while True:
-            lanes = self.wide.rows.view(np.int64).reshape(len(self.wide.rows), -1)
-            wide = Wide(lanes.view(np.float64), lanes)
-            at = sweep(slots, wide, given, at, self._trees, self._settings, self._work, out)
+            if self.wide.rows is not self._lanes:
+                lanes = self.wide.rows.view(np.int64).reshape(len(self.wide.rows), -1)
+                self._lanes, self._wide = self.wide.rows, Wide(lanes.view(np.float64), lanes)
+            at = sweep(slots, self._wide, given, at, self._trees, self._settings, self._work, out)
             if at == len(given.key):
                 return
             row, width = rows[given.key[at] : given.key[at] + 1], int(given.width[at])
             self._grow_trees({width, int(row["learning"][0]), int(row["scoring"][0])})
             if given.learn[at] and self._settings.scaled:
                 self._add_lanes(row, width)
+
+    def _view(self, rows: NDArray[Any]) -> Slots:
+        """The memory of slots as kernels see it; that of its own table is kept, until the table is another one."""
+        words = rows.view(np.int64).reshape(len(rows), -1)
+        slots = Slots(words, words.view(np.float64), words.view(_count(self.options)), words.view(_mass(self.options)))
+        if rows is self.table.rows:
+            self._rows, self._slots = rows, slots
+        return slots
 
     def _grow_trees(self, widths: set[int]) -> None:
         """Have splits for so many features."""
@@ -237,8 +248,8 @@ def _least(own: HalfSpaceTreesOptions) -> int:
 
 
 def _words(own: HalfSpaceTreesOptions) -> int:
-    """Words of 64 bits that have a bit for each leaf of a tree."""
-    return max(1 << own.height >> 6, 1)
+    """Words of 32 bits that have a bit for each leaf of a tree."""
+    return max(1 << own.height >> 5, 1)
 
 
 def _places(own: HalfSpaceTreesOptions) -> int:
@@ -249,10 +260,10 @@ def _places(own: HalfSpaceTreesOptions) -> int:
 def _row(own: HalfSpaceTreesOptions) -> np.dtype[Any]:
     """A slot, see `half_space_kernel`: what leaves count by the last window, and their rows of the current one."""
     names = ("time", "rows", "count", "learning", "scoring", "width", "next", "lanes")
-    lengths = own.n_trees * _places(own), own.n_trees << own.height, own.n_trees * _words(own)
-    totals, leaves, words = (-(-length // 8) * 8 for length in lengths)
+    totals = -(-own.n_trees * _places(own) // 8) * 8
+    leaves = -(-(own.n_trees << own.height) // 8) * 8
     return np.dtype([
         *((name, "i8") for name in names), ("low", "f8", (LANE,)), ("high", "f8", (LANE,)),
-        ("starts", "i8", (lengths[2],)),
-        ("last", _count(own), (totals,)), ("current", _mass(own), (leaves,)), ("before", _mass(own), (words,)),
+        ("starts", "i8", (own.n_trees * _words(own),)), ("last", _count(own), (totals,)),
+        ("current", _mass(own), (leaves,)),
     ])  # fmt: skip
