@@ -89,11 +89,7 @@ def fit(history: NDArray[np.float32], seed: int, settings: ForestSettings, depth
     samples = min(settings.max_samples, len(history))
     depth = depth_of(samples) if depth is None else depth
     averages = np.array([average_path(n) for n in range(len(history) + 1)])
-    feature = np.zeros((settings.n_estimators, 1 << depth), np.uint16)
-    threshold = np.full(feature.shape, np.inf, np.float32)
-    value = np.zeros((settings.n_estimators, 2 << depth), np.float32)
-    for t, one in enumerate(forest.estimators_):
-        _lay_out(one.tree_, averages, depth, feature[t], threshold[t], value[t])
+    feature, threshold, value = _lay_out([one.tree_ for one in forest.estimators_], averages, depth)
     filled = fill(history)
     level = np.where((filled == filled[:1]).all(axis=0), filled[0], np.float32(np.nan)).astype(np.float32)
     return Model(feature, threshold, value, level, average_path(samples), -float(forest.offset_))
@@ -120,26 +116,33 @@ def fill(history: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _lay_out(
-    tree: Any,
-    averages: NDArray[np.float64],
-    depth: int,
-    feature: NDArray[np.uint16],
-    threshold: NDArray[np.float32],
-    value: NDArray[np.float32],
-) -> None:
-    """One tree of scikit-learn, level by level; a leaf that comes early stands for all below it."""
-    left, right = tree.children_left, tree.children_right
-    path = averages[tree.n_node_samples]
-    node, at = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    value[1] = path[0]
+    trees: list[Any], averages: NDArray[np.float64], depth: int
+) -> tuple[NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]:
+    """Trees of scikit-learn, all together level by level; a leaf that comes early stands for all below it."""
+    feature = np.zeros((len(trees), 1 << depth), np.uint16)
+    threshold = np.full(feature.shape, np.inf, np.float32)
+    value = np.zeros((len(trees), 2 << depth), np.float32)
+    sizes = np.array([tree.node_count for tree in trees])
+    first_node = np.cumsum(sizes) - sizes
+    shift = np.repeat(first_node, sizes)
+    left = np.concatenate([tree.children_left for tree in trees])
+    right = np.concatenate([tree.children_right for tree in trees]) + shift
+    leaves, left = left < 0, left + shift
+    features = np.where(leaves, 0, np.concatenate([tree.feature for tree in trees]))
+    thresholds = rounded_down(np.concatenate([tree.threshold for tree in trees]))
+    thresholds[leaves] = np.inf
+    path = averages[np.concatenate([tree.n_node_samples for tree in trees])]
+    node, at = first_node[:, None], np.zeros((len(trees), 1), np.int64)
+    value[:, 1] = path[first_node]
     for level in range(depth):
-        first, leaf = 1 << level, left[node] < 0
-        feature[first : 2 * first] = np.where(leaf, 0, tree.feature[node])
-        threshold[first : 2 * first] = np.where(leaf, np.float32(np.inf), rounded_down(tree.threshold[node]))
-        at = np.repeat(np.where(leaf, at, level + 1), 2)
-        node = np.stack([np.where(leaf, node, left[node]), np.where(leaf, node, right[node])], axis=1).ravel()
-        value[2 * first : 4 * first] = at + path[node]
-    assert (left[node] < 0).all(), "the trees are deeper than they are laid out for"
+        first, leaf = 1 << level, leaves[node]
+        feature[:, first : 2 * first], threshold[:, first : 2 * first] = features[node], thresholds[node]
+        at = np.repeat(np.where(leaf, at, level + 1), 2, axis=1)
+        both = np.where(leaf, node, left[node]), np.where(leaf, node, right[node])
+        node = np.stack(both, axis=2).reshape(len(trees), 2 * first)
+        value[:, 2 * first : 4 * first] = at + path[node]
+    assert leaves[node].all(), "the trees are deeper than they are laid out for"
+    return feature, threshold, value
 
 
 def rounded_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
