@@ -60,8 +60,10 @@ def _ready(column: NDArray[Any], dtype: Any) -> NDArray[Any]:
 def blank(frame: Frame, contributions: bool) -> Out:
     """Room for what is said of a frame's rows: no scores, no contributions, no predictions yet."""
     n = len(frame)
-    contribution = np.full(frame.values.shape if contributions else (n, 0), np.nan, np.float32)
-    return Out(np.full(n, np.nan), np.array(frame.status, np.uint8), contribution, np.zeros(n, np.int8))
+    score, contribution = np.empty(n), np.empty(frame.values.shape if contributions else (n, 0), np.float32)
+    score.fill(np.nan)
+    contribution.fill(np.nan)
+    return Out(score, np.array(frame.status, np.uint8), contribution, np.zeros(n, np.int8))
 
 
 def scores_of(out: Out, contributions: bool, predictions: bool = False) -> Scores:
