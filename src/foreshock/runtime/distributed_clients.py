@@ -23,7 +23,8 @@ At = tuple[str, int]
 CALL_SECONDS = 30.0
 MOST_FENCED, FENCED_SECONDS = 3, 60.0
 MOST_OPENED = 10
-MOST_READ = 4096
+MOST_READ, MOST_FETCHED = 4096, 16_384
+"""Messages of our own topics and of inputs that are taken at once: what a batch costs is shared by what is in it."""
 ASK_NANO = 200_000_000
 OLDEST = 2, 5
 """The first version of Kafka in which offsets of a transaction are refused by member and generation (KIP-447)."""
@@ -202,7 +203,7 @@ class Reader:
         self._options = options
         self._asking: Any = None
         self.group = make("Consumer", settings(options, group_id=options.group, **common, **own))
-        self.inputs = Inputs(settings(options, group_id=f"{options.group}-inputs", **common), MOST_READ)
+        self.inputs = Inputs(settings(options, group_id=f"{options.group}-inputs", **common), MOST_FETCHED)
         self.group.subscribe(read["topics"], on_assign=read["assign"], on_revoke=read["revoke"], on_lost=read["lost"])
 
     def read(self, wait_seconds: float) -> list[tuple[At, Sequence[Message]]]:

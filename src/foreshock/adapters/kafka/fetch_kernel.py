@@ -24,6 +24,8 @@ _ERROR, _TOPIC, _PARTITION, _VALUE, _SIZE, _KEY, _KEY_SIZE, _OFFSET = (
 ODD, PLAIN = 1, 0
 """A message with headers, or without a value, or an error in its place; any other."""
 _LINE = np.uint8(10)
+_AHEAD = 12
+"""Messages come from all over the memory: so many ahead they are asked for."""
 
 
 @cache
@@ -46,6 +48,22 @@ def _read_code(bits: int, kind: Any) -> Any:
 
 _int_at, _long_at = _read_code(32, types.int32), _read_code(64, types.int64)
 _address_at: Any = _read_code(64, types.uint64)
+
+
+def _expect_code(context: Any, address: Any) -> Any:
+    """Ask the processor for what is at an address, without waiting."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        builder.call(function, [builder.inttoptr(args[0], byte), word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), code
+
+
+_expect: Any = intrinsic(_expect_code)
 
 
 def _copy_code(context: Any, into: Any, at: Any, source: Any, size: Any) -> Any:
@@ -77,6 +95,7 @@ def look(
     `kind uint8`.
     """
     for i in range(len(pointers)):
+        _expect(pointers[min(i + _AHEAD, len(pointers) - 1)])
         one = pointers[i]
         error[i] = _int_at(one + _ERROR)
         topic[i] = _address_at(one + _TOPIC)

@@ -19,7 +19,7 @@ Headers = tuple[tuple[str, bytes], ...]
 _TYPES = ("content-type", "content_type", "datacontenttype", "ce_datacontenttype")
 FORWARD = "foreshock-forward"
 """Header of a message in the keyed topic: a `Forward`, in MessagePack."""
-MOST_JOINED = 4096
+MOST_JOINED = 16384
 
 
 @dataclass(frozen=True, slots=True)
