@@ -25,6 +25,8 @@ PARTITIONS = 6
 BROKER_CORE, WORKER_CORE = 0, 1
 FROM, TO = 0.2, 0.95
 """The part of the events over which speed is taken: neither the start of a process counts nor its end."""
+BEFORE = 0.1
+"""The part that workers have taken before all others come at once: what they need is compiled and loaded then."""
 SECONDS = 240.0
 Message = tuple[bytes | None, bytes]
 
@@ -80,10 +82,9 @@ def fill(one: Kafka, topic: str, messages: Sequence[Message]) -> None:
 
 
 def held(one: Kafka, topic: str, messages: Sequence[Message]) -> Callable[[], None]:
-    """A topic that holds all of it and shows nothing of it to whoever reads what is committed, until this is called."""
+    """Messages in a topic that nobody who reads what is committed sees until this is called."""
     from confluent_kafka import Producer
 
-    make_topic(one.brokers, topic, PARTITIONS)
     producer = Producer({"bootstrap.servers": one.brokers, "partitioner": "murmur2_random", "transactional.id": topic,
                          "transaction.timeout.ms": 300_000, "queue.buffering.max.messages": 1_000_000})  # fmt: skip
     producer.init_transactions(30)
@@ -124,11 +125,15 @@ def pace(one: Kafka, command: Sequence[str], group: str, topic: str, messages: i
 
 
 def pace_of(one: Kafka, commands: Sequence[Sequence[str]], group: str, topic: str, messages: Sequence[Message]) -> Pace:
-    """The same of several workers on one core, which share the tasks already when all messages come at once."""
-    let_go = held(one, topic, messages)
+    """The same of several workers on one core, which share the tasks and have taken some messages when all others come
+    at once."""
+    some = int(BEFORE * len(messages))
+    fill(one, topic, messages[:some])
+    let_go = held(one, topic, messages[some:])
     with ExitStack() as stack:
         running = [stack.enter_context(started(command)) for command in commands]
         wait_until(lambda: len(shared_out(one.brokers, group)) == len(commands), "the tasks are not shared", 60.0)
+        wait_until(lambda: committed(one, group, topic) >= some, "the first messages are not taken", 60.0)
         let_go()
         return _timed(one, [process for process, _ in running], running[0][1], group, topic, len(messages), 1)
 
