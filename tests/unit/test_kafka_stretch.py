@@ -64,6 +64,7 @@ def test_what_they_hold_in_lines_where_nothing_is_odd() -> None:
     plain = Stretch.of([MESSAGES[0], MESSAGES[2], MESSAGES[4]])
     assert plain.body() == b'{"a": 1}\n\n\xff'
     assert plain[:2].body() == b'{"a": 1}\n'
+    assert plain[1:].body() is None
     assert plain.only(np.array([0, 2])).body() is None
     assert plain[:0].body() is None
     assert Stretch.of(MESSAGES).body() is None

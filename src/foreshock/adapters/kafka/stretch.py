@@ -61,6 +61,9 @@ class Plain:
         return self.trouble
 
 
+_BRACE = ord("{")
+
+
 class Stretch(Sequence[Message]):
     """n messages of the partition `at`, in order: `offset`, `stamp int64[n]` (ms).
 
@@ -126,8 +129,8 @@ class Stretch(Sequence[Message]):
         )  # fmt: skip
 
     def body(self) -> bytes | None:
-        """What all hold, a line each, if nothing is odd about them and they stand one behind the other."""
-        if self.odd or not len(self):
+        """What all hold, a line each, if it may be JSON and nothing is odd, and they stand one behind the other."""
+        if self.odd or not len(self) or not self.size[0] or self.values[self.start[0]] != _BRACE:
             return None
         first, last = int(self.start[0]), int(self.start[-1] + self.size[-1])
         whole = int(self.size.sum()) + len(self) - 1 == last - first
@@ -135,9 +138,9 @@ class Stretch(Sequence[Message]):
 
     def bodies(self) -> list[bytes | None]:
         """What each holds."""
-        data = self.values.tobytes()
+        data = memoryview(self.values)
         out: list[bytes | None] = [
-            data[start : start + size] if size >= 0 else None
+            bytes(data[start : start + size]) if size >= 0 else None
             for start, size in zip(self.start.tolist(), self.size.tolist(), strict=True)
         ]
         return out
