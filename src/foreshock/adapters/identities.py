@@ -17,7 +17,7 @@ from foreshock.types import Dictionary, Labels
 
 _MOST_PLANS = 256
 _MOST_KNOWN = 200_000
-"""Identities that are remembered, of all shapes together."""
+"""Identities that are remembered, of all shapes together; in dictionaries each series counts."""
 _MOST_SETS = 16
 """Sets of features that a shape has dictionaries for."""
 
@@ -39,7 +39,7 @@ class Shape:
     shared: dict[tuple[str, ...], Dictionary] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.known) + len(self.names)
+        return len(self.known) + sum(map(len, self.shared.values()))
 
     def forget(self) -> None:
         """Forget the identities."""

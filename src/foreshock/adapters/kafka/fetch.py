@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.adapters.kafka.fetch_kernel import ODD, copy, destroy, link, look
-from foreshock.adapters.kafka.librdkafka import CMessage, Consumer, error_of, functions, headers_of
+from foreshock.adapters.kafka.librdkafka import CMessage, Consumer, bytes_at, error_of, functions, headers_of
 from foreshock.adapters.kafka.stretch import Message, Plain, Stretch, before
 
 
@@ -78,12 +78,6 @@ def _message(at: tuple[str, int], pointer: int, millis: int) -> Message:
     """A message that is not like most, as an object."""
     one = CMessage.from_address(pointer)
     error = error_of(one, pointer)
-    value = None if error is not None or not one.payload else _bytes(one.payload, one.size)
-    key = None if not one.key else _bytes(one.key, one.key_size)
+    value = None if error is not None or not one.payload else bytes_at(one.payload, one.size)
+    key = None if not one.key else bytes_at(one.key, one.key_size)
     return Plain(at, one.offset, millis, key, value, headers_of(pointer), error)
-
-
-def _bytes(address: int, size: int) -> bytes:
-    import ctypes
-
-    return ctypes.string_at(address, size)

@@ -225,6 +225,12 @@ def error_of(message: CMessage, pointer: int) -> Any:
     return library().KafkaError(message.err, _shown(functions().rd_kafka_message_errstr(pointer)))
 
 
+def bytes_at(address: int, size: int) -> bytes:
+    """What is in memory."""
+    out: bytes = ctypes.string_at(address, size)
+    return out
+
+
 def headers_of(pointer: int) -> list[tuple[str, bytes | None]] | None:
     """The headers of a message, as confluent-kafka gives them; None where it has none."""
     c, headers = functions(), _POINTER()
@@ -234,7 +240,7 @@ def headers_of(pointer: int) -> list[tuple[str, bytes | None]] | None:
     where = ctypes.addressof(name), ctypes.addressof(value), ctypes.addressof(size)
     out: list[tuple[str, bytes | None]] = []
     while c.rd_kafka_header_get_all(headers, len(out), *where) == OK:
-        held = None if value.value is None else ctypes.string_at(value.value, size.value)
+        held = None if value.value is None else bytes_at(value.value, size.value)
         out.append((_shown(name.value or b""), held))
     return out
 
