@@ -138,7 +138,7 @@ class Stretch(Sequence[Message]):
 
     def bodies(self) -> list[bytes | None]:
         """What each holds."""
-        data = memoryview(self.values)
+        data = self.values.data
         out: list[bytes | None] = [
             bytes(data[start : start + size]) if size >= 0 else None
             for start, size in zip(self.start.tolist(), self.size.tolist(), strict=True)
