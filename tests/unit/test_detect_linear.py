@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,30 @@ def test_growth_in_the_middle_of_a_batch_is_growth_between_batches() -> None:
     parts = [scores(twice, rows.take(slice(a, b))) for a, b in ((0, 500), (500, 900))]
     assert np.array_equal(seen, np.concatenate(parts), equal_nan=True)
     assert pack(once.state()) == pack(twice.state())
+
+
+def test_rows_of_many_keys_in_one_frame_are_those_of_each_alone() -> None:
+    """Rows of a key are taken together where they come in one frame: with gaps, first moves, and rows not to learn."""
+    rng = np.random.default_rng(12)
+    rows, keys = 6000, 3
+    key, values = rng.integers(0, keys, rows), together(rng, rows, 9)
+    values[:, 4] = np.where(np.arange(rows) < 2500, 1.0, values[:, 4])
+    values[rng.random(values.shape) < 0.01] = np.nan
+    values[rng.random(rows) < 0.01] = np.nan
+    time = START + MINUTE * (np.arange(rows) + 90 * (rng.random(rows) < 0.002).cumsum())
+    mixed = replace(make(key, time, values), learn=rng.random(rows) > 0.01)
+    detector = Linear(QUICK)
+    cuts = [0, *np.sort(rng.integers(1, rows, 9)).tolist(), rows]
+    seen = np.concatenate([scores(detector, mixed.take(slice(a, b))) for a, b in pairwise(cuts)])
+    for one in range(keys):
+        alone, own = Linear(QUICK), np.flatnonzero(key == one)
+        by_row = [
+            scores(alone, replace(mixed.take(own[i : i + 1]), key=np.zeros(1, np.int32))) for i in range(len(own))
+        ]
+        assert np.array_equal(np.concatenate(by_row), seen[own], equal_nan=True)
+        slot = detector.heads.rows["slot"][one, 0]
+        assert np.array_equal(detector.bodies[1].rows["number"][slot], alone.bodies[1].rows["number"][0])
+    assert np.isfinite(seen).sum() > rows / 2
 
 
 def test_places_that_are_left_are_used_again() -> None:

@@ -10,7 +10,7 @@ import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
-from foreshock.state.lanes import above, load, narrow, root, size, splat, spread, store, total, wide
+from foreshock.state.lanes import above, load, narrow, power_of_two, root, size, splat, spread, store, total, wide
 
 
 def _work_out(x: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> None:
@@ -30,12 +30,17 @@ def _cross_over(x: NDArray[np.float32], y: NDArray[np.float64], out: NDArray[np.
         store(out, j, narrow(wide(load(x, j)) + load(y, j)))
 
 
+def _powers(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    for j in range(0, len(x), 8):
+        store(out, j, power_of_two(load(x, j)))
+
+
 def _sum_up(x: NDArray[np.float32]) -> float:
     return float(total(load(x, 0)))
 
 
 njit: Any = numba.njit
-work_out, cross_over, sum_up = njit(_work_out), njit(_cross_over), njit(_sum_up)
+work_out, cross_over, sum_up, powers = njit(_work_out), njit(_cross_over), njit(_sum_up), njit(_powers)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -59,6 +64,14 @@ def test_widths_meet_and_sums_run_in_pairs() -> None:
     cross_over(x, y, out)
     assert np.array_equal(out, (x.astype(np.float64) + y).astype(np.float32))
     assert sum_up(x) == float(((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])))
+
+
+def test_powers_of_two_are_told() -> None:
+    whole = np.r_[np.arange(1, 4096), 2**23 - 1, 2**23, 2**23 + 1, 2**24].astype(np.float32)
+    whole = np.pad(whole, (0, -len(whole) % 8), constant_values=3)
+    out = np.full(len(whole), np.nan, np.float32)
+    powers(whole, out)
+    assert out.tolist() == [float(n & (n - 1) == 0) for n in whole.astype(int).tolist()]
 
 
 def test_only_contiguous_floats_have_lanes() -> None:

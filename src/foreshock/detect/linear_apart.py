@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from foreshock.detect.histogram import exp, ln
 from foreshock.detect.linear_feature import RAMP
-from foreshock.detect.linear_layout import BEFORE, BLOCK, COUNT, DEPARTURE, HALF, ONE, REACH, TOP, ZERO, Work, f4
+from foreshock.detect.linear_layout import BEFORE, BLOCK, COUNT, DEPARTURE, HALF, ONE, REACH, SUMS, TOP, ZERO, Work, f4
 from foreshock.state.jit import inner
 from foreshock.state.lanes import above, load, spread, store
 
@@ -39,29 +39,37 @@ def depart(
     body: NDArray[np.float32],
     b: int,
     column: int,
-    largest: np.float32,
-    second: np.float32,
+    r: int,
     cut: bool,
     learn: bool,
     work: Work,
-) -> tuple[np.float32, np.float32]:
-    """Mean squares of three rows of a body's features, put into `work.apart`; the two largest so far."""
+) -> None:
+    """Mean squares of three rows of a body's features, up to row r of the scratch, put into `work.apart`.
+
+    The two largest are kept with the row's sums.
+    """
     half, third, least = spread(HALF), spread(THIRD), spread(LEAST_DEPARTURE)
-    keep = spread(ZERO if cut else ONE)
+    keep, zero = spread(ZERO if cut else ONE), spread(ZERO)
+    at, to = r * BLOCK, column + r * BLOCK
+    tops, nexts = zero, zero
     for j in range(0, b, 8):
-        now = keep * (half * load(work.far, j))
+        now = keep * (half * load(work.far, at + j))
         last, before = keep * load(body, DEPARTURE * b + j), keep * load(body, BEFORE * b + j)
-        store(work.apart, column + j, third * ((now + last) + before) + least)
+        x = third * ((now + last) + before) + least
+        store(work.apart, to + j, x)
+        below = above(tops, x, x, tops)
+        tops, nexts = above(x, tops, x, tops), above(below, nexts, below, nexts)
         if learn:
             store(body, BEFORE * b + j, last)
             store(body, DEPARTURE * b + j, now)
-    for j in range(column, column + b):
-        x = work.apart[j]
-        if x > largest:
-            largest, second = x, largest
-        elif x > second:
-            second = x
-    return largest, second
+    store(work.gain, 0, tops)
+    store(work.gain, 8, nexts)
+    largest, second = work.sums[r * SUMS + 7], work.sums[r * SUMS + 8]
+    for j in range(16):
+        x = float(work.gain[j])
+        second = max(second, min(x, largest))
+        largest = max(largest, x)
+    work.sums[r * SUMS + 7], work.sums[r * SUMS + 8] = largest, second
 
 
 @inner
@@ -70,8 +78,8 @@ def compare(
     bodies: Any,
     values: NDArray[np.float64],
     warm_up: int,
-    largest: np.float32,
-    second: np.float32,
+    r: int,
+    rows: int,
     learn: bool,
     work: Work,
     apart: NDArray[np.float32],
@@ -79,36 +87,40 @@ def compare(
     """What each feature has beside the largest of the others: ln(that ÷ its reach) into `apart`, where it is near it.
 
     A feature is spoken of once it counts in full, and where it is there. This hour's maxima are learnt where `learn`.
+    The row is the one at r of so many in the scratch, all of which have been learnt, where they are to be.
     """
+    largest, second = f4(work.sums[r * SUMS + 7]), f4(work.sums[r * SUMS + 8])
     most, next_most = max(largest, LEAST_OTHERS), max(second, LEAST_OTHERS)
     if learn:
         head.hour_rows += 1
     for k in range((head.width + BLOCK - 1) // BLOCK):
-        b, column = 8 * int(head.size[k]), k * BLOCK
+        b, column, at = 8 * int(head.size[k]), k * BLOCK, (k + r) * BLOCK
         body = bodies[head.size[k] - 1][head.slot[k]]
         top, alone, beside = spread(largest), spread(next_most), spread(most)
         for j in range(0, b, 8):
-            x = load(work.apart, column + j)
+            x = load(work.apart, at + j)
             ratio = x / above(top, x, beside, alone)
-            store(work.apart, column + j, ratio)
+            store(work.apart, at + j, ratio)
             if learn:
                 highest = load(body, TOP * b + j)
                 store(body, TOP * b + j, above(ratio, highest, ratio, highest))
         if head.hours < FIRST_HOURS:
             continue
         for j in range(min(len(values) - column, b)):
-            ratio, own = work.apart[column + j], max(body[REACH * b + j], LEAST_REACH)
-            full = body[COUNT * b + j] - f4(warm_up) + ONE >= RAMP
+            ratio, own = work.apart[at + j], max(body[REACH * b + j], LEAST_REACH)
+            # Rows seen up to this one are those known to the next.
+            count = body[COUNT * b + j] if r == rows - 1 else work.known[at + BLOCK + j]
+            full = count - f4(warm_up) + ONE >= RAMP
             if full and ratio > SAID * own and abs(values[column + j]) < np.inf:
                 apart[column + j] = f4(ln(float(ratio / own)))
 
 
 @inner
-def close_hour(head: Any, bodies: Any) -> None:
+def close_hour(head: Any, now: int, bodies: Any) -> None:
     """End an hour of ten rows at least: its maxima move what features reach, up as far as these at most."""
     if head.hours == 0 and head.hour_rows == 0:
-        head.hour_start = head.time
-    if head.hour_rows < HOUR_ROWS or head.time - head.hour_start < HOUR:
+        head.hour_start = now
+    if head.hour_rows < HOUR_ROWS or now - head.hour_start < HOUR:
         return
     head.hours += 1
     gain = max(REACH_GAIN, 1.0 / head.hours)
@@ -120,4 +132,4 @@ def close_hour(head: Any, bodies: Any) -> None:
             reach, top = max(body[REACH * b + j], LEAST_REACH), body[TOP * b + j]
             body[REACH * b + j] = min(reach * up, top) if top > reach else max(reach * down, LEAST_REACH)
             body[TOP * b + j] = ZERO
-    head.hour_start, head.hour_rows = head.time, 0
+    head.hour_start, head.hour_rows = now, 0

@@ -21,8 +21,15 @@ LAGS = (1, 2, 3, 5, 10)
 """Rows back that forecasts look."""
 RING = 16
 """Rows remembered: a power of two above the largest lag."""
+TOGETHER = 4
+"""Rows of a key that are taken together: maps are read once for all, and covariances moved once instead of four times.
+
+They end where the row's number is one less than a multiple of it, however rows come in batches.
+"""
 ORDERS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10)
 """Lags between two inputs of a map that can come up, so those whose covariances are kept."""
+SUMS = 9
+"""Numbers of a row over its features, from which its pools and departures are."""
 ORDER_AT = np.array([0, 1, 2, 3, 4, 5, -1, 6, 7, 8, 9], np.int64)
 """Lag → place in `ORDERS`."""
 FORECAST = np.array(LAGS, np.int64)
@@ -76,22 +83,32 @@ def bytes_of(b: int) -> int:
 
 
 class Work(NamedTuple):
-    """Scratch: a body's part of a row, each [64]; the last six of `fit`, float32[64], [320] and [10·64·64].
+    """Scratch: a body's part of `TOGETHER` rows, [4·64]; what is [64] of the last row; the last six of `fit`,
+    float32[64], [320] and [10·64·64].
 
-    `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
-    leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
-    much it counts (`live`, up to 1); `far` the squares of what both maps leave, by slow scales; `apart` float32[1024],
-    of all bodies, how far features have departed; `youth` 1/(rows + 20); `moved` the places of features that have ever
-    moved, the only ones that inputs of maps can come from.
+    `value` of the last row, where it is missing the one before; `moved` [64] the places of features that have ever
+    moved, the only ones that inputs of maps can come from; of each row its place in the frame (`row`), its `time`,
+    `pace`, whether it is `warm`, and nine `sums` over its features: of either map those by fast scales, those by slow
+    ones and the largest square; how much of it counts; the two largest departures. `z` in units, `y` as inputs of maps;
+    what the two maps and the slow level leave (`ahead`, `across`, `away`), which become standardised; rows seen of a
+    feature (`known`); whether it is there (`seen`, 1 or 0) and how much it counts (`live`, up to 1); `far` the squares
+    of what both maps leave, by slow scales; `apart` float32[1024], of the bodies of a row or of the rows of a body, how
+    far features have departed; `youth` 1/(rows + 20).
     """
 
     value: NDArray[np.float64]
     moved: NDArray[np.int64]
+    row: NDArray[np.int64]
+    time: NDArray[np.int64]
+    warm: NDArray[np.bool_]
+    pace: NDArray[np.float64]
+    sums: NDArray[np.float64]
     z: NDArray[np.float32]
     y: NDArray[np.float32]
     ahead: NDArray[np.float32]
     across: NDArray[np.float32]
     away: NDArray[np.float32]
+    known: NDArray[np.float32]
     seen: NDArray[np.float32]
     live: NDArray[np.float32]
     far: NDArray[np.float32]
@@ -105,3 +122,24 @@ class Work(NamedTuple):
     p: NDArray[np.float32]
     q: NDArray[np.float32]
     turned: NDArray[np.float32]
+
+
+class Settings(NamedTuple):
+    """What the sweep needs to know of the options."""
+
+    warm_up_rows: int
+    warm_up_seconds: float
+    expiry: int
+    forecast_ridge: np.float32
+    cross_ridge: np.float32
+
+
+class Out(NamedTuple):
+    """What is filled in: score, rank float64[n], status uint8[n], contribution float32[n, D] or [n, 0], apart
+    float32[n, D], NaN until something is far apart."""
+
+    score: NDArray[np.float64]
+    rank: NDArray[np.float64]
+    status: NDArray[np.uint8]
+    contribution: NDArray[np.float32]
+    apart: NDArray[np.float32]

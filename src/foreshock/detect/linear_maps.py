@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.linear_layout import MATRICES, ORDER_AT, ORDERS, PAST, RING, SQUARES
+from foreshock.detect.linear_layout import BLOCK, MATRICES, ORDER_AT, ORDERS, PAST, RING, SQUARES
 from foreshock.state.jit import inner
 from foreshock.state.lanes import above, load, splat, spread, store, total
 
 ITERATIONS = 8
 GOOD_ENOUGH = np.float32(1e-5)
 """Share of the first residual's square at which a regression counts as solved."""
-TOGETHER = 4
-"""Rows whose products are learnt at once, every fourth row: covariances are then moved once instead of four times."""
-
 _ORDERS = np.array(ORDERS, np.int64)
 _QUARTER = np.float32(0.25)
 
@@ -114,6 +111,91 @@ def take_away(
         for k in range(fours, len(moved)):
             s0 = s0 - load(matrix, here + moved[k] * b) * splat(x, x_at + moved[k])
         store(out, to, s0)
+        j += 8
+
+
+@inner
+def take_away_four(
+    out: NDArray[np.float32],
+    matrix: NDArray[np.float32],
+    start: int,
+    b: int,
+    x: NDArray[np.float32],
+    x_at: tuple[int, int, int, int],
+    moved: NDArray[np.int64],
+) -> None:
+    """`take_away` for four rows with one matrix, the same bit for bit: to out[r·`BLOCK` :] belongs x[x_at[r] :]."""
+    fours, a, b_at, c, d = len(moved) // 4 * 4, x_at[0], x_at[1], x_at[2], x_at[3]
+    j = 0
+    while j + 24 <= b:
+        here = start + j
+        s0, s1, s2 = load(out, j), load(out, j + 8), load(out, j + 16)
+        t0, t1, t2 = load(out, BLOCK + j), load(out, BLOCK + j + 8), load(out, BLOCK + j + 16)
+        u0, u1, u2 = load(out, 2 * BLOCK + j), load(out, 2 * BLOCK + j + 8), load(out, 2 * BLOCK + j + 16)
+        v0, v1, v2 = load(out, 3 * BLOCK + j), load(out, 3 * BLOCK + j + 8), load(out, 3 * BLOCK + j + 16)
+        for k in range(0, fours, 4):
+            i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
+            m0, m1, m2, m3 = here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b
+            x0, x1, x2, x3 = splat(x, a + i0), splat(x, a + i1), splat(x, a + i2), splat(x, a + i3)
+            s0 = _less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            s1 = _less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            s2 = _less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+            x0, x1, x2, x3 = splat(x, b_at + i0), splat(x, b_at + i1), splat(x, b_at + i2), splat(x, b_at + i3)
+            t0 = _less(t0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            t1 = _less(t1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            t2 = _less(t2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+            x0, x1, x2, x3 = splat(x, c + i0), splat(x, c + i1), splat(x, c + i2), splat(x, c + i3)
+            u0 = _less(u0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            u1 = _less(u1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            u2 = _less(u2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+            x0, x1, x2, x3 = splat(x, d + i0), splat(x, d + i1), splat(x, d + i2), splat(x, d + i3)
+            v0 = _less(v0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            v1 = _less(v1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            v2 = _less(v2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+        for k in range(fours, len(moved)):
+            i, m0 = moved[k], here + moved[k] * b
+            m, x0 = load(matrix, m0), splat(x, a + i)
+            x1, x2, x3 = splat(x, b_at + i), splat(x, c + i), splat(x, d + i)
+            s0, t0, u0, v0 = s0 - m * x0, t0 - m * x1, u0 - m * x2, v0 - m * x3
+            m = load(matrix, m0 + 8)
+            s1, t1, u1, v1 = s1 - m * x0, t1 - m * x1, u1 - m * x2, v1 - m * x3
+            m = load(matrix, m0 + 16)
+            s2, t2, u2, v2 = s2 - m * x0, t2 - m * x1, u2 - m * x2, v2 - m * x3
+        store(out, j, s0)
+        store(out, j + 8, s1)
+        store(out, j + 16, s2)
+        store(out, BLOCK + j, t0)
+        store(out, BLOCK + j + 8, t1)
+        store(out, BLOCK + j + 16, t2)
+        store(out, 2 * BLOCK + j, u0)
+        store(out, 2 * BLOCK + j + 8, u1)
+        store(out, 2 * BLOCK + j + 16, u2)
+        store(out, 3 * BLOCK + j, v0)
+        store(out, 3 * BLOCK + j + 8, v1)
+        store(out, 3 * BLOCK + j + 16, v2)
+        j += 24
+    while j < b:
+        here = start + j
+        s0, t0, u0, v0 = load(out, j), load(out, BLOCK + j), load(out, 2 * BLOCK + j), load(out, 3 * BLOCK + j)
+        for k in range(0, fours, 4):
+            i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
+            m0, m1, m2, m3 = here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b
+            x0, x1, x2, x3 = splat(x, a + i0), splat(x, a + i1), splat(x, a + i2), splat(x, a + i3)
+            s0 = _less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            x0, x1, x2, x3 = splat(x, b_at + i0), splat(x, b_at + i1), splat(x, b_at + i2), splat(x, b_at + i3)
+            t0 = _less(t0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            x0, x1, x2, x3 = splat(x, c + i0), splat(x, c + i1), splat(x, c + i2), splat(x, c + i3)
+            u0 = _less(u0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            x0, x1, x2, x3 = splat(x, d + i0), splat(x, d + i1), splat(x, d + i2), splat(x, d + i3)
+            v0 = _less(v0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+        for k in range(fours, len(moved)):
+            i, m = moved[k], load(matrix, here + moved[k] * b)
+            s0, t0 = s0 - m * splat(x, a + i), t0 - m * splat(x, b_at + i)
+            u0, v0 = u0 - m * splat(x, c + i), v0 - m * splat(x, d + i)
+        store(out, j, s0)
+        store(out, BLOCK + j, t0)
+        store(out, 2 * BLOCK + j, u0)
+        store(out, 3 * BLOCK + j, v0)
         j += 8
 
 

@@ -180,6 +180,18 @@ def _narrow_code(typing_context: Any, x: Any) -> Any:
     return FLOATS(DOUBLES), generate
 
 
+def _power_of_two_code(typing_context: Any, x: Any) -> Any:
+    """1 in the lanes of float32 that are a power of two, and 0 in the others."""
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        whole = ir.VectorType(ir.IntType(32), LANES)
+        fraction = builder.and_(builder.bitcast(arguments[0], whole), ir.Constant(whole, [0x7FFFFF] * LANES))
+        none = builder.icmp_unsigned("==", fraction, ir.Constant(whole, [0] * LANES))
+        return builder.uitofp(none, FLOATS.vector)
+
+    return FLOATS(FLOATS), generate
+
+
 def _total_code(typing_context: Any, x: Any) -> Any:
     """The sum of eight float32, in pairs, as a float64."""
 
@@ -201,4 +213,5 @@ root: Any = intrinsic(_unary("sqrt"))
 size: Any = intrinsic(_unary("fabs"))
 wide: Any = intrinsic(_wide_code)
 narrow: Any = intrinsic(_narrow_code)
+power_of_two: Any = intrinsic(_power_of_two_code)
 total: Any = intrinsic(_total_code)
