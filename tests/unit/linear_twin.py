@@ -19,7 +19,7 @@ from foreshock.detect import linear_kernel as kernel
 from foreshock.detect import linear_layout as layout
 from foreshock.detect import linear_scale as scale_of
 from foreshock.detect.linear import LinearOptions
-from foreshock.detect.linear_maps import GOOD_ENOUGH, ITERATIONS
+from foreshock.detect.linear_fit import GOOD_ENOUGH, ITERATIONS
 from foreshock.types import Status
 from tests.unit.kernels import called
 
@@ -91,7 +91,7 @@ class LinearTwin:
             self.apart[-1] = compare(m, departed, values, self.options.warm_up_rows, learn)
         if learn:
             learn_row(m, x, z, y, values, pace, fitting, moved)
-        if learn and m.cursor >= 0:
+        if learn and m.cursor >= 0 and m.rows % 4 == 3:
             self.fit_next(m, pace)
         alive = dot(live, seen)
         out = (math.nan, math.nan)
@@ -104,9 +104,10 @@ class LinearTwin:
         return out
 
     def fit_next(self, m: Any, pace: float) -> None:
-        fit(m, m.cursor, FORECAST, m.forecast, f4(self.options.forecast_ridge))
-        fit(m, m.cursor, CROSS, m.cross, f4(self.options.cross_ridge))
-        m.cursor += 1
+        for target in range(m.cursor, min(m.cursor + 4, m.width)):
+            fit(m, target, FORECAST, m.forecast, f4(self.options.forecast_ridge))
+            fit(m, target, CROSS, m.cross, f4(self.options.cross_ridge))
+        m.cursor += 4
         if m.cursor >= m.width:
             m.cursor = -1
             m.spacing = min(2 * m.spacing, int(linear_row.MOST_SPACING / max(pace, 1e-3)))
@@ -280,7 +281,7 @@ def learn_row(
         gain = np.minimum(gain, f4(1))
         for lag, cov in m.covariance.items():
             for i in moved:
-                part = [m.past[(m.rows - k) % 16][i] * (m.past[(m.rows - k - lag) % 16] / f4(4)) for k in (3, 2, 1, 0)]
+                part = [m.past[(m.rows - k) % 16][i] / f4(4) * m.past[(m.rows - k - lag) % 16] for k in (3, 2, 1, 0)]
                 product = (part[0] + part[1]) + (part[2] + part[3])
                 cov[i] += np.maximum(gain, gain[i]) * (product - cov[i])
     ratio = np.ones(len(z), f4)

@@ -240,9 +240,10 @@ def _work() -> Work:
         "value": np.zeros(BLOCK), "moved": np.zeros(BLOCK, np.int64),
         "row": np.zeros(TOGETHER, np.int64), "time": np.zeros(TOGETHER, np.int64),
         "warm": np.zeros(TOGETHER, np.bool_), "pace": np.zeros(TOGETHER), "sums": np.zeros(TOGETHER * SUMS),
+        "square": np.zeros(TOGETHER), "enough": np.zeros(TOGETHER),
     }  # fmt: skip
     lengths = dict.fromkeys(("gain", "ratio", "told"), BLOCK)
-    lengths |= dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK)
+    lengths |= dict.fromkeys(("x", "r", "p", "q"), TOGETHER * len(FORECAST) * BLOCK)
     lengths |= {"turned": len(ORDERS) * BLOCK * BLOCK, "apart": MOST_BLOCKS * BLOCK}
     rest: dict[str, Any] = {
         name: np.zeros(lengths.get(name, TOGETHER * BLOCK), np.float32) for name in Work._fields if name not in others

@@ -1,8 +1,9 @@
 """The sweep of `linear`: rows of entities, each one's in their order, score and only then learn.
 
 All that a row costs is bounded: the maps are applied, covariances follow one window of rows in four once there are
-many, and one feature's maps are fitted at most. Numbers are float32 where a body is concerned, in a fixed order. Rows
-of a key that come in one frame are taken up to four together, which changes no bit of what comes of each.
+many, and the maps of four features are fitted at most, every fourth row. Numbers are float32 where a body is
+concerned, in a fixed order. Rows of a key that come in one frame are taken up to four together, which changes no bit of
+what comes of each.
 """
 
 from __future__ import annotations
@@ -206,7 +207,7 @@ def _rows(
         remember(body, b, row, 0, learn, work)
         moved = work.moved[: moving(body, double, b, work)]
         start = 0
-        if learn and not cut and not special and head.cursor < 0 and head.width <= BLOCK:
+        if learn and not cut and not special and head.width <= BLOCK:
             m, special = _gather(head, body, double, b, given, after, settings, work, out)
             if special:
                 # In the last row something may move for the first time, which those before it do not know.
@@ -229,8 +230,8 @@ def _rows(
             else:
                 learn_values(body, double, b, work.pace[m - 1], (m - 1) * BLOCK, work)
     _compare_all(head, bodies, given, m, learn, cut, settings, work, out)
-    if learn and head.cursor >= 0:
-        fit_next(head, bodies, row, work.pace[0], settings, work)
+    if learn and head.cursor >= 0 and (row + m) % TOGETHER == 0:
+        fit_next(head, bodies, row + m - 1, work.pace[m - 1], settings, work)
     for r in range(m):
         score(head, row + r, r, learn, cut, work, out)
     return int(after[work.row[m - 1]])
@@ -257,7 +258,9 @@ def _gather(
     while i >= 0 and head.rows % TOGETHER != 0 and not special:
         more, fresh, warm, cut = _admit(head, given, i, settings, out)
         width = min(int(given.width[i]), head.room)
-        if not more or fresh or cut or not given.learn[i] or width > head.width or head.rows + 1 >= head.next_fit:
+        if not more or fresh or cut or not given.learn[i] or width > head.width:
+            break
+        if head.cursor < 0 and head.rows + 1 >= head.next_fit:
             break
         learn_values(body, double, b, work.pace[m - 1], (m - 1) * BLOCK, work)
         _arrive(head, given.time[i])

@@ -83,8 +83,8 @@ def bytes_of(b: int) -> int:
 
 
 class Work(NamedTuple):
-    """Scratch: a body's part of `TOGETHER` rows, [4·64]; what is [64] of the last row; the last six of `fit`,
-    float32[64], [320] and [10·64·64].
+    """Scratch: a body's part of `TOGETHER` rows, [4·64]; what is [64] of the last row; the last eight of `fit`,
+    float64[4], float32[64], [4·320] and [10·64·64].
 
     `value` of the last row, where it is missing the one before; `moved` [64] the places of features that have ever
     moved, the only ones that inputs of maps can come from; of each row its place in the frame (`row`), its `time`,
@@ -116,6 +116,8 @@ class Work(NamedTuple):
     youth: NDArray[np.float32]
     gain: NDArray[np.float32]
     ratio: NDArray[np.float32]
+    square: NDArray[np.float64]
+    enough: NDArray[np.float64]
     told: NDArray[np.float32]
     x: NDArray[np.float32]
     r: NDArray[np.float32]

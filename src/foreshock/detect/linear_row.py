@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from foreshock.detect.linear_apart import depart
 from foreshock.detect.linear_feature import fit_inputs
+from foreshock.detect.linear_fit import fit, turn
+from foreshock.detect.linear_four import take_away_four
 from foreshock.detect.linear_layout import (
     BLOCK,
     COUNT,
@@ -33,12 +35,9 @@ from foreshock.detect.linear_layout import (
 )
 from foreshock.detect.linear_maps import (
     change_units,
-    fit,
     learn_covariances,
     matrix_at,
     take_away,
-    take_away_four,
-    turn,
 )
 from foreshock.detect.linear_scale import MOST, pool, rescale, stray
 from foreshock.state.jit import inner
@@ -136,9 +135,13 @@ def _residuals(
 def _residuals_of_four(body: NDArray[np.float32], b: int, row: int, moved: NDArray[np.int64], work: Work) -> None:
     """`_residuals` of all rows of the scratch, the first of which has the number `row`: no gap, and all learnt."""
     for k in range(len(FORECAST)):
-        take_away_four(work.ahead, body, matrix_at(b, _ORDERS + k), b, body, _places(b, row - FORECAST[k]), moved)
+        take_away_four(
+            work.ahead, 0, BLOCK, body, matrix_at(b, _ORDERS + k), b, body, _places(b, row - FORECAST[k]), moved
+        )
     for k in range(len(CROSS)):
-        take_away_four(work.across, body, matrix_at(b, _CROSS_AT + k), b, body, _places(b, row - CROSS[k]), moved)
+        take_away_four(
+            work.across, 0, BLOCK, body, matrix_at(b, _CROSS_AT + k), b, body, _places(b, row - CROSS[k]), moved
+        )
 
 
 @inner
@@ -189,7 +192,7 @@ def new_units(body: NDArray[np.float32], b: int, n: int, work: Work) -> None:
 
 @inner
 def fit_next(head: Any, bodies: Any, row: int, pace: float, settings: Settings, work: Work) -> None:
-    """Fit both maps of one feature; after the last one the next fit is set."""
+    """Fit both maps of four features; after the last ones the next fit is set."""
     k, target = head.cursor // BLOCK, head.cursor % BLOCK
     body, b = bodies[head.size[k] - 1][head.slot[k]], 8 * int(head.size[k])
     n = min(head.width - k * BLOCK, b)
@@ -197,7 +200,7 @@ def fit_next(head: Any, bodies: Any, row: int, pace: float, settings: Settings, 
     turn(body, b, work.turned)
     fit(body, b, n, target, FORECAST, _ORDERS, settings.forecast_ridge, moved, work)
     fit(body, b, n, target, CROSS, _CROSS_AT, settings.cross_ridge, moved, work)
-    head.cursor += 1
+    head.cursor += TOGETHER
     if head.cursor >= head.width:
         head.cursor = -1
         head.spacing = min(2 * head.spacing, int(MOST_SPACING / max(pace, 1e-3)))
