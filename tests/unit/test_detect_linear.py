@@ -285,6 +285,20 @@ def test_a_thousand_features_cost_less_than_a_millisecond_a_row_in_state_and_fit
     assert bytes_of(38) < 140_000
 
 
+def test_a_fit_goes_on_from_any_feature() -> None:
+    """States may have been saved where the next feature is not the first of four."""
+    values = together(np.random.default_rng(13), 200, 8)
+    seen = []
+    for cursor in (4, 5, 7):
+        detector = Linear(QUICK)
+        detector.step(frame(values[:129]))
+        assert detector.heads.rows["cursor"][0] == 4
+        detector.heads.rows["cursor"][0] = cursor
+        detector.step(frame(values[129:], START + 129 * MINUTE))
+        seen.append(pack(detector.state()))
+    assert seen[0] == seen[1] == seen[2]
+
+
 def test_its_bar_is_the_one_for_pools() -> None:
     from foreshock.detect.bar import BarOptions
 

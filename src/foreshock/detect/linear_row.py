@@ -193,6 +193,8 @@ def new_units(body: NDArray[np.float32], b: int, n: int, work: Work) -> None:
 @inner
 def fit_next(head: Any, bodies: Any, row: int, pace: float, settings: Settings, work: Work) -> None:
     """Fit both maps of four features; after the last ones the next fit is set."""
+    # A state that was saved between fits of single features may stand anywhere.
+    head.cursor -= head.cursor % TOGETHER
     k, target = head.cursor // BLOCK, head.cursor % BLOCK
     body, b = bodies[head.size[k] - 1][head.slot[k]], 8 * int(head.size[k])
     n = min(head.width - k * BLOCK, b)
