@@ -17,19 +17,14 @@ from foreshock.detect.linear_kernel import Given, sweep, without_room
 from foreshock.detect.linear_layout import (
     BLOCK,
     CLASSES,
-    FORECAST,
     HEAD,
     LAST,
     MATRICES,
-    MOST_BLOCKS,
-    ORDERS,
     SQUARES,
     STEP,
-    SUMS,
-    TOGETHER,
+    WORK,
     Out,
     Settings,
-    Work,
     body,
     bytes_of,
 )
@@ -101,7 +96,7 @@ class Linear:
             own.warm_up_rows, own.warm_up_seconds, round(own.expiry_seconds * 1e9),
             np.float32(own.forecast_ridge), np.float32(own.cross_ridge),
         )  # fmt: skip
-        self._work = _work()
+        self._work = np.zeros(1, WORK)
         self._coming = np.zeros(0, np.int32)
 
     def make_bar(self, budget_per_day: float, options: BarOptions) -> Level:
@@ -233,22 +228,6 @@ def grow(narrow: NDArray[np.float32], wide: NDArray[np.float32]) -> None:
 def features_of(number: NDArray[np.float32]) -> int:
     """How many features a body has room for."""
     return next(b for b in range(STEP, BLOCK + 1, STEP) if SQUARES * b + MATRICES * b * b == len(number))
-
-
-def _work() -> Work:
-    others: dict[str, Any] = {
-        "value": np.zeros(BLOCK), "moved": np.zeros(BLOCK, np.int64),
-        "row": np.zeros(TOGETHER, np.int64), "time": np.zeros(TOGETHER, np.int64),
-        "warm": np.zeros(TOGETHER, np.bool_), "pace": np.zeros(TOGETHER), "sums": np.zeros(TOGETHER * SUMS),
-        "square": np.zeros(TOGETHER), "enough": np.zeros(TOGETHER),
-    }  # fmt: skip
-    lengths = dict.fromkeys(("gain", "ratio", "told"), BLOCK)
-    lengths |= dict.fromkeys(("x", "r", "p", "q"), TOGETHER * len(FORECAST) * BLOCK)
-    lengths |= {"turned": len(ORDERS) * BLOCK * BLOCK, "apart": MOST_BLOCKS * BLOCK}
-    rest: dict[str, Any] = {
-        name: np.zeros(lengths.get(name, TOGETHER * BLOCK), np.float32) for name in Work._fields if name not in others
-    }
-    return Work(**others, **rest)
 
 
 def _scores(out: Out, contributions: bool) -> Scores:

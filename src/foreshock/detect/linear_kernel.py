@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.linear_apart import close_hour, compare
+from foreshock.detect.linear_apart import compare
 from foreshock.detect.linear_feature import learn_one_by_one, learn_values, look, moving
 from foreshock.detect.linear_layout import BLOCK, PAST, RING, TOGETHER, ZERO, Out, Settings, Work
 from foreshock.detect.linear_row import (
@@ -71,7 +71,7 @@ def sweep(
     first: int,
     last: int,
     settings: Settings,
-    work: Work,
+    works: NDArray[Any],
     out: Out,
 ) -> None:
     """Judge and learn rows first ≤ i < last of a frame, key by key.
@@ -81,8 +81,9 @@ def sweep(
         bodies, doubles  the tables of bodies by size as float32[slots, …], and the same memory as float64
         coming           scratch by key, 0 before and after: one more than the key's first row that is still to come
         after            scratch [≥ last]: the key's next row, −1 where there is none
-        work             what is worked out on the way
+        works            one `WORK`
     """
+    work = works[0]
     for i in range(last - 1, first - 1, -1):
         after[i] = coming[given.key[i]] - 1
         coming[given.key[i]] = i + 1
@@ -229,7 +230,7 @@ def _rows(
                     new_units(body, b, n, work)
             else:
                 learn_values(body, double, b, work.pace[m - 1], (m - 1) * BLOCK, work)
-    _compare_all(head, bodies, given, m, learn, cut, settings, work, out)
+    compare(head, bodies, given.values, given.width, settings.warm_up_rows, m, cut, learn, work, out.apart)
     if learn and head.cursor >= 0 and (row + m) % TOGETHER == 0:
         fit_next(head, bodies, row + m - 1, work.pace[m - 1], settings, work)
     for r in range(m):
@@ -271,27 +272,3 @@ def _gather(
         head.rows += 1
         m, i = m + 1, after[i]
     return m, special
-
-
-@inner
-def _compare_all(
-    head: Any,
-    bodies: Any,
-    given: Given,
-    m: int,
-    learn: bool,
-    cut: bool,
-    settings: Settings,
-    work: Work,
-    out: Out,
-) -> None:
-    """Departures of the rows in the scratch, in their order, each after the hours that end with it."""
-    for r in range(m):
-        if not work.warm[r]:
-            continue
-        if learn:
-            close_hour(head, work.time[r], bodies)
-        if not cut:
-            i = work.row[r]
-            width = min(int(given.width[i]), head.room)
-            compare(head, bodies, given.values[i, :width], settings.warm_up_rows, r, m, learn, work, out.apart[i])

@@ -111,7 +111,7 @@ def judge(
         fast, slow, top = pool(body, b, CROSSES, work.across, at, pace, learn, work)
         sums[to + 3], sums[to + 4], sums[to + 5] = sums[to + 3] + fast, sums[to + 4] + slow, max(sums[to + 5], top)
         stray(body, b, at, pace, learn, work)
-        depart(body, b, column, r, cut, learn, work)
+    depart(body, b, column, start, end, cut, learn, work)
 
 
 @inner

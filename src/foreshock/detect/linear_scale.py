@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from foreshock.detect.linear_layout import (
     f4,
 )
 from foreshock.state.jit import inner
-from foreshock.state.lanes import above, load, root, size, spread, store, total
+from foreshock.state.lanes import above, load, root, size, spread, store, swap, total
 
 MOST = f4(20.0)
 """Standardised residuals count up to this."""
@@ -105,13 +106,13 @@ def pool(
 
 
 @inner
-def _largest(x: object, work: Work) -> float:
-    """The largest of eight numbers that are at least 0."""
+def _largest(x: Any, work: Work) -> float:
+    """The largest of eight numbers."""
+    x = above(x, swap(x, 4), x, swap(x, 4))
+    x = above(x, swap(x, 2), x, swap(x, 2))
+    x = above(x, swap(x, 1), x, swap(x, 1))
     store(work.gain, 0, x)
-    top = ZERO
-    for j in range(8):
-        top = work.gain[j] if work.gain[j] > top else top
-    return float(top)
+    return float(work.gain[0])
 
 
 @inner
