@@ -298,7 +298,8 @@ def test_messages_share_a_dictionary_of_which_each_uses_a_part() -> None:
         each = found.each(None)
         assert [series[at].entity for at in found.samples.index] == [(("userId", f"u-{user}"),) for user in users]
         assert [each.keys[at] for at in each.key] == [f"u-{user}".encode() for user in users]
-        assert [one.entity for one in found.of(3, 5).series] == [(("userId", f"u-{user}"),) for user in users[3:5]]
+        part = found.of(3, 5)
+        assert [part.series[at].entity for at in part.index] == [(("userId", f"u-{user}"),) for user in users[3:5]]
         assert each.keys.partitions(each.key, 7).tolist() == [partition_of(f"u-{user}".encode(), 7) for user in users]
 
 
