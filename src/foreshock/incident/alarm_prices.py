@@ -77,21 +77,25 @@ def scan(inputs: Inputs, row: int) -> tuple[float, int, float, int, int]:
 
 
 @inner
+def _now(price: float, since: int, t: int, most: float) -> float:
+    """What is left at `t` of a price of then."""
+    if price == 0.0:
+        return 0.0
+    return min(halved(price, max(t - since, 0) / PRICE_HALF_LIFE), most)
+
+
+@inner
 def price_of(tables: Tables, series: int, t: int, most: float) -> float:
     """The price of a series' values now."""
     p = tables.price[series]
-    if p.price == 0.0:
-        return 0.0
-    return min(halved(p.price, max(t - p.time, 0) / PRICE_HALF_LIFE), most)
+    return _now(p.price, p.time, t, most)
 
 
 @inner
 def pause_price_of(tables: Tables, series: int, t: int, most: float) -> float:
     """The price of a series' pauses now."""
     p = tables.price[series]
-    if p.pause == 0.0:
-        return 0.0
-    return min(halved(p.pause, max(t - p.pause_time, 0) / PRICE_HALF_LIFE), most)
+    return _now(p.pause, p.pause_time, t, most)
 
 
 @inner

@@ -19,7 +19,7 @@ import numpy as np
 
 from foreshock.adapters.kafka.client import library, translate
 from foreshock.adapters.kafka.options import KafkaOptions
-from foreshock.adapters.kafka.stretch import Message, Stretch
+from foreshock.adapters.kafka.stretch import At, Message, Stretch
 from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
 from foreshock.errors import PermanentError, RetryableError
@@ -30,7 +30,7 @@ from foreshock.runtime.distributed_copies import Copies
 from foreshock.runtime.distributed_format import Meta, decode_meta
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
-from foreshock.runtime.distributed_tasks import At, EnvironmentTask, KafkaTask
+from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
 from foreshock.runtime.distributed_watch import Watch
 from foreshock.runtime.writer import SnapshotWrite
 from foreshock.telemetry import (

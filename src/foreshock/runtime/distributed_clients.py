@@ -12,14 +12,12 @@ from foreshock.adapters.kafka.client import comes_back, library, make, producer_
 from foreshock.adapters.kafka.fetch import Inputs
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.options import KafkaOptions
-from foreshock.adapters.kafka.stretch import Message
+from foreshock.adapters.kafka.stretch import At, Message
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.telemetry import KAFKA_TRANSACTION_SECONDS, KAFKA_TRANSACTIONS
 
 logger = logging.getLogger(__name__)
 
-At = tuple[str, int]
-"""A partition: its topic and number."""
 CALL_SECONDS = 30.0
 MOST_FENCED, FENCED_SECONDS = 3, 60.0
 MOST_OPENED = 10

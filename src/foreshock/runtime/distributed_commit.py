@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from foreshock.adapters.kafka.client import library
 from foreshock.adapters.kafka.messages import Out
+from foreshock.adapters.kafka.stretch import At
 from foreshock.runtime.distributed_clients import AbortedError, Transactions
 from foreshock.runtime.distributed_format import Meta, encode_meta
 from foreshock.runtime.distributed_state import Keeper
-from foreshock.runtime.distributed_tasks import At, KafkaTask
+from foreshock.runtime.distributed_tasks import KafkaTask
 
 logger = logging.getLogger(__name__)
 

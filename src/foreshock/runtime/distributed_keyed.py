@@ -33,7 +33,7 @@ from foreshock.adapters.kafka.messages import (
 )
 from foreshock.adapters.kafka.options import KafkaInput
 from foreshock.adapters.kafka.schemas import TopicSchema, schema_of
-from foreshock.adapters.kafka.stretch import Message, Stretch
+from foreshock.adapters.kafka.stretch import At, Message, Stretch
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config
 from foreshock.errors import BadInputError
@@ -169,7 +169,7 @@ class Keyed(KafkaTask):
         here = (each.key >= 0) & (each.keys.partitions(each.key, tasks) == partition)
         return group.keyed(each.place, np.where(here, each.key, -1), each.keys)
 
-    def _came(self, at: tuple[str, int], millis: int, largest: int) -> None:
+    def _came(self, at: At, millis: int, largest: int) -> None:
         """A partition has brought event time `largest`, in a message written then (ms), or several with it the last."""
         self._brought[at] = self._passed
         if largest > NEVER:
@@ -177,7 +177,7 @@ class Keyed(KafkaTask):
             # Who writes ahead of our clock must not make others wait for it.
             self._written[at] = max(min(millis * 1_000_000, self.now), self._written.get(at, 0))
 
-    def ahead(self, at: tuple[str, int]) -> bool | None:
+    def ahead(self, at: At) -> bool | None:
         """Whether an input has come so far that it should wait for slower ones; None = let it be as it is."""
         if len(self.merge) < MOST_AHEAD // 2:
             return False
@@ -188,7 +188,7 @@ class Keyed(KafkaTask):
             return True
         return None
 
-    def asked(self, at: tuple[str, int], end: int, when: int) -> None:
+    def asked(self, at: At, end: int, when: int) -> None:
         """All that an input held then has been read, if it has been read that far."""
         if max(self.positions.get(at, 0), self.ended.get(at, 0)) >= end:
             self._until[at] = max(self._until.get(at, 0), when - MARGIN_NANO)
@@ -254,7 +254,7 @@ class Keyed(KafkaTask):
             for partition in range(self.layout.tasks):
                 self.outbox.append(Out(self.layout.keyed, None, None, ((FORWARD, encode(mark)),), partition))
 
-    def _time_of(self, at: tuple[str, int]) -> int | None:
+    def _time_of(self, at: At) -> int | None:
         """How far an input has come; when it has been idle with nothing left to read, the clock takes its place."""
         time = self._newest.get(at)
         if time is None:
@@ -397,7 +397,7 @@ def _at(message: Message) -> tuple[str, int]:
     return message.topic(), message.partition()
 
 
-def _origin(at: tuple[str, int]) -> str:
+def _origin(at: At) -> str:
     return f"{at[0]}/{at[1]}"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from foreshock import pipeline as pipes
 from foreshock.adapters.kafka.dead import dead_letter
 from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
-from foreshock.adapters.kafka.stretch import Message
+from foreshock.adapters.kafka.stretch import At, Message
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, parse_resolved
 from foreshock.runtime.distributed_format import CONFIG, Run, Step, Word, decode_word, encode
@@ -26,9 +26,6 @@ from foreshock.state import State
 from foreshock.telemetry import ALERTS, DROPPED
 from foreshock.types import Alert, Columns, Control
 from foreshock.types.record import CONTROL
-
-At = tuple[str, int]
-"""A partition: its topic and number."""
 
 
 class _Own(msgspec.Struct):
@@ -53,9 +50,9 @@ class KafkaTask:
     watermark: int
     sources: dict[str, int]
 
-    def __init__(self, name: str, lead: tuple[str, int], followers: list[tuple[str, int]], partition: int) -> None:
+    def __init__(self, name: str, lead: At, followers: list[At], partition: int) -> None:
         self.name, self.lead, self.followers, self.partition = name, lead, followers, partition
-        self.positions: dict[tuple[str, int], int] = {}
+        self.positions: dict[At, int] = {}
         self.sequence = 0
         self.steps: list[Step] = []
         self.outbox: list[Out] = []
@@ -65,10 +62,10 @@ class KafkaTask:
         # The clock (Unix ns), as the worker last told it.
         self.now = 0
         # The offset of the end of an input, where that has been seen since its last message.
-        self.ended: dict[tuple[str, int], int] = {}
+        self.ended: dict[At, int] = {}
 
     @property
-    def inputs(self) -> list[tuple[str, int]]:
+    def inputs(self) -> list[At]:
         """All that it reads."""
         return [self.lead, *self.followers]
 
@@ -127,7 +124,7 @@ class KafkaTask:
         self.positions = {(topic, partition): offset for topic, partition, offset in own.positions}
         self._load(saved, parse_resolved(config), watermark, sources, own.more)
 
-    def asked(self, at: tuple[str, int], end: int, when: int) -> None:
+    def asked(self, at: At, end: int, when: int) -> None:
         """An input ended at offset `end` when it was asked for that (Unix ns)."""
 
     def words(self) -> None:

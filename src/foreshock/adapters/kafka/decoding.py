@@ -161,7 +161,10 @@ def decode_stretch(
     messages: Stretch, topic: TopicSchema, mapping: MappingOptions, most_bytes: int = MAX_MESSAGE_BYTES
 ) -> Decoding:
     """`decode_messages` of a stretch."""
-    one_by_one = lambda: zip(messages.bodies(), messages.headers(), strict=True)  # noqa: E731
+
+    def one_by_one() -> Iterable[tuple[bytes | None, Headers | None]]:
+        return zip(messages.bodies(), messages.headers(), strict=True)
+
     return _decoded(messages.body(), len(messages), one_by_one, topic, mapping, most_bytes)
 
 

@@ -69,7 +69,7 @@ class Keys:
                 number = self._number.get(key)
                 self._of[at] = self._add(key) if number is None else number
             self._known = len(series)
-        return self._of
+        return self._of[: len(series)]
 
     def partitions(self, numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """The partitions of keys among so many."""

@@ -14,13 +14,15 @@ from foreshock.state.jit import entry
 
 Message = Any
 """A message of confluent-kafka, or a `Plain` one."""
+At = tuple[str, int]
+"""A partition: its topic and number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
     """A message as confluent-kafka gives it, or an error in a message's place."""
 
-    at: tuple[str, int]
+    at: At
     number: int
     millis: int
     name: bytes | None
@@ -75,7 +77,7 @@ class Stretch(Sequence[Message]):
     __slots__ = ("at", "key_size", "key_start", "keys", "odd", "offset", "size", "stamp", "start", "values")
 
     def __init__(
-        self, at: tuple[str, int], offset: NDArray[np.int64], stamp: NDArray[np.int64],
+        self, at: At, offset: NDArray[np.int64], stamp: NDArray[np.int64],
         values: NDArray[np.uint8], start: NDArray[np.int64], size: NDArray[np.int64],
         keys: NDArray[np.uint8], key_start: NDArray[np.int64], key_size: NDArray[np.int64], odd: dict[int, Message],
     ) -> None:  # fmt: skip
