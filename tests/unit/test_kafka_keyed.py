@@ -124,6 +124,23 @@ def test_a_task_that_was_brought_back_does_not_say_that_all_was_written_long_ago
     assert [(mark.time, mark.written) for mark in marks(again.outbox)] == [((START + 10) * SECOND, NOW + SECOND)] * 4
 
 
+def test_a_task_that_was_brought_back_still_knows_how_far_its_inputs_have_come() -> None:
+    """It may have read all there is without having marked it: nobody would say it before something new came."""
+    own, first = user_of(0), keyed()
+    first.take([event(own, 0, 0, own)])
+    first.words()
+    first.take([event(own, 1, 1, own)])
+    first.words()
+    assert {mark.time for mark in marks(first.outbox)} == {START * SECOND}, "marks are not said that often"
+    first.run()
+    saved = {name: state.frozen() for name, state in first.states().items()}
+    again = keyed(now=NOW + SECOND)
+    again.load(saved, first.config.resolved(), first.watermark, dict(first.sources))
+    again.restored()
+    again.words()
+    assert {mark.time for mark in marks(again.outbox)} == {(START + 10) * SECOND}
+
+
 def released(one: Keyed, until: int) -> None:
     """Marks of all origins that they have come that far."""
     for origin in range(4):

@@ -67,9 +67,8 @@ class Keyed(KafkaTask):
         self.task = KeyedTask(config, bands=True)
         self.merge = Merge(self._lateness)
         self._idle, self._largest_bytes = int(idle_seconds * 1e9), largest_bytes
-        # Event time that each partition of an input has come to, when that was written, when it was brought, and when
-        # all that it held had been read.
-        self._newest: dict[tuple[str, int], int] = {}
+        # When what each partition of an input has come to was written, when it was brought, and when all that it held
+        # had been read.
         self._written: dict[tuple[str, int], int] = {}
         self._brought: dict[tuple[str, int], int] = {}
         self._until: dict[tuple[str, int], int] = {}
@@ -173,7 +172,7 @@ class Keyed(KafkaTask):
         """A partition has brought event time `largest`, in a message written then (ms), or several with it the last."""
         self._brought[at] = self._passed
         if largest > NEVER:
-            self._newest[at] = max(largest, self._newest.get(at, largest))
+            self.newest[at] = max(largest, self.newest.get(at, largest))
             # Who writes ahead of our clock must not make others wait for it.
             self._written[at] = max(min(millis * 1_000_000, self.now), self._written.get(at, 0))
 
@@ -181,7 +180,7 @@ class Keyed(KafkaTask):
         """Whether an input has come so far that it should wait for slower ones; None = let it be as it is."""
         if len(self.merge) < MOST_AHEAD // 2:
             return False
-        level, time = self.merge.level(), self._newest.get(at)
+        level, time = self.merge.level(), self.newest.get(at)
         if time is None or (level is not None and time <= level + AHEAD_NANO // 2):
             return False
         if len(self.merge) >= MOST_AHEAD and (level is None or time > level + AHEAD_NANO):
@@ -249,14 +248,14 @@ class Keyed(KafkaTask):
                 continue
             self._told[origin] = time, self.now
             # The time of one that is idle is that of the clock, which says nothing of what was written before.
-            written = self._written.get(at, 0) if time == self._newest.get(at) else self.now
+            written = self._written.get(at, 0) if time == self.newest.get(at) else self.now
             mark = Forward(origin, self.layout.inputs[at[0]], at[0], time, written, until=self._until.get(at, 0))
             for partition in range(self.layout.tasks):
                 self.outbox.append(Out(self.layout.keyed, None, None, ((FORWARD, encode(mark)),), partition))
 
     def _time_of(self, at: At) -> int | None:
         """How far an input has come; when it has been idle with nothing left to read, the clock takes its place."""
-        time = self._newest.get(at)
+        time = self.newest.get(at)
         if time is None:
             return time
         return time + max(0, self._all_read.get(at, 0) - self._brought[at] - self._idle) // SECOND * SECOND
@@ -368,10 +367,10 @@ class Keyed(KafkaTask):
             if origin is not None:
                 self._until[at] = origin.until
                 if origin.time is not None:
-                    self._newest[at] = max(origin.time, self._newest.get(at, origin.time))
-        self._brought = dict.fromkeys(self._newest, self._passed)
+                    self.newest[at] = max(origin.time, self.newest.get(at, origin.time))
+        self._brought = dict.fromkeys(self.newest, self._passed)
         # When it was written is not known any more, but that it was before now.
-        self._written = dict.fromkeys(self._newest, self.now)
+        self._written = dict.fromkeys(self.newest, self.now)
 
     def _lateness(self, source: str) -> int:
         for one in self.config.kafka.inputs:

@@ -34,6 +34,7 @@ class _Own(msgspec.Struct):
     sequence: int
     positions: list[tuple[str, int, int]]
     more: bytes
+    newest: list[tuple[str, int, int]] = []
 
 
 _decode_own = msgspec.msgpack.Decoder(_Own).decode
@@ -53,6 +54,8 @@ class KafkaTask:
     def __init__(self, name: str, lead: At, followers: list[At], partition: int) -> None:
         self.name, self.lead, self.followers, self.partition = name, lead, followers, partition
         self.positions: dict[At, int] = {}
+        # Event time (Unix ns) that partitions of inputs have come to.
+        self.newest: dict[At, int] = {}
         self.sequence = 0
         self.steps: list[Step] = []
         self.outbox: list[Out] = []
@@ -113,8 +116,7 @@ class KafkaTask:
 
     def states(self) -> dict[str, State]:
         """All state, tables live."""
-        positions = [(topic, partition, offset) for (topic, partition), offset in self.positions.items()]
-        own = encode(_Own(self.sequence, positions, self._more()))
+        own = encode(_Own(self.sequence, _listed(self.positions), self._more(), _listed(self.newest)))
         return self._states() | {"kafka": State(1, blobs={"own": [own]})}
 
     def load(self, saved: dict[str, State], config: bytes, watermark: int, sources: dict[str, int]) -> None:
@@ -122,6 +124,7 @@ class KafkaTask:
         own = _decode_own(saved["kafka"].blobs["own"][0])
         self.sequence = own.sequence
         self.positions = {(topic, partition): offset for topic, partition, offset in own.positions}
+        self.newest = {(topic, partition): time for topic, partition, time in own.newest}
         self._load(saved, parse_resolved(config), watermark, sources, own.more)
 
     def asked(self, at: At, end: int, when: int) -> None:
@@ -273,6 +276,10 @@ class EnvironmentTask(KafkaTask):
         listened = _decode_listened(more)
         self._heard, self._of, self._clock, self._first = listened.heard, listened.of, listened.clock, listened.first
         self._told = Told(own=listened.told)
+
+
+def _listed(by_partition: dict[At, int]) -> list[tuple[str, int, int]]:
+    return [(topic, partition, number) for (topic, partition), number in by_partition.items()]
 
 
 def alert_message(alert: Alert, topic: str, environment: str) -> Out:
