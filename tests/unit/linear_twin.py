@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect import histogram, linear_feature
+from foreshock.detect import histogram, linear_feature, linear_row
 from foreshock.detect import linear_apart as apart_of
 from foreshock.detect import linear_kernel as kernel
 from foreshock.detect import linear_layout as layout
 from foreshock.detect import linear_scale as scale_of
 from foreshock.detect.linear import LinearOptions
-from foreshock.detect.linear_maps import GOOD_ENOUGH, ITERATIONS, TOGETHER
+from foreshock.detect.linear_fit import GOOD_ENOUGH, ITERATIONS
 from foreshock.types import Status
 from tests.unit.kernels import called
 
@@ -75,7 +75,7 @@ class LinearTwin:
     def judge(self, m: Any, values: list[float], learn: bool, cut: bool, warm: bool) -> tuple[float, float]:
         if learn and len(values) > m.width:
             if m.rows:
-                m.next_fit, m.spacing, m.cursor = m.rows + kernel.FIRST_FIT, kernel.FIRST_FIT, -1
+                m.next_fit, m.spacing, m.cursor = m.rows + linear_row.FIRST_FIT, linear_row.FIRST_FIT, -1
             m.width = len(values)
             widen(m)
         pace = min(m.interval / 60.0, 1.0) if m.interval > 0 else 1.0
@@ -91,7 +91,7 @@ class LinearTwin:
             self.apart[-1] = compare(m, departed, values, self.options.warm_up_rows, learn)
         if learn:
             learn_row(m, x, z, y, values, pace, fitting, moved)
-        if learn and m.cursor >= 0:
+        if learn and m.cursor >= 0 and m.rows % 4 == 3:
             self.fit_next(m, pace)
         alive = dot(live, seen)
         out = (math.nan, math.nan)
@@ -104,19 +104,20 @@ class LinearTwin:
         return out
 
     def fit_next(self, m: Any, pace: float) -> None:
-        fit(m, m.cursor, FORECAST, m.forecast, f4(self.options.forecast_ridge))
-        fit(m, m.cursor, CROSS, m.cross, f4(self.options.cross_ridge))
-        m.cursor += 1
+        for target in range(m.cursor, min(m.cursor + 4, m.width)):
+            fit(m, target, FORECAST, m.forecast, f4(self.options.forecast_ridge))
+            fit(m, target, CROSS, m.cross, f4(self.options.cross_ridge))
+        m.cursor += 4
         if m.cursor >= m.width:
             m.cursor = -1
-            m.spacing = min(2 * m.spacing, int(kernel.MOST_SPACING / max(pace, 1e-3)))
+            m.spacing = min(2 * m.spacing, int(linear_row.MOST_SPACING / max(pace, 1e-3)))
             m.next_fit = m.rows + m.spacing
 
 
 def fresh_memory() -> Any:
     zeros = np.zeros(0, f4)
     return SimpleNamespace(
-        time=0, rows=0, width=0, cursor=-1, next_fit=kernel.FIRST_FIT, spacing=kernel.FIRST_FIT, interval=0.0,
+        time=0, rows=0, width=0, cursor=-1, next_fit=linear_row.FIRST_FIT, spacing=linear_row.FIRST_FIT, interval=0.0,
         elapsed=0.0, score=0.0, rank=0.0, typical=[0.0] * 4,
         hours=0, hour_rows=0, hour_start=0, before=[zeros, zeros], top=zeros, reach=zeros,
         last=np.zeros(0), mean=np.zeros(0), variance=np.zeros(0), unit=np.zeros(0),
@@ -271,15 +272,16 @@ def learn_row(
     m: Any, x: Array, z: Array, y: Array, values: list[float], pace: float, fitting: bool, moved: list[int]
 ) -> None:
     m.past[m.rows % 16] = y
-    m.level = m.level + kernel.LEVEL_GAIN * (z - m.level)
-    spared = m.rows >= kernel.SPARING
-    if m.rows % TOGETHER == TOGETHER - 1 and (not spared or m.rows // kernel.WINDOW % kernel.EVERY == 0):
-        share = f4(TOGETHER * (kernel.EVERY if spared else 1))
+    m.level = m.level + linear_row.LEVEL_GAIN * (z - m.level)
+    spared = m.rows >= linear_row.SPARING
+    window = m.rows // linear_row.WINDOW
+    if m.rows % 4 == 3 and (not spared or window % linear_row.EVERY == 0):
+        share = f4(4 * (linear_row.EVERY if spared else 1))
         gain = np.maximum(share / (m.count + f4(1)), f4(layout.MEMORY_GAIN * pace) * share)
         gain = np.minimum(gain, f4(1))
         for lag, cov in m.covariance.items():
             for i in moved:
-                part = [m.past[(m.rows - k) % 16][i] * (m.past[(m.rows - k - lag) % 16] / f4(4)) for k in (3, 2, 1, 0)]
+                part = [m.past[(m.rows - k) % 16][i] / f4(4) * m.past[(m.rows - k - lag) % 16] for k in (3, 2, 1, 0)]
                 product = (part[0] + part[1]) + (part[2] + part[3])
                 cov[i] += np.maximum(gain, gain[i]) * (product - cov[i])
     ratio = np.ones(len(z), f4)
@@ -384,7 +386,7 @@ def smooth(m: Any, pools: list[float], pace: float, learn: bool, cut: bool) -> t
             m.typical[k] += gain * (seen - m.typical[k])
     score, rank = raw, slow
     if not cut:
-        score, rank = raw + 0.25 * (m.score - raw), m.rank + kernel.RANK_GAIN * (slow - m.rank)
+        score, rank = raw + 0.25 * (m.score - raw), m.rank + linear_row.RANK_GAIN * (slow - m.rank)
     if learn:
         m.score, m.rank = score, rank
     return score, rank

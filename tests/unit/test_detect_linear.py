@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,30 @@ def test_growth_in_the_middle_of_a_batch_is_growth_between_batches() -> None:
     assert pack(once.state()) == pack(twice.state())
 
 
+def test_rows_of_many_keys_in_one_frame_are_those_of_each_alone() -> None:
+    """Rows of a key are taken together where they come in one frame: with gaps, first moves, and rows not to learn."""
+    rng = np.random.default_rng(12)
+    rows, keys = 6000, 3
+    key, values = rng.integers(0, keys, rows), together(rng, rows, 9)
+    values[:, 4] = np.where(np.arange(rows) < 2500, 1.0, values[:, 4])
+    values[rng.random(values.shape) < 0.01] = np.nan
+    values[rng.random(rows) < 0.01] = np.nan
+    time = START + MINUTE * (np.arange(rows) + 90 * (rng.random(rows) < 0.002).cumsum())
+    mixed = replace(make(key, time, values), learn=rng.random(rows) > 0.01)
+    detector = Linear(QUICK)
+    cuts = [0, *np.sort(rng.integers(1, rows, 9)).tolist(), rows]
+    seen = np.concatenate([scores(detector, mixed.take(slice(a, b))) for a, b in pairwise(cuts)])
+    for one in range(keys):
+        alone, own = Linear(QUICK), np.flatnonzero(key == one)
+        by_row = [
+            scores(alone, replace(mixed.take(own[i : i + 1]), key=np.zeros(1, np.int32))) for i in range(len(own))
+        ]
+        assert np.array_equal(np.concatenate(by_row), seen[own], equal_nan=True)
+        slot = detector.heads.rows["slot"][one, 0]
+        assert np.array_equal(detector.bodies[1].rows["number"][slot], alone.bodies[1].rows["number"][0])
+    assert np.isfinite(seen).sum() > rows / 2
+
+
 def test_places_that_are_left_are_used_again() -> None:
     detector = Linear(QUICK)
     for width, key in ((5, 0), (12, 0), (5, 1), (5, 2)):
@@ -250,14 +275,28 @@ def test_a_gap_is_not_looked_across() -> None:
 
 
 def test_a_thousand_features_cost_less_than_a_millisecond_a_row_in_state_and_fits() -> None:
-    """What bounds it: bodies of 64 features, each of fixed size, and one feature fitted a row."""
+    """What bounds it: bodies of 64 features, each of fixed size, and four features fitted every fourth row."""
     detector = Linear(QUICK)
     detector.step(frame(np.random.default_rng(0).normal(size=(200, 1000))))
     head = detector.heads.rows[0]
-    assert head["cursor"] == 200 - 128 + 1, "a fit goes on feature by feature, one a row"
+    assert head["cursor"] == 200 - 128 + 4, "a fit goes on four features at a time, every fourth row"
     assert [table.used for table in detector.bodies] == [0, 0, 0, 0, 1, 0, 0, 15]
     assert bytes_of(8) < 7_000
     assert bytes_of(38) < 140_000
+
+
+def test_a_fit_goes_on_from_any_feature() -> None:
+    """States may have been saved where the next feature is not the first of four."""
+    values = together(np.random.default_rng(13), 200, 8)
+    seen = []
+    for cursor in (4, 5, 7):
+        detector = Linear(QUICK)
+        detector.step(frame(values[:129]))
+        assert detector.heads.rows["cursor"][0] == 4
+        detector.heads.rows["cursor"][0] = cursor
+        detector.step(frame(values[129:], START + 129 * MINUTE))
+        seen.append(pack(detector.state()))
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_its_bar_is_the_one_for_pools() -> None:

@@ -10,7 +10,21 @@ import pytest
 from numba.core.errors import TypingError
 from numpy.typing import NDArray
 
-from foreshock.state.lanes import above, load, narrow, root, size, splat, spread, store, total, wide
+from foreshock.state.lanes import (
+    above,
+    any_above,
+    load,
+    narrow,
+    power_of_two,
+    root,
+    size,
+    splat,
+    spread,
+    store,
+    swap,
+    total,
+    wide,
+)
 
 
 def _work_out(x: NDArray[Any], y: NDArray[Any], out: NDArray[Any]) -> None:
@@ -30,12 +44,28 @@ def _cross_over(x: NDArray[np.float32], y: NDArray[np.float64], out: NDArray[np.
         store(out, j, narrow(wide(load(x, j)) + load(y, j)))
 
 
+def _powers(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    for j in range(0, len(x), 8):
+        store(out, j, power_of_two(load(x, j)))
+
+
+def _swaps(x: NDArray[Any], out: NDArray[Any]) -> None:
+    store(out, 0, swap(load(x, 0), 4))
+    store(out, 8, swap(load(x, 0), 2))
+    store(out, 16, swap(load(x, 0), 1))
+
+
+def _exceeds(x: NDArray[Any], y: NDArray[Any]) -> bool:
+    return bool(any_above(load(x, 0), load(y, 0)))
+
+
 def _sum_up(x: NDArray[np.float32]) -> float:
     return float(total(load(x, 0)))
 
 
 njit: Any = numba.njit
-work_out, cross_over, sum_up = njit(_work_out), njit(_cross_over), njit(_sum_up)
+work_out, cross_over, sum_up, powers = njit(_work_out), njit(_cross_over), njit(_sum_up), njit(_powers)
+swaps, exceeds = njit(_swaps), njit(_exceeds)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -59,6 +89,32 @@ def test_widths_meet_and_sums_run_in_pairs() -> None:
     cross_over(x, y, out)
     assert np.array_equal(out, (x.astype(np.float64) + y).astype(np.float32))
     assert sum_up(x) == float(((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])))
+
+
+def test_powers_of_two_are_told() -> None:
+    whole = np.r_[np.arange(1, 4096), 2**23 - 1, 2**23, 2**23 + 1, 2**24].astype(np.float32)
+    whole = np.pad(whole, (0, -len(whole) % 8), constant_values=3)
+    out = np.full(len(whole), np.nan, np.float32)
+    powers(whole, out)
+    assert out.tolist() == [float(n & (n - 1) == 0) for n in whole.astype(int).tolist()]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_lanes_change_places_in_pairs(kind: Any) -> None:
+    out = np.zeros(24, kind)
+    swaps(np.arange(8).astype(kind), out)
+    assert out.reshape(3, 8).tolist() == [[4, 5, 6, 7, 0, 1, 2, 3], [2, 3, 0, 1, 6, 7, 4, 5], [1, 0, 3, 2, 5, 4, 7, 6]]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_one_lane_above_is_enough(kind: Any) -> None:
+    x, y = np.zeros(8, kind), np.zeros(8, kind)
+    y[3] = x[5] = np.nan
+    assert exceeds(x, y) is False
+    for k in (0, 4, 7):
+        x[k] = 1
+        assert exceeds(x, y) is True
+        x[k] = 0
 
 
 def test_only_contiguous_floats_have_lanes() -> None:

@@ -13,22 +13,22 @@ from pydantic import Field
 from foreshock.detect.bar import BarOptions
 from foreshock.detect.kernels import highest_key
 from foreshock.detect.level import Level
-from foreshock.detect.linear_kernel import MINUTE, Given, Out, Settings, sweep, without_room
+from foreshock.detect.linear_kernel import Given, sweep, without_room
 from foreshock.detect.linear_layout import (
     BLOCK,
     CLASSES,
-    FORECAST,
     HEAD,
     LAST,
     MATRICES,
-    MOST_BLOCKS,
-    ORDERS,
     SQUARES,
     STEP,
-    Work,
+    WORK,
+    Out,
+    Settings,
     body,
     bytes_of,
 )
+from foreshock.detect.linear_row import MINUTE
 from foreshock.detect.multivariate import columns_of
 from foreshock.detect.univariate import read_options
 from foreshock.errors import PermanentError
@@ -96,7 +96,8 @@ class Linear:
             own.warm_up_rows, own.warm_up_seconds, round(own.expiry_seconds * 1e9),
             np.float32(own.forecast_ridge), np.float32(own.cross_ridge),
         )  # fmt: skip
-        self._work = _work()
+        self._work = np.zeros(1, WORK)
+        self._coming = np.zeros(0, np.int32)
 
     def make_bar(self, budget_per_day: float, options: BarOptions) -> Level:
         """The bar for its scores, whose hours differ far more than those of a single series."""
@@ -177,7 +178,10 @@ class Linear:
     def _sweep(self, heads: NDArray[Any], given: Given, first: int, last: int, out: Out) -> None:
         numbers = tuple(table.rows["number"] for table in self.bodies)
         doubles = tuple(number.view(np.float64) for number in numbers)
-        sweep(heads, numbers, doubles, given, first, last, self._settings, self._work, out)
+        if len(self._coming) < len(heads):
+            self._coming = np.zeros(len(heads), np.int32)
+        after = np.empty(last, np.int32)
+        sweep(heads, numbers, doubles, given, self._coming, after, first, last, self._settings, self._work, out)
 
     def _touch(self, key: NDArray[np.int32]) -> None:
         self.heads.touch(key)
@@ -224,15 +228,6 @@ def grow(narrow: NDArray[np.float32], wide: NDArray[np.float32]) -> None:
 def features_of(number: NDArray[np.float32]) -> int:
     """How many features a body has room for."""
     return next(b for b in range(STEP, BLOCK + 1, STEP) if SQUARES * b + MATRICES * b * b == len(number))
-
-
-def _work() -> Work:
-    lengths = dict.fromkeys(("x", "r", "p", "q"), len(FORECAST) * BLOCK)
-    lengths |= {"turned": len(ORDERS) * BLOCK * BLOCK, "apart": MOST_BLOCKS * BLOCK}
-    names = [name for name in Work._fields if name not in ("value", "moved")]
-    return Work(
-        np.zeros(BLOCK), np.zeros(BLOCK, np.int64), *(np.zeros(lengths.get(name, BLOCK), np.float32) for name in names)
-    )
 
 
 def _scores(out: Out, contributions: bool) -> Scores:

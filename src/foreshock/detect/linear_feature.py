@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.detect.linear_layout import (
+    BLOCK,
     CHANGES,
     COUNT,
     HALF_LIFE,
@@ -15,6 +16,7 @@ from foreshock.detect.linear_layout import (
     MEAN,
     MEMORY_GAIN,
     ONE,
+    SUMS,
     UNIT,
     VARIANCE,
     YOUNG,
@@ -24,7 +26,7 @@ from foreshock.detect.linear_layout import (
 )
 from foreshock.detect.linear_scale import SETTLED, settle
 from foreshock.state.jit import inner
-from foreshock.state.lanes import above, load, narrow, size, spread, store, total, wide
+from foreshock.state.lanes import above, load, narrow, power_of_two, size, spread, store, total, wide
 
 LARGEST_VALUE = 1e100
 """Finite values beyond it count as this, so that their squares stay finite."""
@@ -53,9 +55,13 @@ def look(
     b: int,
     part: NDArray[np.float64],
     least: int,
+    at: int,
     work: Work,
-) -> tuple[float, int]:
-    """A body's part of the row in units; how many features of it count, and how many have ever moved (`work.moved`).
+) -> bool:
+    """A body's part of a row in units, put to `at` in the scratch; how many of its features count is added to its sums.
+
+    Whether something is to be decided of one of them when it is learnt: it is its first row, its first move, the row in
+    which its scales are settled, or one in which its unit is looked at.
 
     What is missing stays as it was. A feature counts from `least` rows on, and at first little, so that one that is new
     to an entity does not cry.
@@ -66,38 +72,50 @@ def look(
     for j in range(width, b):
         x[j] = np.nan
     zero, one, clip, enough = spread(ZERO), spread(ONE), spread(CLIP), spread(f4(least))
-    none, some, endless = spread(0.0), spread(1.0), spread(np.inf)
+    none, endless = spread(0.0), spread(np.inf)
     most, farthest, move = spread(LARGEST_VALUE), spread(FARTHEST), spread(FIRST_MOVE)
-    alive = zero
+    alive, special = zero, zero
     for j in range(0, b, 8):
         count, given, last = load(body, COUNT * b + j), load(x, j), load(double, LAST * b + j)
-        seen = above(count, zero, narrow(above(endless, size(given), some, none)), zero)
+        changes, there = load(body, CHANGES * b + j), above(endless, size(given), one, zero)
+        seen, whole = above(count, zero, there, zero), count + one
         part_of = (count - enough + one) / spread(RAMP)
         live = seen * above(part_of, zero, above(one, part_of, part_of, one), zero)
         alive = alive + live * seen
-        store(work.seen, j, seen)
-        store(work.far, j, zero)
-        store(work.live, j, live)
-        store(work.youth, j, one / (count + spread(YOUNG)))
+        store(work.known, at + j, count)
+        store(work.seen, at + j, seen)
+        store(work.live, at + j, live)
+        store(work.far, at + j, zero)
+        store(work.youth, at + j, one / (count + spread(YOUNG)))
         held = above(most, given, given, most)
         held = above(held, none - most, held, none - most)
         held = above(endless, size(given), held, last)
         store(x, j, held)
+        whole = power_of_two(whole) + above(one, size(whole - spread(f4(SETTLED))), one, zero)
+        apart = above(held, last, one, above(last, held, one, zero))
+        special = special + (there * whole + above(changes, zero, zero, apart))
         first = above(held, last, move, above(last, held, none - move, none))
         away = (held - load(double, MEAN * b + j)) / load(double, UNIT * b + j)
-        away = above(wide(load(body, CHANGES * b + j)), none, away, first)
+        away = above(changes, zero, away, first)
         away = above(farthest, away, away, farthest)
         away = above(away, none - farthest, away, none - farthest)
-        z = narrow(above(wide(count), none, away, none))
-        store(work.z, j, z)
+        z = narrow(above(count, zero, away, none))
+        store(work.z, at + j, z)
         z = above(z, zero - clip, z, zero - clip)
-        store(work.y, j, above(clip, z, z, clip))
+        store(work.y, at + j, above(clip, z, z, clip))
+    work.sums[at // BLOCK * SUMS + 6] += total(alive)
+    return bool(total(special) > ZERO)
+
+
+@inner
+def moving(body: NDArray[np.float32], double: NDArray[np.float64], b: int, work: Work) -> int:
+    """How many features of a body have ever moved, the row that was looked at last included: `work.moved`."""
     moved = 0
     for j in range(b):
         work.moved[moved] = j
-        known = body[COUNT * b + j] > ZERO and x[j] != double[LAST * b + j]
+        known = body[COUNT * b + j] > ZERO and work.value[j] != double[LAST * b + j]
         moved += 1 if body[CHANGES * b + j] > ZERO or known else 0
-    return total(alive), moved
+    return moved
 
 
 @inner
@@ -123,30 +141,18 @@ def learn_values(
     body: NDArray[np.float32],
     double: NDArray[np.float64],
     b: int,
-    part: NDArray[np.float64],
     pace: float,
-    fitting: bool,
+    at: int,
     work: Work,
-) -> bool:
-    """Means and variances of a body's features; whether units are new, by `work.ratio`.
+) -> None:
+    """Means and variances of a body's features, from the row at `at` of the scratch, the last that was looked at.
 
-    In rows where something is to be decided of a feature, `_learn_value` takes them one by one.
+    Nothing is to be decided of any of them: where it is, `learn_one_by_one` takes the row.
     """
-    x, special, changed = work.value, fitting, False
-    for j in range(min(len(part), b)):
-        whole = np.int64(body[COUNT * b + j]) + 1
-        first = body[CHANGES * b + j] == ZERO and x[j] != double[LAST * b + j]
-        special |= abs(part[j]) < np.inf and (first or whole & (whole - 1) == 0 or whole == SETTLED)
-    if special:
-        for j in range(b):
-            work.ratio[j] = ONE
-            if j < len(part) and abs(part[j]) < np.inf:
-                work.ratio[j] = _learn_value(body, double, b, j, part[j], pace, fitting)
-                changed |= work.ratio[j] != ONE
-        return changed
+    x = work.value
     one, floor, zero, many = spread(1.0), spread(MEMORY_GAIN * pace), spread(ZERO), spread(MANY)
     for j in range(0, b, 8):
-        count, changes, seen = load(body, COUNT * b + j), load(body, CHANGES * b + j), load(work.seen, j)
+        count, changes, seen = load(body, COUNT * b + j), load(body, CHANGES * b + j), load(work.seen, at + j)
         held, last, mean = load(x, j), load(double, LAST * b + j), load(double, MEAN * b + j)
         young, most = one / (wide(count) + one), spread(LEARNT) * load(double, UNIT * b + j)
         gain = wide(seen) * above(floor, young, floor, young)
@@ -161,7 +167,26 @@ def learn_values(
         store(body, CHANGES * b + j, changes + narrow(counts))
         store(body, COUNT * b + j, count + above(many, count, seen, zero))
         store(double, LAST * b + j, held)
-    return False
+
+
+@inner
+def learn_one_by_one(
+    body: NDArray[np.float32],
+    double: NDArray[np.float64],
+    b: int,
+    part: NDArray[np.float64],
+    pace: float,
+    fitting: bool,
+    work: Work,
+) -> bool:
+    """Means, variances and units of a body's features; whether units are new, by `work.ratio`."""
+    changed = False
+    for j in range(b):
+        work.ratio[j] = ONE
+        if j < len(part) and abs(part[j]) < np.inf:
+            work.ratio[j] = _learn_value(body, double, b, j, part[j], pace, fitting)
+            changed |= work.ratio[j] != ONE
+    return changed
 
 
 @inner

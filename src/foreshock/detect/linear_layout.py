@@ -21,8 +21,15 @@ LAGS = (1, 2, 3, 5, 10)
 """Rows back that forecasts look."""
 RING = 16
 """Rows remembered: a power of two above the largest lag."""
+TOGETHER = 4
+"""Rows of a key that are taken together: maps are read once for all, and covariances moved once instead of four times.
+
+They end where the row's number is one less than a multiple of it, however rows come in batches.
+"""
 ORDERS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10)
 """Lags between two inputs of a map that can come up, so those whose covariances are kept."""
+SUMS = 7
+"""Sums of a row over its features, from which its pools are."""
 ORDER_AT = np.array([0, 1, 2, 3, 4, 5, -1, 6, 7, 8, 9], np.int64)
 """Lag → place in `ORDERS`."""
 FORECAST = np.array(LAGS, np.int64)
@@ -75,33 +82,47 @@ def bytes_of(b: int) -> int:
     return HEAD.itemsize + body(-(-b // STEP) * STEP).itemsize
 
 
-class Work(NamedTuple):
-    """Scratch: a body's part of a row, each [64]; the last six of `fit`, float32[64], [320] and [10·64·64].
+_ROWS, _MAPS = (TOGETHER * BLOCK,), (TOGETHER * len(LAGS) * BLOCK,)
+WORK = np.dtype([
+    ("value", "f8", (BLOCK,)), ("moved", "i8", (BLOCK,)), ("row", "i8", (TOGETHER,)), ("time", "i8", (TOGETHER,)),
+    ("pace", "f8", (TOGETHER,)), ("sums", "f8", (TOGETHER * SUMS,)), ("warm", "u1", (8,)),
+    ("z", "f4", _ROWS), ("y", "f4", _ROWS), ("ahead", "f4", _ROWS), ("across", "f4", _ROWS), ("away", "f4", _ROWS),
+    ("known", "f4", _ROWS), ("seen", "f4", _ROWS), ("live", "f4", _ROWS), ("youth", "f4", _ROWS), ("far", "f4", _ROWS),
+    ("apart", "f4", (MOST_BLOCKS * BLOCK,)), ("gain", "f4", (BLOCK,)), ("ratio", "f4", (BLOCK,)),
+    ("square", "f8", (TOGETHER,)), ("enough", "f8", (TOGETHER,)), ("told", "f4", (BLOCK,)),
+    ("x", "f4", _MAPS), ("r", "f4", _MAPS), ("p", "f4", _MAPS), ("q", "f4", _MAPS),
+    ("turned", "f4", (len(ORDERS) * BLOCK * BLOCK,)),
+])  # fmt: skip
+"""Scratch, as one record, which is cheap to hand on: of a body's part of `TOGETHER` rows, or of the last one.
 
-    `value`, where it is missing the last one; `z` in units, `y` as inputs of maps; what the two maps and the slow level
-    leave (`ahead`, `across`, `away`), which become standardised; whether a feature is there (`seen`, 1 or 0) and how
-    much it counts (`live`, up to 1); `far` the squares of what both maps leave, by slow scales; `apart` float32[1024],
-    of all bodies, how far features have departed; `youth` 1/(rows + 20); `moved` the places of features that have ever
-    moved, the only ones that inputs of maps can come from.
-    """
+`value` of the last row, where it is missing the one before; `moved` the places of features that have ever moved, the
+only ones that inputs of maps can come from; of each row its place in the frame (`row`), its `time`, its `pace`, and
+seven `sums` over its features: of either map those by fast scales, those by slow ones and the largest square; and how
+much of it counts; whether it is `warm`. `z` in units, `y` as inputs of maps; what the two maps and the slow level leave
+(`ahead`, `across`, `away`), which become standardised; rows seen of a feature (`known`); whether it is there (`seen`, 1
+or 0) and how much it counts (`live`, up to 1); `youth` 1/(rows + 20); `far` the squares of what both maps leave, by
+slow scales; `apart`, of the bodies of a row or of the rows of a body, how far features have departed. `gain` and
+`ratio` of features; what follows is of fits."""
+Work = Any
+"""A record of `WORK`."""
 
-    value: NDArray[np.float64]
-    moved: NDArray[np.int64]
-    z: NDArray[np.float32]
-    y: NDArray[np.float32]
-    ahead: NDArray[np.float32]
-    across: NDArray[np.float32]
-    away: NDArray[np.float32]
-    seen: NDArray[np.float32]
-    live: NDArray[np.float32]
-    far: NDArray[np.float32]
+
+class Settings(NamedTuple):
+    """What the sweep needs to know of the options."""
+
+    warm_up_rows: int
+    warm_up_seconds: float
+    expiry: int
+    forecast_ridge: np.float32
+    cross_ridge: np.float32
+
+
+class Out(NamedTuple):
+    """What is filled in: score, rank float64[n], status uint8[n], contribution float32[n, D] or [n, 0], apart
+    float32[n, D], NaN until something is far apart."""
+
+    score: NDArray[np.float64]
+    rank: NDArray[np.float64]
+    status: NDArray[np.uint8]
+    contribution: NDArray[np.float32]
     apart: NDArray[np.float32]
-    youth: NDArray[np.float32]
-    gain: NDArray[np.float32]
-    ratio: NDArray[np.float32]
-    told: NDArray[np.float32]
-    x: NDArray[np.float32]
-    r: NDArray[np.float32]
-    p: NDArray[np.float32]
-    q: NDArray[np.float32]
-    turned: NDArray[np.float32]

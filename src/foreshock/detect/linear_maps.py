@@ -1,8 +1,7 @@
-"""The maps of `linear`: lagged covariances followed row by row, and ridge regressions solved one feature at a time.
+"""The matrices of `linear`: what maps take from rows, and lagged covariances, which follow the rows.
 
 Covariances are those of a stationary series, so that one matrix a lag serves all pairs of lagged inputs (Yule–Walker).
-A regression is solved by conjugate gradients (Hestenes & Stiefel 1952) from where it stood: some hundred microseconds
-at most, however many features there are. All float32, in a fixed order; sums run in eight lanes.
+All float32, in a fixed order.
 """
 
 from __future__ import annotations
@@ -12,15 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.linear_layout import MATRICES, ORDER_AT, ORDERS, PAST, RING, SQUARES
+from foreshock.detect.linear_layout import MATRICES, ORDERS, PAST, RING, SQUARES
 from foreshock.state.jit import inner
-from foreshock.state.lanes import above, load, splat, spread, store, total
-
-ITERATIONS = 8
-GOOD_ENOUGH = np.float32(1e-5)
-"""Share of the first residual's square at which a regression counts as solved."""
-TOGETHER = 4
-"""Rows whose products are learnt at once, every fourth row: covariances are then moved once instead of four times."""
+from foreshock.state.lanes import above, load, splat, spread, store
 
 _ORDERS = np.array(ORDERS, np.int64)
 _QUARTER = np.float32(0.25)
@@ -30,15 +23,6 @@ _QUARTER = np.float32(0.25)
 def matrix_at(b: int, which: int) -> int:
     """Where the matrix of this number begins in a body of b features: covariances, forecast maps, cross maps."""
     return SQUARES * b + which * b * b
-
-
-@inner
-def dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
-    """Σ x·y over a multiple of eight numbers, in eight lanes."""
-    s = spread(np.float32(0))
-    for j in range(0, len(x), 8):
-        s = s + load(x, j) * load(y, j)
-    return float(total(s))
 
 
 @inner
@@ -72,11 +56,11 @@ def take_away(
             i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
             x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
             m0, m1, m2, m3 = here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b
-            s0 = _less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
-            s1 = _less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
-            s2 = _less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
-            s3 = _less(s3, matrix, m0 + 24, m1 + 24, m2 + 24, m3 + 24, x0, x1, x2, x3)
-            s4 = _less(s4, matrix, m0 + 32, m1 + 32, m2 + 32, m3 + 32, x0, x1, x2, x3)
+            s0 = less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            s1 = less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            s2 = less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+            s3 = less(s3, matrix, m0 + 24, m1 + 24, m2 + 24, m3 + 24, x0, x1, x2, x3)
+            s4 = less(s4, matrix, m0 + 32, m1 + 32, m2 + 32, m3 + 32, x0, x1, x2, x3)
         for k in range(fours, len(moved)):
             x0, m0 = splat(x, x_at + moved[k]), here + moved[k] * b
             s0, s1, s2 = s0 - load(matrix, m0) * x0, s1 - load(matrix, m0 + 8) * x0, s2 - load(matrix, m0 + 16) * x0
@@ -94,9 +78,9 @@ def take_away(
             i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
             x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
             m0, m1, m2, m3 = here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b
-            s0 = _less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
-            s1 = _less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
-            s2 = _less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
+            s0 = less(s0, matrix, m0, m1, m2, m3, x0, x1, x2, x3)
+            s1 = less(s1, matrix, m0 + 8, m1 + 8, m2 + 8, m3 + 8, x0, x1, x2, x3)
+            s2 = less(s2, matrix, m0 + 16, m1 + 16, m2 + 16, m3 + 16, x0, x1, x2, x3)
         for k in range(fours, len(moved)):
             x0, m0 = splat(x, x_at + moved[k]), here + moved[k] * b
             s0, s1, s2 = s0 - load(matrix, m0) * x0, s1 - load(matrix, m0 + 8) * x0, s2 - load(matrix, m0 + 16) * x0
@@ -110,7 +94,7 @@ def take_away(
         for k in range(0, fours, 4):
             i0, i1, i2, i3 = moved[k], moved[k + 1], moved[k + 2], moved[k + 3]
             x0, x1, x2, x3 = splat(x, x_at + i0), splat(x, x_at + i1), splat(x, x_at + i2), splat(x, x_at + i3)
-            s0 = _less(s0, matrix, here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b, x0, x1, x2, x3)
+            s0 = less(s0, matrix, here + i0 * b, here + i1 * b, here + i2 * b, here + i3 * b, x0, x1, x2, x3)
         for k in range(fours, len(moved)):
             s0 = s0 - load(matrix, here + moved[k] * b) * splat(x, x_at + moved[k])
         store(out, to, s0)
@@ -118,7 +102,7 @@ def take_away(
 
 
 @inner
-def _less(
+def less(
     s: Any, matrix: NDArray[np.float32], m0: int, m1: int, m2: int, m3: int, x0: Any, x1: Any, x2: Any, x3: Any
 ) -> Any:
     """Eight numbers less those of four rows of a matrix, each times its x."""
@@ -140,16 +124,15 @@ def learn_covariances(
         lag, start = _ORDERS[k], matrix_at(b, k)
         p0, p1 = _ring(b, row - 3 - lag), _ring(b, row - 2 - lag)
         p2, p3 = _ring(b, row - 1 - lag), _ring(b, row - lag)
-        for j in range(0, b, 8):
-            past0, past1, past2, past3 = load(body, p0 + j), load(body, p1 + j), load(body, p2 + j), load(body, p3 + j)
-            past0, past1, past2, past3 = past0 * quarter, past1 * quarter, past2 * quarter, past3 * quarter
-            own = load(gain, j)
-            for k_moved in range(len(moved)):
-                i = moved[k_moved]
-                y0, y1, y2, y3 = splat(body, r0 + i), splat(body, r1 + i), splat(body, r2 + i), splat(body, r3 + i)
-                other, place = splat(gain, i), start + i * b + j
+        for k_moved in range(len(moved)):
+            i = moved[k_moved]
+            y0, y1, y2, y3 = splat(body, r0 + i), splat(body, r1 + i), splat(body, r2 + i), splat(body, r3 + i)
+            y0, y1, y2, y3, own = y0 * quarter, y1 * quarter, y2 * quarter, y3 * quarter, splat(gain, i)
+            for j in range(0, b, 8):
+                other, place = load(gain, j), start + i * b + j
                 g, cov = above(own, other, own, other), load(body, place)
-                product = (y0 * past0 + y1 * past1) + (y2 * past2 + y3 * past3)
+                product = y0 * load(body, p0 + j) + y1 * load(body, p1 + j)
+                product = product + (y2 * load(body, p2 + j) + y3 * load(body, p3 + j))
                 store(body, place, cov + g * (product - cov))
 
 
@@ -174,101 +157,3 @@ def change_units(body: NDArray[np.float32], b: int, n: int, ratio: NDArray[np.fl
             own = ratio[i] if k < covariances else np.float32(1) / ratio[i]
             for j in range(b):
                 of[j] *= own * ratio[j]
-
-
-@inner
-def turn(body: NDArray[np.float32], b: int, turned: NDArray[np.float32]) -> None:
-    """The transposed covariances of a body, which `fit` needs so that all its loops run along rows."""
-    for k in range(len(_ORDERS)):
-        start = matrix_at(b, k)
-        for i in range(b):
-            for j in range(b):
-                turned[(k * b + j) * b + i] = body[start + i * b + j]
-
-
-@inner
-def fit(
-    body: NDArray[np.float32],
-    b: int,
-    n: int,
-    target: int,
-    lags: NDArray[np.int64],
-    first: int,
-    ridge: np.float32,
-    moved: NDArray[np.int64],
-    work: Any,
-) -> None:
-    """Ridge regression of feature `target` on all features of its body at these lags, from the map as it stands.
-
-    Only features in `moved` have anything to tell; what the map had of others is dropped. Lag 0 leaves out the target
-    itself. The maps of the lags are the matrices `first` … of the body, a column a target. `work` has `x`, `r`, `p`,
-    `q` float32[≥ len(lags)·b], `told` float32[≥ b], and `turned` as `turn` left it.
-    """
-    told = work.told[:b]
-    told[:] = 0.0
-    for k in range(len(moved)):
-        told[moved[k]] = 1.0
-    length = len(lags) * b
-    x, r, p, q = work.x[:length], work.r[:length], work.p[:length], work.q[:length]
-    alone = lags[0] == 0
-    for a in range(len(lags)):
-        start, wanted = matrix_at(b, first + a), matrix_at(b, ORDER_AT[lags[a]]) + target * b
-        for i in range(b):
-            x[a * b + i] = told[i] * body[start + i * b + target]
-            r[a * b + i] = told[i] * body[wanted + i]
-    _times(body, b, lags, ridge, moved, told, work.turned, x, q)
-    for i in range(0, length, 8):
-        store(r, i, load(r, i) + load(q, i))
-    if alone:
-        r[target] = 0.0
-    for i in range(0, length, 8):
-        store(p, i, load(r, i))
-    square = dot(r, r)
-    enough = GOOD_ENOUGH * square
-    for _ in range(ITERATIONS):
-        if not square > enough:
-            break
-        _times(body, b, lags, ridge, moved, told, work.turned, p, q)
-        if alone:
-            q[target] = 0.0
-        curve = -dot(p, q)
-        if not curve > 0.0:
-            break
-        along = spread(np.float32(square / curve))
-        for i in range(0, length, 8):
-            store(x, i, load(x, i) + along * load(p, i))
-            store(r, i, load(r, i) + along * load(q, i))
-        before, square = square, dot(r, r)
-        onward = spread(np.float32(square / before))
-        for i in range(0, length, 8):
-            store(p, i, load(r, i) + onward * load(p, i))
-    for a in range(len(lags)):
-        start = matrix_at(b, first + a)
-        for i in range(n):
-            body[start + i * b + target] = x[a * b + i]
-
-
-@inner
-def _times(
-    body: NDArray[np.float32],
-    b: int,
-    lags: NDArray[np.int64],
-    ridge: np.float32,
-    moved: NDArray[np.int64],
-    told: NDArray[np.float32],
-    turned: NDArray[np.float32],
-    x: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """out = −(covariance of all lagged inputs + ridge)·x where a feature is `told` (1), else 0."""
-    less = spread(-ridge)
-    for i in range(0, len(lags) * b, 8):
-        store(out, i, less * load(x, i))
-    for a in range(len(lags)):
-        for c in range(len(lags)):
-            if c >= a:
-                take_away(out, a * b, turned, ORDER_AT[lags[c] - lags[a]] * b * b, b, x, c * b, moved)
-            else:
-                take_away(out, a * b, body, matrix_at(b, ORDER_AT[lags[a] - lags[c]]), b, x, c * b, moved)
-        for j in range(0, b, 8):
-            store(out, a * b + j, load(out, a * b + j) * load(told, j))

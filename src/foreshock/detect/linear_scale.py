@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.detect.linear_layout import (
-    COUNT,
     CROSSES,
     EARLY,
     FAST,
@@ -25,7 +25,7 @@ from foreshock.detect.linear_layout import (
     f4,
 )
 from foreshock.state.jit import inner
-from foreshock.state.lanes import above, load, root, size, spread, store, total
+from foreshock.state.lanes import above, load, root, size, spread, store, swap, total
 
 MOST = f4(20.0)
 """Standardised residuals count up to this."""
@@ -45,13 +45,20 @@ _YET = f4(383.5)
 
 @inner
 def pool(
-    body: NDArray[np.float32], b: int, kind: int, residual: NDArray[np.float32], pace: float, learn: bool, work: Work
+    body: NDArray[np.float32],
+    b: int,
+    kind: int,
+    residual: NDArray[np.float32],
+    at: int,
+    pace: float,
+    learn: bool,
+    work: Work,
 ) -> tuple[float, float, float]:
     """Sums of squares of a body's standardised residuals, by fast and by slow scales, and the largest by fast ones.
 
-    The residuals float32[≥ b] become standardised ones, and their squares by slow scales are added to `work.far`; their
-    means and scales are learnt where `learn`. A scale is the .99 quantile of |residual| over 2.5, followed by
-    multiplicative steps; the root mean square floors it.
+    The residuals of the row at `at` of the scratch become standardised ones, and their squares by slow scales are added
+    to `work.far`; their means and scales are learnt where `learn`. A scale is the .99 quantile of |residual| over 2.5,
+    followed by multiplicative steps; the root mean square floors it.
     """
     shifts, squares, slows, fasts = (kind + SHIFT) * b, (kind + SQUARE) * b, (kind + SLOW) * b, (kind + FAST) * b
     zero, one, most, yet, half = spread(ZERO), spread(ONE), spread(MOST), spread(_YET), spread(HALF)
@@ -66,8 +73,8 @@ def pool(
             load(body, slows + j),
             load(body, fasts + j),
         )
-        count, seen, live = load(body, COUNT * b + j), load(work.seen, j), load(work.live, j)
-        e = load(residual, j) - shift
+        count, seen, live = load(work.known, at + j), load(work.seen, at + j), load(work.live, at + j)
+        e = load(residual, at + j) - shift
         way = size(e)
         rms = root(square)
         floor = above(rms, least, rms, least)
@@ -75,15 +82,16 @@ def pool(
         scale = above(count, yet, above(fast, under, fast, under), floor)
         under = half * floor
         slower = above(count, yet, above(slow, under, slow, under), floor)
-        by_fast, by_slow = way / scale, way / slower
+        standard = e / scale
+        by_fast, by_slow = size(standard), way / slower
         by_fast, by_slow = above(most, by_fast, by_fast, most), above(most, by_slow, by_slow, most)
         by_fast, by_slow = live * by_fast * by_fast, live * by_slow * by_slow
         sum_fast, sum_slow = sum_fast + by_fast * seen, sum_slow + by_slow * seen
         top = above(by_fast, top, by_fast, top)
-        store(residual, j, e / scale)
-        store(work.far, j, load(work.far, j) + by_slow)
+        store(residual, at + j, standard)
+        store(work.far, at + j, load(work.far, at + j) + by_slow)
         if learn:
-            youth = load(work.youth, j)
+            youth = load(work.youth, at + j)
             early, tracked = spread(EARLY) * youth, spread(TRACKED) * youth
             bound = spread(STEP_CLIP) * scale
             bounded = above(bound, way, e, above(e, zero, bound, zero - bound))
@@ -98,18 +106,18 @@ def pool(
 
 
 @inner
-def _largest(x: object, work: Work) -> float:
-    """The largest of eight numbers that are at least 0."""
+def _largest(x: Any, work: Work) -> float:
+    """The largest of eight numbers."""
+    x = above(x, swap(x, 4), x, swap(x, 4))
+    x = above(x, swap(x, 2), x, swap(x, 2))
+    x = above(x, swap(x, 1), x, swap(x, 1))
     store(work.gain, 0, x)
-    top = ZERO
-    for j in range(8):
-        top = work.gain[j] if work.gain[j] > top else top
-    return float(top)
+    return float(work.gain[0])
 
 
 @inner
-def stray(body: NDArray[np.float32], b: int, away: NDArray[np.float32], pace: float, learn: bool, work: Work) -> None:
-    """How far features are from their slow levels, standardised by slow scales, which are learnt where `learn`.
+def stray(body: NDArray[np.float32], b: int, at: int, pace: float, learn: bool, work: Work) -> None:
+    """How far a row's features are from their slow levels, standardised by slow scales, learnt where `learn`.
 
     A scale that came down fast would make it shrink while an incident lasts: it is what names the feature.
     """
@@ -120,14 +128,14 @@ def stray(body: NDArray[np.float32], b: int, away: NDArray[np.float32], pace: fl
     gain_slow = spread(f4(SLOW_GAIN * pace))
     for j in range(0, b, 8):
         shift, square, slow = load(body, shifts + j), load(body, squares + j), load(body, slows + j)
-        e = load(away, j) - shift
+        e = load(work.away, at + j) - shift
         rms = root(square)
         floor = above(rms, least, rms, least)
         under = half * floor
-        scale = above(load(body, COUNT * b + j), yet, above(slow, under, slow, under), floor)
-        store(away, j, e / scale)
+        scale = above(load(work.known, at + j), yet, above(slow, under, slow, under), floor)
+        store(work.away, at + j, e / scale)
         if learn:
-            seen, youth, way = load(work.seen, j), load(work.youth, j), size(e)
+            seen, youth, way = load(work.seen, at + j), load(work.youth, at + j), size(e)
             early, tracked = spread(EARLY) * youth, spread(TRACKED) * youth
             bound = spread(STEP_CLIP) * scale
             bounded = above(bound, way, e, above(e, zero, bound, zero - bound))

@@ -180,6 +180,41 @@ def _narrow_code(typing_context: Any, x: Any) -> Any:
     return FLOATS(DOUBLES), generate
 
 
+def _power_of_two_code(typing_context: Any, x: Any) -> Any:
+    """1 in the lanes of float32 that are a power of two, and 0 in the others."""
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        whole = ir.VectorType(ir.IntType(32), LANES)
+        fraction = builder.and_(builder.bitcast(arguments[0], whole), ir.Constant(whole, [0x7FFFFF] * LANES))
+        none = builder.icmp_unsigned("==", fraction, ir.Constant(whole, [0] * LANES))
+        return builder.uitofp(none, FLOATS.vector)
+
+    return FLOATS(FLOATS), generate
+
+
+def _any_above_code(typing_context: Any, a: Any, b: Any) -> Any:
+    """Whether a > b in any lane."""
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        bits = builder.bitcast(builder.fcmp_ordered(">", *arguments), ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(a, a), generate
+
+
+def _swap_code(typing_context: Any, x: Any, distance: Any) -> Any:
+    """The lanes with those 4, 2 or 1 away, written as that number, in pairs that change places."""
+    if not isinstance(distance, types.IntegerLiteral):
+        raise TypingError(f"lanes are swapped over a distance that is written out, not over {distance}")
+    order = [k ^ distance.literal_value for k in range(LANES)]
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        where = ir.Constant(ir.VectorType(ir.IntType(32), LANES), order)
+        return builder.shuffle_vector(arguments[0], ir.Constant(x.vector, ir.Undefined), where)
+
+    return x(x, distance), generate
+
+
 def _total_code(typing_context: Any, x: Any) -> Any:
     """The sum of eight float32, in pairs, as a float64."""
 
@@ -201,4 +236,7 @@ root: Any = intrinsic(_unary("sqrt"))
 size: Any = intrinsic(_unary("fabs"))
 wide: Any = intrinsic(_wide_code)
 narrow: Any = intrinsic(_narrow_code)
+power_of_two: Any = intrinsic(_power_of_two_code)
+any_above: Any = intrinsic(_any_above_code)
+swap: Any = intrinsic(prefer_literal=True)(_swap_code)
 total: Any = intrinsic(_total_code)
