@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from foreshock.detect.bar import BarOptions
+from foreshock.detect.entity import Given, columns_of
 from foreshock.detect.kernels import highest_key
 from foreshock.detect.level import Level
-from foreshock.detect.linear_kernel import Given, sweep, without_room
+from foreshock.detect.linear_kernel import sweep, without_room
 from foreshock.detect.linear_layout import (
     BLOCK,
     CLASSES,
@@ -29,7 +30,6 @@ from foreshock.detect.linear_layout import (
     bytes_of,
 )
 from foreshock.detect.linear_row import MINUTE
-from foreshock.detect.multivariate import columns_of
 from foreshock.detect.univariate import read_options
 from foreshock.errors import PermanentError
 from foreshock.ports import DetectorInfo

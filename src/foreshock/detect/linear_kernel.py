@@ -8,11 +8,12 @@ what comes of each.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.detect.entity import Given, any_finite
 from foreshock.detect.linear_apart import compare
 from foreshock.detect.linear_feature import learn_one_by_one, learn_values, look, moving
 from foreshock.detect.linear_layout import BLOCK, PAST, RING, TOGETHER, ZERO, Out, Settings, Work
@@ -36,17 +37,6 @@ GAP = 10.0
 INTERVAL_ROWS, INTERVAL_JUMP = 200, 5.0
 
 SCORED, WARMING_UP, MISSING = int(Status.SCORED), int(Status.WARMING_UP), int(Status.MISSING)
-
-
-class Given(NamedTuple):
-    """The columns of a frame, each contiguous and writable: one layout, one compiled kernel."""
-
-    key: NDArray[np.int32]
-    time: NDArray[np.int64]
-    values: NDArray[np.float64]
-    width: NDArray[np.int16]
-    learn: NDArray[np.bool_]
-    status: NDArray[np.uint8]
 
 
 @entry
@@ -104,7 +94,7 @@ def _admit(head: Any, given: Given, i: int, settings: Settings, out: Out) -> tup
         out.contribution[i, j] = np.nan
     if given.status[i] != SCORED:
         return False, False, False, False
-    if not _any_finite(given.values[i], int(given.width[i])):
+    if not any_finite(given.values[i], int(given.width[i])):
         out.status[i] = MISSING
         return False, False, False, False
     now = given.time[i]
@@ -114,14 +104,6 @@ def _admit(head: Any, given: Given, i: int, settings: Settings, out: Out) -> tup
         out.status[i] = WARMING_UP
     cut = head.rows > 0 and (now - head.time) / SECOND > GAP * max(head.interval, 1e-9) and head.interval > 0.0
     return head.room > 0 and (given.learn[i] or not fresh), fresh, warm, cut
-
-
-@inner
-def _any_finite(values: NDArray[np.float64], width: int) -> bool:
-    there = False
-    for j in range(width):
-        there |= abs(values[j]) < np.inf
-    return there
 
 
 @inner

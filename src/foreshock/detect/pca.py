@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from foreshock.detect.entity import columns_of
 from foreshock.detect.kernels import highest_key
 from foreshock.detect.linear_kernel import without_room
-from foreshock.detect.multivariate import columns_of
 from foreshock.detect.pca_kernel import (
     BOTH,
     CLASSES,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foreshock.detect.deviation_near import clip, elapsed, faded, learn_interval, memory
+from foreshock.detect.entity import Given, any_finite
 from foreshock.detect.kernels import LARGEST_SCORE, LARGEST_VALUE
-from foreshock.detect.linear_kernel import Given
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
 
@@ -106,7 +106,7 @@ def pca_sweep(heads: NDArray[Any], bodies: Any, given: Given, settings: Settings
         if given.status[i] != SCORED:
             continue
         values, head, now, learn = given.values[i], heads[given.key[i]], given.time[i], given.learn[i]
-        if not _any_finite(values, int(given.width[i])):
+        if not any_finite(values, int(given.width[i])):
             out.status[i] = MISSING
             continue
         fresh = head.count == 0 or now - head.time > settings.expiry
@@ -135,14 +135,6 @@ def pca_sweep(heads: NDArray[Any], bodies: Any, given: Given, settings: Settings
             out.status[i] = WARMING_UP
         if learn:
             _learn(head, body, b, n, values[:width], now, q, t2, live, found if warm else 0.0, settings, work)
-
-
-@inner
-def _any_finite(values: NDArray[np.float64], width: int) -> bool:
-    there = False
-    for j in range(width):
-        there |= abs(values[j]) < np.inf
-    return there
 
 
 @inner
