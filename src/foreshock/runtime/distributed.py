@@ -24,7 +24,7 @@ from foreshock.adapters.kafka.topics import Layout, prepare
 from foreshock.config import Config
 from foreshock.errors import PermanentError, RetryableError
 from foreshock.ports import Clock
-from foreshock.runtime.distributed_clients import AbortedError, Ends, Reader, Transactions, find_protocol
+from foreshock.runtime.distributed_clients import Ends, Reader, Transactions, find_protocol
 from foreshock.runtime.distributed_commit import Commits
 from foreshock.runtime.distributed_copies import Copies
 from foreshock.runtime.distributed_format import Meta, decode_meta
@@ -32,7 +32,6 @@ from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
 from foreshock.runtime.distributed_watch import Watch
-from foreshock.runtime.writer import SnapshotWrite
 from foreshock.telemetry import (
     ERRORS,
     EVENT_TO_VERDICT,
@@ -70,7 +69,13 @@ class Worker:
         self._kafka = library()
         self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
         self._keeper = Keeper(self.options, self.layout)
-        self._commits = Commits(self._transactions, self._keeper, lambda: self._reader.group.consumer_group_metadata())
+        self._copies = Copies(self.config.snapshot, self._keeper)
+        self._commits = Commits(
+            self._transactions,
+            self._keeper,
+            lambda: self._reader.group.consumer_group_metadata(),
+            self._copies.written,
+        )
         self._reader = Reader(
             self.options,
             self.protocol,
@@ -81,7 +86,6 @@ class Worker:
                 "lost": self._lost,
             },
         )
-        self._copies = Copies(self.config.snapshot, self._keeper)
         self._last_commit = self._next_figures = 0.0
         self._watch, self._ends = Watch(self._reader), Ends(self.options)
         # Tasks whose state is ahead of what is committed, since a transaction was given up.
@@ -106,15 +110,19 @@ class Worker:
             groups = self._bring_back(groups)
         self._dispatch(groups)
         self._look_for_ends()
+        self._go_on(idle=not groups)
+        self._copy()
         now = time.perf_counter()
-        self._look_for_end(wait=self._is_full())
-        if not self._commits.on_its_way and self._is_due(now, idle=not groups):
-            self._commit()
-            self._watch.balance(self.tasks)
-        self._snapshot(now)
         if now >= self._next_figures:
             self._next_figures = now + FIGURES_SECONDS
             self._watch.publish(self.tasks, now)
+
+    def _go_on(self, *, idle: bool) -> None:
+        """See to the transaction on its way, and begin the next if it is time."""
+        self._look_for_end(wait=self._is_full())
+        if not self._commits.on_its_way and self._is_due(time.perf_counter(), idle=idle):
+            self._commit()
+            self._watch.balance(self.tasks)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
@@ -137,6 +145,8 @@ class Worker:
                     task.ended[at] = error.offset()
                 elif error is not None:
                     self._failed(at, task, error.error())
+            # What one partition brought need not wait for all others.
+            self._go_on(idle=False)
 
     def _look_for_ends(self) -> None:
         """Ask the brokers where inputs end, and tell the tasks what they answered."""
@@ -206,6 +216,8 @@ class Worker:
             task.now = now
             task.words()
         self._commits.begin(self.tasks)
+        if not self._commits.carries and not self._stop.is_set():
+            self._copies.begin(self.tasks, self._last_commit)
 
     def _look_for_end(self, *, wait: bool) -> None:
         """See whether the transaction on its way has ended, and how."""
@@ -276,6 +288,7 @@ class Worker:
         if task is None:
             return
         self._keeper.forget(task.name)
+        self._commits.drop(task)
         followers = [self._kafka.TopicPartition(*one) for one in task.followers]
         self._watch.forget(task)
         if followers:
@@ -330,38 +343,28 @@ class Worker:
 
     # -- snapshots -----------------------------------------------------------------------------------------------
 
-    def _snapshot(self, now: float) -> None:
-        if self._copies.wanted(self.tasks, now):
-            # A copy is begun where all is committed.
-            self._settle()
-        if self._astray:
-            return
-        found = self._copies.advance(self.tasks, now)
-        if found is not None:
-            self._write(*found)
-
-    def _write(self, task: KafkaTask, write: SnapshotWrite) -> None:
-        """A snapshot in a transaction of its own, behind one of all that was consumed."""
-        self._settle()
-        if self._astray:
-            write.job.release()
-            return
-        try:
-            self._copies.write(task, write, self._transactions, self._commits.commit_alone)
-        except AbortedError as error:
-            logger.warning("a snapshot is let go: %s", error)
-            if not error.sure:
-                self._astray.add(task.lead)
+    def _copy(self) -> None:
+        """Copy a slice of a task's state; a copy that is whole goes with the next transactions."""
+        writing = None if self._astray else self._copies.advance(self.tasks)
+        if writing is not None:
+            self._commits.carry(writing)
 
     def _drain(self) -> None:
         """Commit, and leave a snapshot of each task, so that whoever takes it has nothing to repeat."""
         self._settle()
         deadline = time.monotonic() + DRAIN_SECONDS
-        for task in list(self.tasks.values()):
-            if self._astray or time.monotonic() > deadline:
+        for task in [task for task in self.tasks.values() if task.sequence]:
+            while self._commits.carries and not self._is_over(deadline):
+                self._settle()
+            if self._is_over(deadline):
                 return
-            if task.sequence:
-                self._write(task, self._copies.whole(task))
+            self._commits.carry(self._copies.whole(task))
+        while self._commits.unfinished and not self._is_over(deadline):
+            self._settle()
+
+    def _is_over(self, deadline: float) -> bool:
+        """Whether there is no use in going on with the end."""
+        return bool(self._astray) or time.monotonic() > deadline
 
 
 def _between_errors(group: Sequence[Message]) -> Iterator[tuple[Sequence[Message], Any]]:

@@ -58,6 +58,8 @@ class Transactions:
                 transactional_id=self._name,
                 transaction_timeout_ms=self._timeout,
                 linger_ms=1,
+                # The first answer to offsets is often that the markers of the last transaction are not written yet.
+                retry_backoff_ms=5,
                 queue_buffering_max_messages=1_000_000,
             ),
         )

@@ -1,8 +1,8 @@
 """Snapshots of tasks in a compacted topic, and how a task comes back: newest usable snapshot → committed runs → on.
 
-A snapshot is written in a transaction that also commits the task's offsets, whose metadata names its manifest: a zombie
-cannot write one, and what is read is committed. Blocks are keyed (task, operator, block, generation mod 3), so that
-compaction keeps the last three generations of each.
+A snapshot is written in transactions that also commit the task's offsets: a zombie cannot write one, and what is read
+is committed. The offsets' metadata names its manifest from the next transaction on. Blocks are keyed (task, operator,
+block, generation mod 3), so that compaction keeps the last three generations of each.
 """
 
 from __future__ import annotations
@@ -82,15 +82,11 @@ class Keeper:
     def blocks(self, task: KafkaTask, write: SnapshotWrite) -> Iterator[tuple[str, bytes, Out]]:
         """The blocks of a snapshot: operator, digest, message."""
         generation = self._generation(task.name) % GENERATIONS
-        states = write.job.finish()
-        try:
-            for name, state in states.items():
-                for number, block in enumerate(_blocks(state)):
-                    key = f"{task.name}/{name}/{number}/{generation}".encode()
-                    digest = hashlib.blake2b(block, digest_size=16).digest()
-                    yield name, digest, Out(self._layout.snapshots, block, key, (), task.partition)
-        finally:
-            write.job.release()
+        for name, state in write.job.finish().items():
+            for number, block in enumerate(_blocks(state)):
+                key = f"{task.name}/{name}/{number}/{generation}".encode()
+                digest = hashlib.blake2b(block, digest_size=16).digest()
+                yield name, digest, Out(self._layout.snapshots, block, key, (), task.partition)
 
     def manifest(self, task: KafkaTask, write: SnapshotWrite, parts: list[Part]) -> tuple[Manifest, Out]:
         """The manifest that closes a snapshot, and its message."""
