@@ -15,7 +15,7 @@ from foreshock.runtime.distributed_tasks import KafkaTask
 from foreshock.runtime.writer import SnapshotWrite
 from foreshock.telemetry import SNAPSHOT_SECONDS
 
-REPEAT_SECONDS = 0.25
+REPEAT_SECONDS = 0.1
 """A snapshot is early where it would take so long to repeat what came since the last."""
 EARLY_SECONDS = 2.0
 """Least time before an early one."""

@@ -141,7 +141,7 @@ class Cursors:
                 isolation_level="read_committed",
                 enable_partition_eof=True,
                 auto_offset_reset="earliest",
-                fetch_wait_max_ms=50,
+                fetch_wait_max_ms=5,
                 fetch_queue_backoff_ms=10,
             ),
         )
