@@ -261,7 +261,7 @@ def test_days_without_data_weigh_nothing() -> None:
     stage = Stage(1)
     for day in range(6):
         for hour in range(3):
-            stage.fire(day * DAY + hour * HOUR + MINUTE, "h0", 0.2)
+            stage.fire(day * DAY + (4 * day + hour) * HOUR + MINUTE, "h0", 0.2)
     stage.at(7 * DAY)
     level = stage.budget.level()
     assert level == pytest.approx(0.2)
@@ -280,6 +280,71 @@ def test_in_the_first_days_six_a_day_and_then_only_what_tops_it() -> None:
     assert stage.fire(DAY + HOUR, "h0", 1.0).notified, "the next day"
     said = [stage.fire(2 * DAY + n * 20 * MINUTE + MINUTE, "h0", 2.0).notified for n in range(10)]
     assert said == [True] * 10, "later on the level alone rules"
+
+
+def nightly(stage: Stage, days: Iterable[int], strength: float = 3.0, period: int = DAY) -> list[bool | None]:
+    """Whether something notifies that comes each day, some minutes earlier or later each time."""
+    return [
+        stage.fire(4 * DAY + day * period + 3 * HOUR + (day % 3) * 5 * MINUTE, "h0", strength).notified for day in days
+    ]
+
+
+def test_what_comes_each_day_at_the_same_time_is_usual_from_the_third_day_on() -> None:
+    stage = Stage(1)
+    assert nightly(stage, range(6)) == [True, True, False, False, False, False]
+    assert not stage.fire(4 * DAY + 6 * DAY + 3 * HOUR, "h0", 3.0).notified
+    assert stage.fire(4 * DAY + 6 * DAY + 12 * HOUR, "h0", 3.0).notified, "at another time it is not"
+    assert stage.fire(4 * DAY + 7 * DAY + 3 * HOUR, "h1", 3.0).notified, "nor is another's"
+
+
+def test_what_is_usual_must_be_stronger_than_it_was() -> None:
+    stage = Stage(1)
+    nightly(stage, range(4), 1.0)
+    assert nightly(stage, [4], 4.0) == [True]
+    assert nightly(stage, [5], 4.0) == [False]
+
+
+def test_a_night_without_it_is_forgiven_and_more_are_not() -> None:
+    stage = Stage(1)
+    nightly(stage, range(4))
+    assert nightly(stage, [5]) == [False]
+    assert nightly(stage, [8]) == [True]
+
+
+def test_what_comes_each_week_is_usual_too() -> None:
+    stage = Stage(1)
+    assert nightly(stage, range(4), period=7 * DAY) == [True, True, False, False]
+
+
+def test_what_is_usual_does_not_raise_the_level() -> None:
+    quiet, busy = Stage(1), Stage(1)
+    for night in range(12):
+        for hour in range(3):
+            busy.fire(4 * DAY + night * DAY + hour * HOUR, "h0", 5.0)
+    for stage in (quiet, busy):
+        stage.at(40 * DAY)
+    assert busy.budget.level() < quiet.budget.level() + 1.0
+
+
+def test_times_are_remembered_within_bounds_and_forgotten() -> None:
+    stage = Stage(1)
+    for n in range(100):
+        stage.fire(4 * DAY + n * HOUR, "h0", 1.0)
+    (times,) = stage.budget._memory.came.values()
+    assert len(times) == 64
+    stage.at(40 * DAY)
+    assert not stage.budget._memory.came
+
+
+def test_a_group_that_grows_notifies_again_but_not_at_once() -> None:
+    stage = Stage(1)
+    strengths = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+    times = [0, 1, 4, 6, 7, 12]
+    said = [
+        stage.fire(4 * DAY + minute * MINUTE, f"h{n}", strength).notified
+        for n, (minute, strength) in enumerate(zip(times, strengths, strict=True))
+    ]
+    assert said == [True, False, False, True, False, True]
 
 
 def test_resolved_alerts_carry_the_decision_of_their_firing() -> None:
@@ -367,8 +432,8 @@ def test_achieved_counts_notifications_over_days_with_rows() -> None:
     stage = Stage(2)
     assert math.isnan(stage.budget.achieved().environment)
     for day in range(4):
-        stage.fire(day * DAY + MINUTE, "h0", 1.0)
-        stage.fire(day * DAY + 2 * MINUTE, "h1", 1.0)
+        stage.fire(day * (DAY + HOUR) + MINUTE, "h0", 1.0)
+        stage.fire(day * (DAY + HOUR) + 2 * MINUTE, "h1", 1.0)
     achieved = stage.budget.achieved()
     assert (achieved.environment, achieved.entity) == (1.0, 1.0)
     assert achieved.environment_ratio == 0.5

@@ -72,11 +72,12 @@ def test_one_is_copied_at_a_time(copies: Copies) -> None:
 
 def test_that_with_most_to_repeat_comes_first_and_early(copies: Copies) -> None:
     tasks, now = tasks_of(copies, 3), time.perf_counter()
-    for task, seconds in zip(tasks.values(), (0.1, 2.0, 3.0), strict=True):
+    some = REPEAT_SECONDS / 2
+    for task, seconds in zip(tasks.values(), (some, 4 * some, 6 * some), strict=True):
         task.repeat_seconds = seconds
     names = [task and task.name for task in (begun(copies, tasks, now) for _ in range(3))]
     assert names == ["keyed-2", "keyed-1", None]
-    assert [task.repeat_seconds for task in tasks.values()] == [0.1, 0.0, 0.0]
+    assert [task.repeat_seconds for task in tasks.values()] == [some, 0.0, 0.0]
 
 
 def test_a_task_that_has_committed_nothing_is_not_copied(copies: Copies) -> None:

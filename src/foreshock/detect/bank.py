@@ -98,8 +98,9 @@ class Bank:
         self._meet()
         training = rows.time_unix_nano < self._train_until
         judged = self._judged[rows.series]
+        cells, new = _cells(rows, judged), training[rows.row_of_cell()]
         verdicts = [
-            part.over_rows(rows, judged, training) if part.whole else part.over_cells(rows, judged, training)
+            part.over_rows(rows, judged, training) if part.whole else part.over_cells(cells, new)
             for part in self.parts.values()
         ]
         return replace(columns, verdicts=tuple(verdicts))
@@ -212,13 +213,9 @@ class Part:
             if hasattr(self.detector, name):
                 setattr(self.detector, name, True)
 
-    def over_cells(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
-        """The verdict over the cells; those not judged are excluded."""
-        frame = rows.series_frame()
-        if not judged.all():
-            frame = replace(frame, status=np.where(judged, frame.status, np.uint8(Status.EXCLUDED)))
-        scores = self._step(frame)
-        return self._judge(frame.key, frame.time_unix_nano, frame.learn, training[rows.row_of_cell()], scores)
+    def over_cells(self, cells: Frame, training: NDArray[np.bool_]) -> Verdict:
+        """The verdict over cells."""
+        return self._judge(cells.key, cells.time_unix_nano, cells.learn, training, self._step(cells))
 
     def over_rows(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
         """The verdict over the rows, frame by frame of one width; cells not judged are missing to the detector.
@@ -332,6 +329,14 @@ class Part:
         self._ask_for_more()
         self.calibrator.load(states["calibrator"])
         self.bar.load(states["bar"])
+
+
+def _cells(rows: Rows, judged: NDArray[np.bool_]) -> Frame:
+    """The cells as all detectors of single series see them; those not judged are excluded."""
+    frame = rows.series_frame()
+    if judged.all():
+        return frame
+    return replace(frame, status=np.where(judged, frame.status, np.uint8(Status.EXCLUDED)))
 
 
 def odds(score: Any) -> Any:

@@ -3,8 +3,9 @@
 An alert opens or extends a group if it reaches a level that follows the environment's own past: the 67 % quantile, over
 blocks of 2 ÷ budget days, of a block's third-highest hourly peak, and that of the open block if it is higher already
 (ADR 17); capped so that a time rich in incidents does not deafen. In a large environment an entity that has notified
-pays a price: it must top itself, the less the longer ago. Construction and constants were measured (CONTRACTS §9,
-ADR 11); what does not notify stays visible, unannounced.
+pays a price: it must top itself, the less the longer ago. What comes each day or each week at the same time must top
+what it was then (ADR 20). Construction and constants were measured (CONTRACTS §9, ADR 11); what does not notify stays
+visible, unannounced.
 
 Order: (decided, entity, key, startsAt, firing before resolved, strength), which no two alerts share. Between alerts of
 the same moment entities that are present come first. It depends on the alerts alone, not on how they came in.
@@ -34,6 +35,8 @@ from foreshock.types.units import Options
 
 MINUTE = HOUR // 60
 GROUP_GAP, GROUP_MOST = 10 * MINUTE, HOUR
+AGAIN = 5 * MINUTE
+"""A group that grows notifies again, but not so soon after it has: whoever was told is looking at it."""
 BLOCK_DAYS = 2.0
 QUANTILE = 0.67
 NTH_PEAK = 3
@@ -50,6 +53,11 @@ SHARES = 10.0
 """An entity may notify so many times as often as its share of the budget would let it, and then pays."""
 FREE_DAYS, MOST_DAYS = 1.5, 60.0
 """What it pays halves in the days that one such notification takes, less the first and at most the second."""
+PERIODS, WIDE = (DAY, 7 * DAY), 15 * MINUTE
+CYCLES, ENOUGH = 3, 2
+"""An alert is usual at a time if it came within `WIDE` of it in `ENOUGH` of the last `CYCLES` days, or weeks."""
+MOST_TIMES = 64
+"""Times remembered of an alert."""
 MOST_EPISODES, MOST_CONTROLS = 100_000, 10_000
 
 
@@ -78,13 +86,14 @@ class Achieved(NamedTuple):
 
 
 class Group(msgspec.Struct):
-    """An incident-to-be: alerts close together in time."""
+    """An incident-to-be: alerts close together in time; `told`: when it notified last."""
 
     id: str
     started: int
     last: int
     peak: float
     count: int = 0
+    told: int | None = None
 
     def holds(self, now: int) -> bool:
         """Whether an alert at this time still belongs to it: 10 min gap, 1 h at most."""
@@ -119,7 +128,8 @@ class Memory(msgspec.Struct):
 
     `seen`: last day of presence by entity; `peaks`: largest strength by hour of the open block; `blocks`: (block, third
     peak) of closed ones; `first` when the environment was first heard of; `top_day`, `top_count`, `top`: day since
-    then, its notifications and its largest strength; `prices` by entity.
+    then, its notifications and its largest strength; `prices` by entity; `came`: when an alert (its key) came, and how
+    strong it was.
     """
 
     watermark: int = -(1 << 63)
@@ -139,6 +149,7 @@ class Memory(msgspec.Struct):
     controls: dict[str, Control] = {}
     late_alerts: int = 0
     prices: dict[str, Price] = {}
+    came: dict[str, list[tuple[int, float]]] = {}
 
 
 _MEMORY = msgspec.msgpack.Decoder(Memory)
@@ -270,6 +281,8 @@ class Budget:
             memory.prices = {
                 entity: price for entity, price in memory.prices.items() if self._price(entity, now) > 0.01
             }
+            since = now - CYCLES * max(PERIODS) - WIDE
+            memory.came = {key: times for key, times in memory.came.items() if times[-1][0] >= since}
 
     def _close_blocks(self, current: int) -> None:
         """Keep the third-highest hourly peak of each block before `current` in which somebody was present."""
@@ -360,29 +373,57 @@ class Budget:
         return memory.group
 
     def _weigh(self, alert: Alert, known: Episode | None) -> Episode:
-        """Decide on an alert by its strength, less the price of its entity."""
+        """Decide on an alert by its strength, less the price of its entity, or what is usual for it at this time."""
         memory, now, strength = self._memory, alert.decided_unix_nano, max(alert.strength, 0.0)
         entity = label_text(entity_labels(alert.labels))
         price, level = self._price(entity, now), self.level()
-        rank = strength - price
+        rank = strength - max(price, self._usual(alert.key, now))
+        self._note(alert.key, now, strength, known is None)
         hour, day = now // self._hour, memory.days.setdefault((now - 1) // DAY, Day())
         memory.peaks[hour] = max(memory.peaks.get(hour, 0.0), rank)
         notified, group = False, ""
         if rank >= level:
             joined = self._join(alert)
             group = joined.id
-            notified = rank > joined.peak + LN_AGAIN and not (known and known.notified)
+            soon = joined.told is not None and now < joined.told + AGAIN
+            notified = rank > joined.peak + LN_AGAIN and not soon and not (known and known.notified)
             joined.peak = max(joined.peak, rank)
         elif memory.group is not None and memory.group.holds(now):
             group = memory.group.id
         notified = self._bear_first_days(now, strength, notified)
         if notified:
+            if memory.group is not None:
+                memory.group.told = now
             memory.prices.pop(entity, None)
             memory.prices[entity] = Price(max(price, strength - level + LN_AGAIN), now)
             keep(memory.prices, MOST_EPISODES, "price")
         day.opened += known is None
         day.notified += notified
         return Episode(notified, group)
+
+    def _usual(self, key: str, now: int) -> float:
+        """What an alert must top that always comes at this time of the day, or of the week: itself; else nothing."""
+        times = self._memory.came.get(key, [])
+        most = 0.0
+        for period in PERIODS:
+            cycles = [
+                [strength for at, strength in times if abs(now - cycle * period - at) <= WIDE]
+                for cycle in range(1, CYCLES + 1)
+            ]
+            found = [max(strengths) for strengths in cycles if strengths]
+            most = max(most, max(found) + LN_AGAIN) if len(found) >= ENOUGH else most
+        return most
+
+    def _note(self, key: str, now: int, strength: float, new: bool) -> None:
+        """Remember that an alert came, or that it has grown."""
+        memory = self._memory
+        times = memory.came.setdefault(key, [])
+        if times and not new:
+            times[-1] = times[-1][0], max(times[-1][1], strength)
+        else:
+            times.append((now, strength))
+            del times[:-MOST_TIMES]
+        keep(memory.came, MOST_EPISODES, "alert_time")
 
     def _bear_first_days(self, now: int, strength: float, notified: bool) -> bool:
         """In the first two days, after 3 × budget in a day only what tops that day notifies."""

@@ -28,8 +28,7 @@ class SlotTable:
         for name, value in (initial or {}).items():
             self._initial[name] = value
         self.used = 0
-        self.rows: NDArray[Any] = np.empty(capacity, dtype)
-        self.rows[:] = self._initial
+        self.rows: NDArray[Any] = self._room(capacity, np.empty(0, dtype))
         self._per_block = max(1, BLOCK_BYTES // dtype.itemsize)
         self._copy: NDArray[Any] | None = None
         self._pending: NDArray[np.bool_] = np.zeros(0, np.bool_)
@@ -39,14 +38,28 @@ class SlotTable:
     def ensure(self, highest: int) -> None:
         """Make slots up to and including `highest` usable."""
         if highest >= len(self.rows):
-            capacity = len(self.rows)
-            while capacity <= highest:
-                capacity *= 2
-            rows = np.empty(capacity, self.dtype)
-            rows[: self.used] = self.rows[: self.used]
-            rows[self.used :] = self._initial
-            self.rows = rows
+            self.rows = self._room(self._capacity(highest + 1), self.rows[: self.used])
         self.used = max(self.used, highest + 1)
+
+    def _capacity(self, count: int) -> int:
+        """Room for so many slots, the present one or doubled until it does."""
+        capacity = len(self.rows)
+        while capacity < count:
+            capacity *= 2
+        return capacity
+
+    def _room(self, capacity: int, rows: NDArray[Any]) -> NDArray[Any]:
+        """So many rows, the first of which are these; the others are initial.
+
+        Where that is all zeros their memory is not touched: a fresh page costs more than what is written to it.
+        """
+        out = np.zeros(capacity, self.dtype)
+        out[: len(rows)] = rows
+        initial = np.frombuffer(self._initial.tobytes(), np.uint8)
+        if initial.any():
+            # As bytes: numpy would set a row field by field.
+            out.view(np.uint8).reshape(capacity, -1)[len(rows) :] = initial
+        return out
 
     @property
     def copying(self) -> bool:
@@ -104,7 +117,5 @@ class SlotTable:
 
     def load(self, rows: NDArray[Any]) -> None:
         """Take over rows that `copy` made."""
-        self.used = 0
-        if len(rows):
-            self.ensure(len(rows) - 1)
-        self.rows[: len(rows)] = rows
+        self.rows = self._room(self._capacity(len(rows)), rows)
+        self.used = len(rows)
