@@ -86,7 +86,7 @@ class Commits:
         """A task has gone; no transaction is on its way."""
         self._unnamed.discard(task.lead)
         if self._writing is not None and self._writing.task is task:
-            self._end_writing()
+            self._let_go(self._writing)
 
     def begin(self, tasks: Tasks) -> None:
         """Begin a transaction of all that tasks consumed and said since the last, if that is anything.
@@ -116,7 +116,7 @@ class Commits:
         if self._writing is not None and self._writing.arrived():
             self._unnamed.add(self._writing.task.lead)
             self._written(self._writing)
-            self._end_writing()
+            self._let_go(self._writing)
         return set()
 
     def close(self) -> None:
@@ -150,7 +150,7 @@ class Commits:
         self._tries += 1
         if self._writing is not None:
             logger.warning("a snapshot of %s is let go: %s", self._writing.task.name, error)
-            self._end_writing()
+            self._let_go(self._writing)
         if error.sure and self._tries <= MOST_TRIES:
             logger.info("%s; it is sent again", error)
             return set()
@@ -159,9 +159,9 @@ class Commits:
         self._said, self._tries = [], 0
         return astray
 
-    def _end_writing(self) -> None:
-        if self._writing is not None:
-            self._writing.let_go()
+    def _let_go(self, writing: Writing) -> None:
+        """A snapshot is in the log, or will not come into it."""
+        writing.let_go()
         self._writing = None
 
 

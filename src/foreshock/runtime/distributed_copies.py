@@ -107,8 +107,10 @@ class Copies:
         return max(due, key=lambda at: tasks[at].repeat_seconds, default=None)
 
     def begin(self, tasks: Tasks, now: float) -> None:
-        """Begin a copy if one is due and none under way, where a transaction of all that was consumed has just been
-        begun, so that the copy stands between two runs."""
+        """Begin a copy if one is due and none under way.
+
+        To be called where a transaction of all that was consumed has just been begun, so between two runs.
+        """
         at = None if any(copier.busy for copier in self._copiers.values()) else self._next(tasks, now)
         if at is not None:
             self._begin(self._copiers[at], tasks[at])
