@@ -304,6 +304,16 @@ def test_what_is_usual_must_be_stronger_than_it_was() -> None:
     assert nightly(stage, [5], 4.0) == [False]
 
 
+def test_what_is_usual_when_it_begins_is_so_while_it_grows() -> None:
+    stage = Stage(1)
+    nightly(stage, range(3))
+    begun = 4 * DAY + 3 * DAY + 3 * HOUR
+    assert not stage.fire(begun, "h0", 2.0).notified
+    assert stage.at(begun + HOUR, alert(T0 + begun + HOUR, "h0", 3.0, since=T0 + begun)) == []
+    (grown,) = stage.at(begun + 2 * HOUR, alert(T0 + begun + 2 * HOUR, "h0", 4.0, since=T0 + begun))
+    assert grown.notified
+
+
 def test_a_night_without_it_is_forgiven_and_more_are_not() -> None:
     stage = Stage(1)
     nightly(stage, range(4))

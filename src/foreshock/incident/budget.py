@@ -55,7 +55,7 @@ FREE_DAYS, MOST_DAYS = 1.5, 60.0
 """What it pays halves in the days that one such notification takes, less the first and at most the second."""
 PERIODS, WIDE = (DAY, 7 * DAY), 15 * MINUTE
 CYCLES, ENOUGH = 3, 2
-"""An alert is usual at a time if it came within `WIDE` of it in `ENOUGH` of the last `CYCLES` days, or weeks."""
+"""An alert is usual at a time if it began within `WIDE` of it in `ENOUGH` of the last `CYCLES` days, or weeks."""
 MOST_TIMES = 64
 """Times remembered of an alert."""
 MOST_EPISODES, MOST_CONTROLS = 100_000, 10_000
@@ -128,7 +128,7 @@ class Memory(msgspec.Struct):
 
     `seen`: last day of presence by entity; `peaks`: largest strength by hour of the open block; `blocks`: (block, third
     peak) of closed ones; `first` when the environment was first heard of; `top_day`, `top_count`, `top`: day since
-    then, its notifications and its largest strength; `prices` by entity; `came`: when an alert (its key) came, and how
+    then, its notifications and its largest strength; `prices` by entity; `came`: when an alert (its key) began, and how
     strong it was.
     """
 
@@ -377,8 +377,8 @@ class Budget:
         memory, now, strength = self._memory, alert.decided_unix_nano, max(alert.strength, 0.0)
         entity = label_text(entity_labels(alert.labels))
         price, level = self._price(entity, now), self.level()
-        rank = strength - max(price, self._usual(alert.key, now))
-        self._note(alert.key, now, strength, known is None)
+        rank = strength - max(price, self._usual(alert.key, alert.starts_unix_nano))
+        self._note(alert.key, alert.starts_unix_nano, strength, known is None)
         hour, day = now // self._hour, memory.days.setdefault((now - 1) // DAY, Day())
         memory.peaks[hour] = max(memory.peaks.get(hour, 0.0), rank)
         notified, group = False, ""
@@ -401,27 +401,27 @@ class Budget:
         day.notified += notified
         return Episode(notified, group)
 
-    def _usual(self, key: str, now: int) -> float:
-        """What an alert must top that always comes at this time of the day, or of the week: itself; else nothing."""
+    def _usual(self, key: str, start: int) -> float:
+        """What an alert must top that always begins at this time of the day, or of the week: itself; else nothing."""
         times = self._memory.came.get(key, [])
         most = 0.0
         for period in PERIODS:
             cycles = [
-                [strength for at, strength in times if abs(now - cycle * period - at) <= WIDE]
+                [strength for at, strength in times if abs(start - cycle * period - at) <= WIDE]
                 for cycle in range(1, CYCLES + 1)
             ]
             found = [max(strengths) for strengths in cycles if strengths]
             most = max(most, max(found) + LN_AGAIN) if len(found) >= ENOUGH else most
         return most
 
-    def _note(self, key: str, now: int, strength: float, new: bool) -> None:
-        """Remember that an alert came, or that it has grown."""
+    def _note(self, key: str, start: int, strength: float, new: bool) -> None:
+        """Remember that an alert began then, or that it has grown."""
         memory = self._memory
         times = memory.came.setdefault(key, [])
         if times and not new:
             times[-1] = times[-1][0], max(times[-1][1], strength)
         else:
-            times.append((now, strength))
+            times.append((start, strength))
             del times[:-MOST_TIMES]
         keep(memory.came, MOST_EPISODES, "alert_time")
 
