@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,9 +11,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 import yaml
 
 from foreshock.config import Config
+from foreshock.runtime.distributed_clients import AbortedError, Transactions
 from foreshock.testing import FakeClock
 from foreshock.types import Record
 from foreshock.types.record import NDJSON
@@ -121,3 +124,19 @@ def missing(reader: Reader, wanted: dict[str, dict[str, Any]], steps: int, laten
 
 
 __all__ = ["TOPIC", "Config", "events", "messages", "missing", "own", "reference", "write_config"]
+
+
+def give_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every fifth transaction is given up, and nobody is sure that it has not happened; one entry of the list a try."""
+    tried, commit = list[int](), Transactions.commit
+
+    def now_and_then(self: Transactions, offsets: Sequence[Any], group: Any) -> None:
+        tried.append(len(offsets))
+        if len(tried) % 5 == 0:
+            self.flush()
+            self._abort()
+            raise AbortedError("nobody knows", sure=False)
+        commit(self, offsets, group)
+
+    monkeypatch.setattr(Transactions, "commit", now_and_then)
+    return tried

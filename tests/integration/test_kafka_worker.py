@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,15 +16,23 @@ import msgspec
 import pytest
 
 from foreshock.adapters.kafka.client import library
-from foreshock.adapters.kafka.dead import OFFSET, PARTITION, REASON, header
+from foreshock.adapters.kafka.dead import LARGEST, OFFSET, PARTITION, REASON, header
 from foreshock.config import Config, load
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.distributed import Worker
-from foreshock.runtime.distributed_clients import AbortedError, Transactions
+from foreshock.runtime.distributed_format import decode_word
 from foreshock.runtime.task import decode_control
 from foreshock.types import Control, ControlKind, rfc3339
-from tests.integration.kafka_rig import TOPIC, by_identity, messages, missing, reference, write_config
+from tests.integration.kafka_rig import (
+    TOPIC,
+    by_identity,
+    give_up_now_and_then,
+    messages,
+    missing,
+    reference,
+    write_config,
+)
 from tests.integration.rig import START, STEP
 from tests.kafka import Kafka, Reader, admin, kafka, make_topic, produce
 from tests.services import wait_until
@@ -119,18 +127,7 @@ def test_a_transaction_that_may_have_happened_sends_its_tasks_back_and_no_others
     broker: Kafka, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that are sent back read again; what was read for all others meanwhile is not lost to them."""
-    tried, commit = 0, Transactions.commit
-
-    def now_and_then(self: Transactions, offsets: Sequence[Any], group: Any) -> None:
-        nonlocal tried
-        tried += 1
-        if tried % 5 == 0:
-            self.flush()
-            self._abort()
-            raise AbortedError("nobody knows", sure=False)
-        commit(self, offsets, group)
-
-    monkeypatch.setattr(Transactions, "commit", now_and_then)
+    tried = give_up_now_and_then(monkeypatch)
     topic = prefix + TOPIC
     make_topic(broker.brokers, topic, 6)
     wanted = reference(STEPS)
@@ -141,7 +138,7 @@ def test_a_transaction_that_may_have_happened_sends_its_tasks_back_and_no_others
         reader = Reader(broker.brokers, prefix + "alerts")
         wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
         wait_until(lambda: not missing(reader, wanted, STEPS), "alerts are missing", SECONDS)
-    assert tried > 10
+    assert len(tried) > 10
     assert by_identity(reader.json(1.0), STEPS) == wanted
     reader.close()
 
@@ -211,6 +208,28 @@ def delete(broker: Kafka, topic: str, before: dict[int, int]) -> None:
         return True
 
     wait_until(deleted, f"nothing can be deleted from {topic}")
+
+
+def test_very_many_entities_that_come_at_once_do_not_stop_a_worker(broker: Kafka, tmp_path: Path, prefix: str) -> None:
+    """What their task says of them, when they have warmed up, is more than a message of Kafka's may hold."""
+    users, steps, topic = 25_000, 24, prefix + TOPIC
+    make_topic(broker.brokers, topic, 1)
+    many = [
+        (f"u-{user}".encode(), b'{"timestamp":%d,"userId":"u-%d","value":%d}' % (START + STEP * step, user, step % 7))
+        for step in range(steps)
+        for user in range(users)
+    ]
+    produce(broker.brokers, topic, many)
+    with running(config_of(tmp_path, broker, prefix, commit_interval="1s")) as worker:
+        words = Reader(broker.brokers, prefix + "environment")
+        wait_until(lambda: _said_of(words) == users, "it does not say that all have come", SECONDS)
+        wait_until(lambda: _read(worker, topic) == steps * users, "it does not keep up", SECONDS)
+        assert max(len(word.value()) for word in words.messages) > LARGEST // 2
+        words.close()
+
+
+def _said_of(words: Reader) -> int:
+    return len({one.entity for word in words.read() for one in decode_word(word.value()).presence})
 
 
 def test_lost_messages_are_said_and_counted(

@@ -29,6 +29,7 @@ from foreshock.runtime.distributed_commit import Commits
 from foreshock.runtime.distributed_copies import Copies
 from foreshock.runtime.distributed_format import Meta, decode_meta
 from foreshock.runtime.distributed_keyed import Keyed
+from foreshock.runtime.distributed_prompt import Prompt
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import EnvironmentTask, KafkaTask
 from foreshock.runtime.distributed_watch import Watch
@@ -68,6 +69,7 @@ class Worker:
         self.protocol, timeout = find_protocol(self.options)
         self._kafka = library()
         self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
+        self._prompt = Prompt(self.options) if self.options.verdicts == "at_least_once" else None
         self._keeper = Keeper(self.options, self.layout)
         self._copies = Copies(self.config.snapshot, self._keeper)
         self._commits = Commits(
@@ -75,6 +77,7 @@ class Worker:
             self._keeper,
             lambda: self._reader.group.consumer_group_metadata(),
             self._copies.written,
+            self._prompt,
         )
         self._reader = Reader(
             self.options,
@@ -139,6 +142,8 @@ class Worker:
             for stretch, error in _between_errors(group):
                 if stretch:
                     task.take(stretch)
+                    if self._prompt is not None:
+                        self._prompt.send(task.anomalies())
                     written = stretch[-1].timestamp()[1] / 1e3
                     EVENT_TO_VERDICT.observe(max(0.0, self.clock.now_unix_nano() / 1e9 - written))
                 if error is not None and error.error().name() == _END:

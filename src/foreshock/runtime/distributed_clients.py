@@ -87,6 +87,12 @@ class Transactions:
             except BufferError:
                 self._producer.poll(0.1)
             except kafka.KafkaException as error:
+                if error.args[0].name() == "MSG_SIZE_TOO_LARGE":
+                    # It would be so each time.
+                    raise PermanentError(
+                        f"a message of {len(out.value or b'')} bytes for {out.topic} is larger than kafka.client's "
+                        "message.max.bytes: allow more there and on the brokers"
+                    ) from error
                 self._over(error)
             else:
                 self._producer.poll(0)

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from foreshock.adapters.kafka.client import library
 from foreshock.adapters.kafka.messages import Out
 from foreshock.adapters.kafka.stretch import At
-from foreshock.runtime.distributed_clients import AbortedError, Transactions
+from foreshock.runtime.distributed_clients import CALL_SECONDS, AbortedError, Transactions
 from foreshock.runtime.distributed_copies import Writing
 from foreshock.runtime.distributed_format import Meta, encode_meta
+from foreshock.runtime.distributed_prompt import Prompt
 from foreshock.runtime.distributed_state import Keeper
 from foreshock.runtime.distributed_tasks import KafkaTask
 
@@ -39,7 +40,7 @@ class Commits:
     """What tasks consumed and said, committed in order; at most one transaction is on its way at a time.
 
     `group` gives the consumer group's metadata: a member that was replaced commits nothing. `written` is told of each
-    snapshot that is in the log.
+    snapshot that is in the log. What goes by `prompt` must have arrived first.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Commits:
         keeper: Keeper,
         group: Callable[[], Any],
         written: Callable[[Writing], None],
+        prompt: Prompt | None = None,
     ) -> None:
         self._transactions, self._keeper, self._group, self._written = transactions, keeper, group, written
+        self._prompt = prompt
         self._said: list[Said] = []
         self._tries = 0
         self._sender = ThreadPoolExecutor(1, "transactions")
@@ -98,7 +101,8 @@ class Commits:
         self._said += [self._taken(task) for at, task in tasks.items() if task.steps or task.outbox or at in also]
         self._unnamed = set()
         if self._said:
-            self._sent = self._sender.submit(self._send, list(self._said), self._writing, self._group())
+            prompt = 0 if self._prompt is None else self._prompt.sent
+            self._sent = self._sender.submit(self._send, list(self._said), self._writing, self._group(), prompt)
 
     def ended(self, *, wait: bool) -> set[At]:
         """See to the end of the transaction on its way; the leads of the tasks that must go back to what is committed.
@@ -121,6 +125,8 @@ class Commits:
 
     def close(self) -> None:
         """Let go of what is not committed."""
+        if self._prompt is not None:
+            self._prompt.close()
         self._transactions.close()
         self._sender.shutdown()
 
@@ -130,7 +136,7 @@ class Commits:
         outbox, task.outbox = task.outbox, []
         return Said(task, run, outbox, _offsets(task, self._keeper.meta(task)))
 
-    def _send(self, all_said: list[Said], writing: Writing | None, group: Any) -> None:
+    def _send(self, all_said: list[Said], writing: Writing | None, group: Any, prompt: int) -> None:
         self._transactions.begin()
         offsets: dict[At, Any] = {}
         for said in all_said:
@@ -143,6 +149,8 @@ class Commits:
             self._transactions.flush()
             if not writing.written:
                 self._transactions.give_up("a snapshot cannot be written")
+        if self._prompt is not None and not self._prompt.have_arrived(prompt, CALL_SECONDS):
+            self._transactions.give_up("verdicts cannot be written")
         self._transactions.commit(list(offsets.values()), group)
 
     def _given_up(self, error: AbortedError) -> set[At]:

@@ -39,7 +39,7 @@ from foreshock.config import Config
 from foreshock.errors import BadInputError
 from foreshock.runtime.distributed_format import Word
 from foreshock.runtime.distributed_merge import Held, Merge
-from foreshock.runtime.distributed_tasks import KafkaTask, anomaly_messages, word_message
+from foreshock.runtime.distributed_tasks import KafkaTask, anomaly_messages, word_messages
 from foreshock.runtime.outputs import CommitBuilder
 from foreshock.runtime.task import KeyedTask, Outputs, Watermark, encode_json, latest, newest
 from foreshock.runtime.ticker import LEAP_SECONDS
@@ -311,10 +311,16 @@ class Keyed(KafkaTask):
     def _gather(self, outputs: Outputs, emit: bool) -> None:
         if not emit:
             return
+        before = self._verdicts.rows
         self._verdicts.add(0, Outputs(outputs.columns), self.task.pipeline.registry)
-        self.rows = self._verdicts.rows
+        self.rows += self._verdicts.rows - before
         self._alerts += outputs.alerts
         self._presence += outputs.presence
+
+    def anomalies(self) -> list[Out]:
+        """Verdicts that have come since they were last asked for."""
+        commit = self._verdicts.take(0, 0.0)
+        return [] if commit is None else anomaly_messages(commit.verdicts, self.layout.anomalies)
 
     def words(self) -> None:
         """Marks, anomalies and the word to the environment task."""
@@ -322,10 +328,8 @@ class Keyed(KafkaTask):
             self._passed += min(max(self.now - self._looked, 0), int(LEAP_SECONDS * 1e9))
         self._looked = self.now
         self._marks()
-        commit = self._verdicts.take(0, 0.0)
+        self.outbox += self.anomalies()
         self.rows = 0
-        if commit is not None:
-            self.outbox += anomaly_messages(commit.verdicts, self.layout.anomalies)
         said = self.task.watermark
         if (
             not self._alerts
@@ -335,7 +339,7 @@ class Keyed(KafkaTask):
         ):
             return
         word = Word(self.number, self.layout.tasks, said, self._alerts, self._presence)
-        self.outbox.append(word_message(word, self.layout, self.config.environment))
+        self.outbox += word_messages(word, max(self._last_word, 0), self.layout, self.config.environment)
         self._alerts, self._presence, self._last_word = [], [], said
         self._worded = self.now
 

@@ -6,7 +6,7 @@ are a run; repeating the runs gives the same state (CONTRACTS §1). What a task 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from foreshock import pipeline as pipes
-from foreshock.adapters.kafka.dead import dead_letter
+from foreshock.adapters.kafka.dead import LARGEST, dead_letter
 from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
 from foreshock.adapters.kafka.stretch import At, Message
 from foreshock.adapters.kafka.topics import Layout
@@ -129,6 +129,10 @@ class KafkaTask:
 
     def asked(self, at: At, end: int, when: int) -> None:
         """An input ended at offset `end` when it was asked for that (Unix ns)."""
+
+    def anomalies(self) -> list[Out]:
+        """Verdicts that have come since they were last asked for; what is not asked for goes into the outbox."""
+        return []
 
     def words(self) -> None:
         """Put what belongs at the end of a transaction into the outbox."""
@@ -295,9 +299,23 @@ def alert_message(alert: Alert, topic: str, environment: str) -> Out:
     return Out(topic, value, alert.key.encode(), tuple((name, text.encode()) for name, text in headers.items()))
 
 
-def word_message(word: Word, layout: Layout, environment: str) -> Out:
-    """What a keyed task says, as a message to the environment task."""
-    return Out(layout.environment, encode(word), environment.encode(), (), 0)
+def word_messages(word: Word, before: int, layout: Layout, environment: str) -> list[Out]:
+    """What a keyed task says, as messages to the environment task.
+
+    Where it is too large for one, only the last says the watermark; the others that of `before`, which decides nothing.
+    """
+    return [Out(layout.environment, value, environment.encode(), (), 0) for value in _pieces(word, before)]
+
+
+def _pieces(word: Word, before: int) -> Iterator[bytes]:
+    value, alerts, presence = encode(word), word.alerts, word.presence
+    half = (len(alerts) + len(presence)) // 2
+    if len(value) <= LARGEST or not half:
+        yield value
+        return
+    rest = max(0, half - len(alerts))
+    yield from _pieces(Word(word.task, word.of, before, alerts[:half], presence[:rest]), before)
+    yield from _pieces(Word(word.task, word.of, word.watermark, alerts[half:], presence[rest:]), before)
 
 
 def anomaly_messages(verdicts: dict[str, list[Any]], topic: str) -> list[Out]:

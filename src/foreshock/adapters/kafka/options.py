@@ -88,6 +88,11 @@ class KafkaOptions(Options):
     commit_interval: Annotated[Seconds, Field(gt=0, le=5)] = Field(
         default=0.1, description="Time between two transactions."
     )
+    verdicts: Literal["exactly_once", "at_least_once"] = Field(
+        default="exactly_once",
+        description="Anomalous verdicts: with the transaction of what brought them, or `at_least_once`, at once; "
+        "alerts and state are exactly once either way.",
+    )
     session_timeout: Annotated[Seconds, Field(ge=1, le=300)] = Field(
         default=10.0,
         description="A worker that is not heard of for so long is replaced (`consumer`: the broker's setting), and "
