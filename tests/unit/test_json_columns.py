@@ -50,7 +50,7 @@ def written(events: list[dict[str, Any]]) -> list[bytes]:
 def compiled() -> None:
     """What takes seconds the first time."""
     with by_kernel():
-        columns_of(b'{"a":1.5,"b":1,"c":"x","d":true}', 1, {"a": 1.5, "b": 1, "c": "x", "d": True}, [])
+        columns_of(b'{"a":1.5,"b":1,"c":"x","d":true}', 1, {"a": 1.5, "b": 1, "c": "x", "d": True}, ())
     event_ids(["a"] * 64)
 
 
@@ -123,7 +123,7 @@ def read_by_kernel(numbers: list[str]) -> list[float] | None:
     body = "\n".join(f'{{"v":{one}}}' for one in numbers).encode()
     with pytest.MonkeyPatch.context() as patch, by_kernel():
         patch.setattr(json_columns, "_by_struct", lambda *_: None)
-        found = columns_of(body, len(numbers), {"v": 1.0}, ["v"])
+        found = columns_of(body, len(numbers), {"v": 1.0}, ("v",))
     return None if found is None else list(found["v"])
 
 

@@ -105,6 +105,8 @@ def assemble(block: Block, options: MappingOptions, drops: Drops) -> tuple[NDArr
     """
     usable = _usable_rows(block, drops)
     m = len(block.features)
+    if block.dictionary is not None and m == 1 and block.present is None and usable.all():
+        return block.row, _single(block, block.dictionary, drops)
     slots = block.code[:, None] * m + np.arange(m)
     rows, keep = np.arange(len(block.code)), usable[:, None] & np.ones(m, np.bool_)
     if block.present is not None:
@@ -130,10 +132,19 @@ def assemble(block: Block, options: MappingOptions, drops: Drops) -> tuple[NDArr
     return block.row[row_of], Samples(series, index, block.time_unix_nano[row_of], values, ids, {})
 
 
+def _single(block: Block, dictionary: Dictionary, drops: Drops) -> Samples:
+    """The samples of rows that all have one feature and stand in a dictionary: a sample each."""
+    drops.add("not_a_number", block.wrong, block.first_wrong)
+    ids = np.zeros(len(block.code), np.uint64) if block.event_id is None else block.event_id
+    return Samples(dictionary, block.code.astype(np.int32), block.time_unix_nano, block.values[:, 0], ids, {})
+
+
 def _usable_rows(block: Block, drops: Drops) -> NDArray[np.bool_]:
     usable = block.timed
     if not usable.all():
         drops.add_rows("bad_time", block.row[~usable])
+    if not block.identities:
+        return usable
     for reason in {one.refused for one in block.identities if one.refused}:
         refused = np.array([one.refused == reason for one in block.identities])[block.code] & usable
         drops.add_rows(reason, block.row[refused])

@@ -15,6 +15,8 @@ Column = Sequence[Any] | NDArray[Any]
 NANOS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _LIMITS = ((1e11, "s"), (1e14, "ms"), (1e17, "us"))
 _LARGEST = np.iinfo(np.int64).max
+_MOST = 9.2e18
+"""Nanoseconds in 2262, as a double."""
 
 
 def unit_of_magnitude(value: float) -> str:
@@ -39,6 +41,8 @@ def numeric_times(numbers: NDArray[Any], unit: str) -> tuple[NDArray[np.int64], 
     least, largest = float(numbers.min()), float(numbers.max())
     unit = unit_of_magnitude(largest)
     if math.isfinite(least) and math.isfinite(largest) and unit_of_magnitude(least) == unit:
+        if least >= 0.0 and largest < _MOST / NANOS[unit]:
+            return _nanos(numbers, NANOS[unit]), np.ones(len(numbers), np.bool_)
         return _scaled(numbers, unit)
     out, ok = np.zeros(len(numbers), np.int64), np.zeros(len(numbers), np.bool_)
     floor = 0.0
@@ -52,15 +56,18 @@ def numeric_times(numbers: NDArray[Any], unit: str) -> tuple[NDArray[np.int64], 
 def _scaled(numbers: NDArray[Any], unit: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     factor = NANOS[unit]
     with np.errstate(invalid="ignore"):
-        ok = (numbers >= 0) & (
-            numbers <= _LARGEST // factor if numbers.dtype.kind != "f" else numbers < 9.2e18 / factor
-        )
-    good = numbers if ok.all() else np.where(ok, numbers, 0)
+        ok = (numbers >= 0) & (numbers <= _LARGEST // factor if numbers.dtype.kind != "f" else numbers < _MOST / factor)
+    return _nanos(numbers if ok.all() else np.where(ok, numbers, 0), factor), ok
+
+
+def _nanos(good: NDArray[Any], factor: int) -> NDArray[np.int64]:
+    """Nanoseconds of numbers that are times."""
     if good.dtype.kind != "f":
-        return good.astype(np.int64) * factor, ok
-    if factor >= 1_000:
-        return np.rint(good * (factor // 1_000)).astype(np.int64) * 1_000, ok
-    return np.rint(good).astype(np.int64), ok
+        whole: NDArray[np.int64] = good.astype(np.int64) * factor
+        return whole
+    coarse = min(factor, 1_000)
+    out: NDArray[np.int64] = np.rint(good * (factor // coarse)).astype(np.int64) * coarse
+    return out
 
 
 def parse_iso(text: str) -> int:

@@ -23,12 +23,15 @@ from foreshock.detect.apart import apart_verdict
 from foreshock.detect.bar import Bar, BarOptions
 from foreshock.detect.calibrate import Calibrator, CalibratorOptions
 from foreshock.detect.speed import Speed
+from foreshock.detect.verdict_kernel import EXPECTED, HIGH, LOW, P_VALUE, RANKING, SCORED, STRENGTH, settle
 from foreshock.errors import ConfigError, ForeshockError, PermanentError
 from foreshock.ports import Detector
 from foreshock.state import Registry, State
 from foreshock.telemetry import ANOMALIES, LATENCY, THROUGHPUT, model_of
 from foreshock.types import Columns, Frame, Rows, Scores, Series, Status, Verdict
 from foreshock.types.units import Options
+
+_NO_BAND = np.empty(0)
 
 
 class TrustOptions(Options):
@@ -98,7 +101,8 @@ class Bank:
         self._meet()
         training = rows.time_unix_nano < self._train_until
         judged = self._judged[rows.series]
-        cells, new = _cells(rows, judged), training[rows.row_of_cell()]
+        row = rows.row_of_cell()
+        cells, new = _cells(rows, row, judged), training[row]
         verdicts = [
             part.over_rows(rows, judged, training) if part.whole else part.over_cells(cells, new)
             for part in self.parts.values()
@@ -298,18 +302,21 @@ class Part:
         clean = learn if self.bar.threshold is not None else learn & ~over
         ranking = score if scores.ranking is None else np.ascontiguousarray(scores.ranking, np.float64)
         p = self.calibrator.step(key, odds(ranking) if self.detector.info.bounded else ranking, given, clean)
-        warming = (given == Status.SCORED) & (np.isnan(strength) | training)
-        status = np.where(warming, np.uint8(Status.WARMING_UP), given)
-        judged = status == Status.SCORED
-        anomalous = over & judged
-        self._anomalies.inc(int(np.count_nonzero(anomalous)))
-        shown = judged if self._bands else anomalous
-        bands = scores.expected, scores.low, scores.high
-        expected, low, high = (_where(shown, np.nan if band is None else band) for band in bands)
+        n = len(given)
+        status, anomalous, out = np.empty(n, np.uint8), np.empty(n, np.bool_), np.empty((6, n))
+        expected, low, high = (
+            _NO_BAND if band is None else np.ascontiguousarray(band, np.float64)
+            for band in (scores.expected, scores.low, scores.high)
+        )
+        found = settle(
+            given, over, training, ranking, p, strength, expected, low, high, self._bands, status, anomalous, out
+        )
+        if found:
+            self._anomalies.inc(found)
         return Verdict(
-            self.name, _where(judged, ranking), status, _where(judged, p), _where(judged, strength), anomalous,
-            expected, low, high, self.whole, None, self.shadow,
-            event=None if scores.event is None else _where(judged, scores.event),
+            self.name, out[RANKING], status, out[P_VALUE], out[STRENGTH], anomalous, out[EXPECTED], out[LOW], out[HIGH],
+            self.whole, None, self.shadow,
+            event=None if scores.event is None else np.where(status == SCORED, scores.event, np.nan),
             measure=getattr(self.detector, "measure", ""), measured=scores.measured,
         )  # fmt: skip
 
@@ -331,9 +338,9 @@ class Part:
         self.bar.load(states["bar"])
 
 
-def _cells(rows: Rows, judged: NDArray[np.bool_]) -> Frame:
-    """The cells as all detectors of single series see them; those not judged are excluded."""
-    frame = rows.series_frame()
+def _cells(rows: Rows, row: NDArray[np.int64], judged: NDArray[np.bool_]) -> Frame:
+    """The cells, in these rows, as all detectors of single series see them; those not judged are excluded."""
+    frame = rows.series_frame(row)
     if judged.all():
         return frame
     return replace(frame, status=np.where(judged, frame.status, np.uint8(Status.EXCLUDED)))
@@ -358,10 +365,6 @@ def _of_cells(
             start, end = int(rows.start[at[i]]), int(rows.start[at[i] + 1])
             out[start:end] = contribution[i, : end - start]
     return out
-
-
-def _where(keep: NDArray[np.bool_], values: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    return np.where(keep, values, np.nan)
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

@@ -8,7 +8,6 @@ an episode opens, grows or closes: `story` puts into words what `alarm_kernel` f
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,13 @@ from pydantic import Field
 
 from foreshock.incident import alarm_kernel as kernel
 from foreshock.incident import alarm_prices as prices
+from foreshock.incident.alarm_inputs import inputs_of
 from foreshock.incident.budget import BudgetOptions
 from foreshock.incident.story import Step, Teller, watchdog
 from foreshock.state import Registry, SlotTable, State
-from foreshock.types import Alert, Columns, Presence, Status, Verdict, label_text
+from foreshock.types import Alert, Columns, Presence, Verdict, label_text
 from foreshock.types.units import Options
 
-PAUSE, DEPARTURE = "pause", "departure"
-"""What detectors measure that is no value: such witnesses are weighed by themselves."""
 EVENTS = 256
 """Events that the kernel may gather before they are put into words."""
 
@@ -77,8 +75,8 @@ class Alarm:
         if not len(columns.rows):
             return columns
         step = self._step(columns)
-        inputs, tables = _inputs(step), self._tables(step)
-        out = np.zeros(max(EVENTS, 4 + int(np.diff(step.rows.start).max())), kernel.EVENT)
+        inputs, tables = inputs_of(step), self._tables(step)
+        out = np.zeros(max(EVENTS, 4 + int((step.rows.start[1:] - step.rows.start[:-1]).max())), kernel.EVENT)
         alarmed = np.zeros(len(step.rows), np.bool_)
         alerts: list[Alert] = []
         presence: list[Presence] = []
@@ -150,58 +148,5 @@ class Alarm:
         day = int(step.rows.time_unix_nano[row]) // prices.DAY
         return Presence(entity, day, int(step.rows.end_unix_nano[row]))
 
-
-def _inputs(step: Step) -> prices.Inputs:
-    """What the kernel needs to know of a step: the largest strengths, and who is beyond a limit."""
-    rows = step.rows
-    m, n = len(rows.series), len(rows)
-    valued, apart, still = (np.full(m, np.nan) for _ in range(3))
-    live = np.zeros(m, np.bool_)
-    for verdict in step.primary:
-        scored = verdict.status == Status.SCORED
-        live |= scored | (verdict.status == Status.WARMING_UP)
-        own = {PAUSE: still, DEPARTURE: apart}.get(verdict.measure, valued)
-        np.fmax(own, np.where(scored, verdict.strength, np.nan), out=own)
-    limit = np.zeros(m if step.limits else 0, np.uint8)
-    for verdict in step.limits:
-        grade = np.where(verdict.anomalous, np.uint8(2), np.uint8(1))
-        limit = np.maximum(limit, np.where(verdict.status == Status.SCORED, grade, np.uint8(0)))
-    mv_strength, mv_seen, mv_over, mv_sure = (
-        np.full(n, np.nan),
-        np.full(n, np.nan),
-        np.zeros(n, np.bool_),
-        np.zeros(n, np.bool_),
-    )
-    for verdict in step.whole:
-        scored = verdict.status == Status.SCORED
-        strength, over = np.where(scored, verdict.strength, np.nan), scored & verdict.anomalous
-        np.fmax(mv_strength, strength, out=mv_strength)
-        mv_over |= over
-        if verdict.singles:
-            np.fmax(mv_seen, strength, out=mv_seen)
-        mv_sure |= over & (strength >= prices.ALONE) if verdict.singles else over
-    most = kernel.STRONGEST
-    return prices.Inputs(
-        np.require(rows.entity, np.int32, _PLAIN),
-        np.require(rows.time_unix_nano, np.int64, _PLAIN),
-        np.require(rows.status, np.uint8, _PLAIN),
-        np.require(rows.start, np.int64, _PLAIN),
-        np.require(rows.series, np.int32, _PLAIN),
-        np.require(rows.value, np.float64, _PLAIN),
-        np.clip(np.fmax(np.fmax(valued, apart), still), -most, most),
-        np.clip(valued, -most, most),
-        np.clip(apart, -most, most),
-        np.clip(still, -most, most),
-        live,
-        limit,
-        np.clip(mv_strength, -most, most),
-        mv_over,
-        mv_seen,
-        mv_sure,
-    )
-
-
-_PLAIN: tuple[Literal["C"], Literal["W"]] = ("C", "W")
-"""The one memory layout that the kernel is compiled for."""
 
 __all__ = ["Alarm", "AlarmOptions", "watchdog"]

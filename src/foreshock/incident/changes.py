@@ -37,6 +37,8 @@ class Changes:
     def process(self, columns: Columns) -> Columns:
         """Add the alerts of events, and the ends of those that are over."""
         verdicts = [one for one in columns.verdicts if one.event is not None and self._counts(one)]
+        if not verdicts and not self._open:
+            return columns
         found = _strongest(verdicts, len(columns.rows.series))
         cells = np.flatnonzero(found > 0.0)
         if not len(cells) and not self._open:

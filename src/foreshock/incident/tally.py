@@ -149,9 +149,9 @@ class Tally:
         if ongoing is None:
             self._memory.counts[name], self._memory.recent[name] = Counts(), {}
             ongoing = self._open[name] = {}
-        at = np.flatnonzero(verdict.anomalous)
-        if not len(at) and not ongoing:
+        if not ongoing and not verdict.anomalous.any():
             return
+        at = np.flatnonzero(verdict.anomalous)
         over = np.zeros(len(rows), np.bool_)
         over[at if verdict.whole else np.searchsorted(rows.start, at, "right") - 1] = True
         concerned = np.unique(np.append(rows.entity[over], np.array(list(ongoing), np.int32)))

@@ -33,7 +33,7 @@ from foreshock.adapters.kafka.messages import (
 )
 from foreshock.adapters.kafka.options import KafkaInput
 from foreshock.adapters.kafka.schemas import TopicSchema, schema_of
-from foreshock.adapters.kafka.stretch import At, Message, Stretch
+from foreshock.adapters.kafka.stretch import At, Message, Stretch, span
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config
 from foreshock.errors import BadInputError
@@ -100,14 +100,15 @@ class Keyed(KafkaTask):
     # -- messages ------------------------------------------------------------------------------------------------
 
     def _take(self, messages: Sequence[Message], emit: bool) -> None:
-        topic = messages[0].topic()
+        (topic, _), *_ = span(messages)
         if topic == self.layout.keyed:
             for message in messages:
                 self._take_keyed(message, emit)
             return
         source = self._input(topic)
         for group in in_seconds(Stretch.of(messages), source.content_type):
-            if content_type_of(group[0], source.content_type) == CALLS:
+            said = group.odd.get(0)
+            if (source.content_type if said is None else content_type_of(said, source.content_type)) == CALLS:
                 self._take_calls(group[0], source, emit)
             else:
                 self._take_group(group, source, emit)

@@ -16,7 +16,7 @@ import numpy as np
 from foreshock import pipeline as pipes
 from foreshock.adapters.kafka.dead import LARGEST, dead_letter
 from foreshock.adapters.kafka.messages import FORWARD, Forward, Out
-from foreshock.adapters.kafka.stretch import At, Message
+from foreshock.adapters.kafka.stretch import At, Message, span
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, parse_resolved
 from foreshock.runtime.distributed_format import CONFIG, Run, Step, Word, decode_word, encode
@@ -74,18 +74,19 @@ class KafkaTask:
 
     def take(self, messages: Sequence[Message], *, emit: bool = True) -> None:
         """Take messages of one partition, in order; `emit` = False where what they bring about has been said."""
-        at = messages[0].topic(), messages[0].partition()
+        at, first, last = span(messages)
         known = self.positions.get(at, 0)
-        if messages[0].offset() < known:
+        if first < known:
             # Fetched before a change of tasks, and read since.
             messages = [message for message in messages if message.offset() >= known]
             if not messages:
                 return
-        end = messages[-1].offset() + 1
+            first = messages[0].offset()
+        end = last + 1
         if self.steps and (self.steps[-1].input, self.steps[-1].partition) == at:
             self.steps[-1].end = end
         else:
-            self.steps.append(Step(*at, messages[0].offset(), end))
+            self.steps.append(Step(*at, first, end))
         self.positions[at] = end
         self.ended.pop(at, None)
         started = perf_counter()

@@ -337,7 +337,10 @@ class Align:
 
     def _tell(self, source: str) -> None:
         """Bring what a source's samples added to the counts to the metrics."""
-        for place in np.flatnonzero(self._count != self._told):
+        grown = self._count != self._told
+        if not grown.any():
+            return
+        for place in np.flatnonzero(grown):
             if place != COUNTER_RESET:
                 drop(source, REASONS[place], int(self._count[place] - self._told[place]))
         self._told[:] = self._count

@@ -22,6 +22,9 @@ class Status(IntEnum):
     EXCLUDED = 4
 
 
+_MISSING = np.uint8(Status.MISSING)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What a detector sees.
@@ -92,13 +95,12 @@ class Rows:
 
     def row_of_cell(self) -> NDArray[np.int64]:
         """For each cell the row it stands in: int64[m]."""
-        return np.repeat(np.arange(len(self.entity)), np.diff(self.start))
+        return np.repeat(np.arange(len(self.entity)), self.start[1:] - self.start[:-1])
 
-    def series_frame(self) -> Frame:
-        """The cells as a frame of series (D = 1), in cell order: what univariate detectors see."""
-        row = self.row_of_cell()
+    def series_frame(self, row: NDArray[np.int64]) -> Frame:
+        """The cells as a frame of series (D = 1), in cell order: what univariate detectors see; `row` of each cell."""
         m = len(self.series)
-        status = np.where(np.isnan(self.value), np.uint8(Status.MISSING), self.status[row]).astype(np.uint8)
+        status = np.where(np.isnan(self.value), _MISSING, self.status[row])
         return Frame(
             self.series, self.time_unix_nano[row], self.value.reshape(m, 1), np.ones(m, np.int16), self.learn[row],
             status,

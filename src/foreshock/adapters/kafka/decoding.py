@@ -47,6 +47,7 @@ _READING = {"time", "entity", "metrics"}
 _MOST_NOTES = 12
 _ANY = msgspec.json.Decoder()
 _TIME = "time_unix_nano"
+_NOWHERE = np.zeros(0, np.int64)
 _KEYS: WeakKeyDictionary[Dictionary, Keys] = WeakKeyDictionary()
 _MEANING = {
     "bad_time": "its time is negative, beyond 2262, or none at all",
@@ -94,15 +95,14 @@ class Decoding:
     def each(self, latest: int | None) -> Each:
         """What is known of each message; no event time beyond `latest` (Unix ns) may move a clock."""
         if not len(self.message):
-            nothing = np.zeros(0, np.int64)
-            return Each(nothing, nothing, nothing, Keys())
+            return Each(_NOWHERE, _NOWHERE, _NOWHERE, Keys())
         keys = _keys_of(self.samples.series)
         key, time = keys.numbers(self.samples.series)[self.samples.index], self.samples.time_unix_nano
-        newest = time if latest is None else np.where(time <= latest, time, NEVER)
-        new = np.diff(self.message, prepend=-1) != 0
+        newest = time if latest is None or time.max() <= latest else np.where(time <= latest, time, NEVER)
+        new = self.message[1:] != self.message[:-1]
         if new.all():
             return Each(self.message, key, newest, keys)
-        start = np.flatnonzero(new)
+        start = np.append(0, np.flatnonzero(new) + 1)
         low, high = np.minimum.reduceat(key, start), np.maximum.reduceat(key, start)
         place, newest = self.message[start], np.maximum.reduceat(newest, start)
         return Each(place, np.where(low == high, low, -1), newest, keys)
@@ -257,7 +257,9 @@ class _Batch:
         for entity, (rows, places) in self._by_entity().items():
             self._decode(rows, places, entity)
         samples = join(self._parts, self._drops, tuple(self._notes)[:_MOST_NOTES])
-        message = np.sort(np.concatenate([np.zeros(0, np.int64), *(at for at, _ in self._parts)]), kind="stable")
+        message = self._parts[0][0] if self._parts else _NOWHERE
+        if len(self._parts) > 1:  # within a part they rise
+            message = np.sort(np.concatenate([at for at, _ in self._parts]), kind="stable")
         return Decoding(samples, message, tuple(self._refused[at] for at in sorted(self._refused)))
 
     # -- what a message is -------------------------------------------------------------------------------------------

@@ -93,10 +93,13 @@ def plain_json(message: Any) -> bool:
 def in_seconds(messages: Stretch, content_type: str) -> Iterator[Stretch]:
     """Messages in order, in groups written in the same second; calls, no samples, stand alone."""
     n = len(messages)
+    seconds = messages.stamp // 1000
+    if not messages.odd and content_type != CALLS and 0 < n <= MOST_JOINED and (seconds == seconds[0]).all():
+        yield messages
+        return
     calls = np.full(n, content_type == CALLS)
     for at, message in messages.odd.items():
         calls[at] = content_type_of(message, content_type) == CALLS
-    seconds = messages.stamp // 1000
     new = np.flatnonzero((seconds[1:] != seconds[:-1]) | calls[1:] | calls[:-1]) + 1
     for first, last in pairwise([0, *new.tolist(), n]):
         for at in range(first, last, MOST_JOINED):

@@ -161,6 +161,13 @@ class Stretch(Sequence[Message]):
         return out
 
 
+def span(messages: Sequence[Message]) -> tuple[At, int, int]:
+    """The partition of messages, at least one, and the offsets of the first and the last."""
+    if isinstance(messages, Stretch):
+        return messages.at, int(messages.offset[0]), int(messages.offset[-1])
+    return (messages[0].topic(), messages[0].partition()), messages[0].offset(), messages[-1].offset()
+
+
 def before(size: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each begins if they stand one behind the other."""
     out: NDArray[np.int64] = np.cumsum(size) - size
