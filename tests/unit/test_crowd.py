@@ -31,7 +31,7 @@ def rows(status: list[int], entities: int = 1, cells: int = 4) -> Rows:
 def test_the_share_is_of_what_is_judged() -> None:
     some = rows([Status.SCORED] * 3)
     strength = np.array([0.5, -0.6, -0.8, -3.0, np.nan, np.nan, 1.0, -9.0, *[np.nan] * 4])
-    assert share_of(some, some.row_of_cell(), strength).tolist() == [0.5, 0.5, 0.0]
+    assert share_of(some, strength).tolist() == [0.5, 0.5, 0.0]
 
 
 def test_it_smooths_and_rows_that_are_not_scored_or_learnt_leave_no_trace() -> None:

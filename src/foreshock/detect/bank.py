@@ -11,7 +11,7 @@ A detector of entities that gives a ranking ranks a row the higher the more feat
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import translate
 from time import perf_counter
@@ -101,14 +101,11 @@ class Bank:
         self._meet()
         training = rows.time_unix_nano < self._train_until
         judged = self._judged[rows.series]
-        row_of_cell = rows.row_of_cell()
-        cells, new = _cells(rows, judged), training[row_of_cell]
-        verdicts = {part.name: part.over_cells(cells, new) for part in self.parts.values() if not part.whole}
-        wholes = [part for part in self.parts.values() if part.whole]
-        if wholes:
-            seen = [part.strength for part in self.parts.values() if part.sees_values]
-            share = share_of(rows, row_of_cell, np.fmax.reduce(seen)) if seen else None
-            verdicts |= {part.name: part.over_rows(rows, judged, training, share) for part in wholes}
+        cells, new = _cells(rows, judged), training[rows.row_of_cell()]
+        every = self.parts.values()
+        verdicts = {part.name: part.over_cells(cells, new) for part in every if not part.whole}
+        seen = [part.strength for part in every if part.sees_values]
+        verdicts |= {part.name: part.over_rows(rows, judged, training, seen) for part in every if part.whole}
         return replace(columns, verdicts=tuple(verdicts[name] for name in self.parts))
 
     def on_watermark(self, time_unix_nano: int) -> Columns:
@@ -241,11 +238,12 @@ class Part:
         rows: Rows,
         judged: NDArray[np.bool_],
         training: NDArray[np.bool_],
-        share: NDArray[np.float64] | None = None,
+        seen: Sequence[NDArray[np.float64]] = (),
     ) -> Verdict:
         """The verdict over the rows, frame by frame of one width; cells not judged are missing to the detector.
 
-        Rows of entities with too few features for it are excluded. `share` float64[n] of features stands out by itself.
+        Rows of entities with too few features for it are excluded. `seen` are strengths of the cells, of each detector
+        of single series that counts as a witness of the rank.
         """
         if not judged.all():
             rows = replace(rows, value=np.where(judged, rows.value, np.nan))
@@ -277,7 +275,8 @@ class Part:
             for band, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
                 if piece is not None:
                     band[at] = piece
-        if ranks and share is not None:
+        if ranks and seen:
+            share = share_of(rows, np.fmax.reduce(seen))
             ranking *= self.crowd.step(rows.entity, share, status, rows.learn)
         all_scores = Scores(score, status, None, expected, low, high, ranking)
         verdict = self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)

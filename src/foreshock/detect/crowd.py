@@ -57,8 +57,9 @@ class Crowd:
         self.table.load(state.arrays["slots"])
 
 
-def share_of(rows: Rows, row_of_cell: NDArray[np.int64], strength: NDArray[np.float64]) -> NDArray[np.float64]:
+def share_of(rows: Rows, strength: NDArray[np.float64]) -> NDArray[np.float64]:
     """Which part of the judged cells of each row stands out, by strengths float64[m] (NaN = not judged): float64[n]."""
+    row_of_cell = rows.row_of_cell()
     near = np.bincount(row_of_cell[strength >= NEAR], minlength=len(rows))
     judged = np.bincount(row_of_cell[strength == strength], minlength=len(rows))
     out: NDArray[np.float64] = near / np.maximum(judged, 1)
