@@ -355,9 +355,11 @@ def test_the_kernel_does_what_its_twin_does(features: int, step_seconds: int, mv
     assert {"opened", "closed", "grew", "present", "silent", "heard", "excluded"} <= kinds
 
 
-def test_cut_and_mix_do_not_matter() -> None:
+@pytest.mark.parametrize(("step_seconds", "mv"), [(60, False), (1200, True)])
+def test_cut_and_mix_do_not_matter(step_seconds: int, mv: bool) -> None:
     rng = np.random.default_rng(5)
-    per_entity = [[(e, row) for row in history(rng, 3, 60_000_000_000, 3 * e, False)[:500]] for e in range(3)]
+    step = step_seconds * 1_000_000_000
+    per_entity = [[(e, row) for row in history(rng, 3, step, 3 * e, mv)[:500]] for e in range(3)]
     whole: dict[int, list[Any]] = {}
     for entity, rows in enumerate(per_entity):
         inputs = inputs_of(rows)
