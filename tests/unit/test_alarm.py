@@ -227,6 +227,9 @@ def test_what_a_metric_reached_on_days_past_must_be_topped_or_last() -> None:
     assert len(bench.feed([[4.8, -1, -2], *quiet(5)], step=step)) == 2, "or top it, and its price"
     bench.feed(quiet(20_000), step=step)
     assert len(bench.feed([*burst, *quiet(5)], step=step)) == 2, "records fade"
+    bench.feed(quiet(400), step=step)
+    bench.feed([[30.0, -1, -2], *quiet(400)], step=step)
+    assert len(bench.feed([[7.0, -1, -2], *quiet(5)], step=step)) == 2, "and end at 55 times the bar"
 
 
 def test_records_are_of_no_single_series_and_not_of_pauses() -> None:

@@ -105,7 +105,7 @@ class Twin:
             if strength > 0:
                 self.record(s, row.time)
                 top, _ = self.reached.get(s, (0.0, 0))
-                self.reached[s] = max(top, float(np.float32(strength))), row.time // DAY
+                self.reached[s] = max(top, float(np.float32(min(strength, 4.0)))), row.time // DAY
 
     def row(self, row: Row) -> list[tuple[Any, ...]]:
         if row.status == "stale":

@@ -22,6 +22,8 @@ ALONE = 0.7
 CONFIRMS = -0.7
 """The whole or its departure confirms a metric from half of its bar on, and a metric its departure."""
 RECORD_HALF_LIFE = 30.0 * DAY
+MOST_RECORD = 4.0
+"""No record is higher (55 times the bar), so that one enormous leap does not deafen for months."""
 LN_AGAIN = 0.3364722366212129
 """ln 1.4: by so much something must grow to be said again, or what a series reached on days past be topped."""
 
@@ -133,7 +135,7 @@ def note(inputs: Inputs, tables: Tables, row: int) -> None:
             record_of(tables, inputs.series[c], t)
             p = tables.price[inputs.series[c]]
             if strength > p.reached:
-                p.reached = strength
+                p.reached = min(strength, MOST_RECORD)
             p.day = max(t // DAY, p.day)
 
 
