@@ -203,8 +203,43 @@ def test_the_first_days_are_strict_and_a_noisy_metric_pays_alone() -> None:
     bench.feed(quiet(400), step=step)
     (opened, _) = bench.feed([[-1, 0.6, -2], *quiet(5)], step=step)
     assert dict(opened.labels)["feature"].startswith("system.network.io")
-    bench.feed(quiet(6000), step=step)
+    bench.feed(quiet(9000), step=step)
     assert len(bench.feed([[0.6, -1, -2], *quiet(5)], step=step)) == 2, "prices decay over weeks"
+
+
+def test_what_a_metric_reached_on_days_past_must_be_topped_or_last() -> None:
+    bench = Bench()
+    step = 600.0
+    bench.feed(quiet(2000), step=step)
+    burst = [[3.0, -1, -2]] * 3
+    assert len(bench.feed([*burst, *quiet(5)], step=step)) == 2
+    bench.feed(quiet(40), step=step)
+    assert len(bench.feed([*burst, *quiet(5)], step=step)) == 2, "seven hours later, on the same day"
+    bench.feed(quiet(400), step=step)
+    assert bench.feed([*burst, *quiet(5)], step=step) == [], "days later it must be more than it was"
+    other = [[-2, 3.0, -2.5]] * 3
+    assert len(bench.feed([*other, *quiet(5)], step=step)) == 2, "another metric has no record"
+    bench.feed(quiet(400), step=step)
+    rows = [*burst, burst[0], *quiet(5)]
+    opened, _ = bench.feed(rows, step=step)
+    assert opened.starts_unix_nano == bench.time - 6 * int(step) * SECOND, "or last for four rows"
+    bench.feed(quiet(400), step=step)
+    assert len(bench.feed([[4.8, -1, -2], *quiet(5)], step=step)) == 2, "or top it, and its price"
+    bench.feed(quiet(20_000), step=step)
+    assert len(bench.feed([*burst, *quiet(5)], step=step)) == 2, "records fade"
+    bench.feed(quiet(400), step=step)
+    bench.feed([[30.0, -1, -2], *quiet(400)], step=step)
+    assert len(bench.feed([[7.0, -1, -2], *quiet(5)], step=step)) == 2, "and end at 55 times the bar"
+
+
+def test_records_are_of_no_single_series_and_not_of_pauses() -> None:
+    for measure, series in (("pause", (CPU, NETWORK, LOAD)), ("", (CPU,))):
+        bench = Bench(series)
+        bench.feed(quiet(50, len(series)), step=3600.0)
+        for _ in range(3):
+            rows = bench.columns([[2.5, -1, -2][: len(series)], *quiet(100, len(series))], step=3600.0)
+            rows = replace(rows, verdicts=(replace(rows.verdicts[0], measure=measure),))
+            assert len(bench.alarm.process(rows).alerts) == 2
 
 
 def test_a_metric_that_the_whole_does_not_confirm_must_be_stronger() -> None:
@@ -216,14 +251,14 @@ def test_a_metric_that_the_whole_does_not_confirm_must_be_stronger() -> None:
         apart = replace(rows.verdicts[1], apart=replace(own, measure="departure"))
         return len(bench.alarm.process(replace(rows, verdicts=(rows.verdicts[0], apart))).alerts)
 
-    assert alerts(1.2, -2.0) == 0
-    assert alerts(1.2, -0.9) == alerts(1.2, math.nan) == alerts(1.2, -2.0, -0.9) == alerts(2.2, -2.0) == 1
-    assert alerts(-1.1, -2.0, 1.2) == 0
-    assert alerts(-0.9, -2.0, 1.2) == alerts(math.nan, -2.0, 1.2) == alerts(-1.1, -2.0, 2.2) == 1
+    assert alerts(0.9, -2.0) == alerts(0.9, -0.8) == alerts(0.9, -2.0, -0.8) == 0
+    assert alerts(0.9, -0.6) == alerts(0.9, math.nan) == alerts(0.9, -2.0, -0.6) == alerts(1.9, -2.0) == 1
+    assert alerts(-0.8, -2.0, 0.9) == 0
+    assert alerts(-0.6, -2.0, 0.9) == alerts(math.nan, -2.0, 0.9) == alerts(-0.8, -2.0, 1.9) == 1
 
 
 def test_one_that_sees_no_single_features_neither_confirms_nor_needs_it() -> None:
-    for strengths, together in (([1.2, -1.5, -2.5], -2.0), ([-2.0, -1.5, -2.5], 0.1)):
+    for strengths, together in (([0.9, -1.5, -2.5], -2.0), ([-2.0, -1.5, -2.5], 0.1)):
         for singles in (True, False):
             bench = Bench()
             bench.feed(quiet(20), together=[-2.0] * 20)
@@ -396,7 +431,7 @@ def test_a_limit_alone_makes_an_entity_present_and_alarming() -> None:
     assert [one.kind for one in columns.alerts] == [AlertKind.THRESHOLD]
 
 
-def story(bench: Bench, cuts: Sequence[int], restart: bool) -> list[dict[str, Any]]:
+def story(bench: Bench, cuts: Sequence[int], restart: bool, step: float = 5.0) -> list[dict[str, Any]]:
     rng = np.random.default_rng(3)
     n = 600
     strengths = rng.normal(-2, 0.8, (n, 3))
@@ -408,7 +443,7 @@ def story(bench: Bench, cuts: Sequence[int], restart: bool) -> list[dict[str, An
     status = np.where(rng.random(n) < 0.01, Status.STALE, Status.SCORED).astype(np.uint8)
     edges = [0, *cuts, n]
     for low, high in pairwise(edges):
-        columns = bench.columns(strengths[low:high].tolist(), values[low:high].tolist())
+        columns = bench.columns(strengths[low:high].tolist(), values[low:high].tolist(), step=step)
         columns.rows.status[:] = status[low:high]
         out += bench.alarm.process(columns).alerts
         if restart:
@@ -418,14 +453,15 @@ def story(bench: Bench, cuts: Sequence[int], restart: bool) -> list[dict[str, An
     return [alert.to_json() for alert in out]
 
 
-def test_cuts_and_snapshots_leave_every_byte_as_it_is() -> None:
-    whole = story(Bench(), [], False)
+@pytest.mark.parametrize("step", [5.0, 900.0])
+def test_cuts_and_snapshots_leave_every_byte_as_it_is(step: float) -> None:
+    whole = story(Bench(), [], False, step)
     cuts = sorted(set(np.random.default_rng(0).integers(1, 600, 25).tolist()))
-    assert story(Bench(), cuts, True) == whole
-    assert len(whole) > 20
+    assert story(Bench(), cuts, True, step) == whole
+    assert len(whole) >= 15
     first, second = Bench(), Bench()
-    story(first, [], False)
-    story(second, cuts, True)
+    story(first, [], False, step)
+    story(second, cuts, True, step)
     assert pack(first.alarm.state()) == pack(second.alarm.state())
 
 

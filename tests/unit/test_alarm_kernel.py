@@ -68,12 +68,14 @@ class Twin:
         self.peak = 0.0
         self.open: dict[str, Any] | None = None
         self.states: list[int] = []
-        self.flapping = self.silent = False
+        self.flapping = self.silent = self.single = False
         self.rows = 0
         self.lead: int | None = None
         self.run: list[float] = []
         self.source = 0
         self.pauses: dict[int, tuple[float, int]] = {}
+        self.records: dict[int, tuple[float, int]] = {}
+        self.reached: dict[int, tuple[float, int]] = {}
 
     def decayed(self, price: tuple[float, int], now: int, days: float) -> float:
         return price[0] * 2 ** (-(now - price[1]) / (days * DAY))
@@ -84,6 +86,26 @@ class Twin:
             self.step = d if self.step is None else self.step + max(min(d - self.step, 0.05 * self.step),
                                                                     -0.05 * self.step)  # fmt: skip
         self.last = time
+
+    def record(self, s: int, now: int) -> float:
+        """What a series reached on days past, half of it after 30 days; 0 where it was never over its bar."""
+        if s in self.reached and now // DAY > self.reached[s][1]:
+            top, day = self.reached.pop(s)
+            record, since = self.records.get(s, (0.0, day))
+            if top > record * 2 ** (-max(day - since, 0) / 30):
+                self.records[s] = top, day
+        if s not in self.records:
+            return 0.0
+        record, day = self.records[s]
+        return record * 2 ** (-(now / DAY - day - 1) / 30)
+
+    def note(self, row: Row) -> None:
+        for s, _, value, _ in row.cells:
+            strength = max([x for x in (value, row.apart.get(s)) if x is not None], default=0.0)
+            if strength > 0:
+                self.record(s, row.time)
+                top, _ = self.reached.get(s, (0.0, 0))
+                self.reached[s] = max(top, float(np.float32(min(strength, 4.0)))), row.time // DAY
 
     def row(self, row: Row) -> list[tuple[Any, ...]]:
         if row.status == "stale":
@@ -104,6 +126,8 @@ class Twin:
             self.lead, self.run = None, []
         elif row.status == "scored":
             out += self.evaluate(row)
+            if not self.single:
+                self.note(row)
         return out
 
     def evaluate(self, row: Row) -> list[tuple[Any, ...]]:
@@ -117,6 +141,7 @@ class Twin:
             out.append(("present", self.day))
         live = sum(cell[3] for cell in row.cells)
         single = live <= 1 and (self.wide is None or t - self.wide > DAY)
+        self.single = single
         if live > 1:
             self.wide = t
         rate = max((DAY / self.step if self.step else 1440) / self.budget, 10)
@@ -129,16 +154,19 @@ class Twin:
         def price(s: int, account: dict[int, tuple[float, int]]) -> float:
             return 0.0 if single or s not in account else min(self.decayed(account[s], t, 15), 2 * theta)
 
-        def excess_of(s: int, strength: float, level: float) -> float:
+        def excess_of(s: int, strength: float, level: float, at_once: bool = True) -> float:
             if single or (self.open and s == self.open["source"]):
                 return strength - (self.open["shield"] if self.open else 0.0) - level
             value, departure, pause = valued[s], row.apart.get(s), row.still.get(s)
-            whole = row.mv is None or row.mv >= -1
+            whole = row.mv is None or row.mv >= -0.7
+            paid, record = price(s, self.prices), self.record(s, t)
+            if at_once and record:
+                paid += max(record + AGAIN - level, 0.0)
             found = [-math.inf]
             if value is not None:
-                found.append(value - price(s, self.prices) - (not (whole or (departure or -9.0) >= -1)))
+                found.append(value - paid - 0.7 * (not (whole or (-9.0 if departure is None else departure) >= -0.7)))
             if departure is not None:
-                found.append(departure - price(s, self.prices) - (value is not None and value < -1))
+                found.append(departure - paid - 0.7 * (value is not None and value < -0.7))
             if pause is not None:
                 found.append(pause - price(s, self.pauses))
             return max(found) - level
@@ -148,7 +176,7 @@ class Twin:
         best = max(passing) if passing else None
         if not self.open and not single:
             low = 0.3 * level
-            lasting = [(excess_of(s, strength, low), -i, s, strength) for i, (s, strength) in enumerate(judged)]
+            lasting = [(excess_of(s, strength, low, False), -i, s, strength) for i, (s, strength) in enumerate(judged)]
             lasting = [entry for entry in lasting if entry[3] >= low]
             mine = next((entry for entry in lasting if entry[2] == self.lead and entry[0] >= 0), None)
             if mine is None:
@@ -161,7 +189,7 @@ class Twin:
                 self.lead, self.run = None, []
         uni = best is not None and best[0] >= 0
         high = max((value for value in valued.values() if value is not None), default=None)
-        alone = not self.open and high is not None and high < 0 and (row.mv or 0.0) < 1
+        alone = not self.open and high is not None and high < 0 and (row.mv or 0.0) < 0.7
         mv_over = row.mv_over and not alone
         over = uni or mv_over
         top = max((strength for _, strength in judged), default=-math.inf)
@@ -261,7 +289,7 @@ def inputs_of(rows: list[tuple[int, Row]]) -> prices.Inputs:
         np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
         np.array([row.mv_over for _, row in rows], np.bool_),
         np.array([math.nan if row.mv is None else row.mv for _, row in rows], np.float64),
-        np.array([row.mv_over and (row.mv or 0.0) >= 1 for _, row in rows], np.bool_),
+        np.array([row.mv_over and (row.mv or 0.0) >= 0.7 for _, row in rows], np.bool_),
     )
 
 
@@ -327,9 +355,11 @@ def test_the_kernel_does_what_its_twin_does(features: int, step_seconds: int, mv
     assert {"opened", "closed", "grew", "present", "silent", "heard", "excluded"} <= kinds
 
 
-def test_cut_and_mix_do_not_matter() -> None:
+@pytest.mark.parametrize(("step_seconds", "mv"), [(60, False), (1200, True)])
+def test_cut_and_mix_do_not_matter(step_seconds: int, mv: bool) -> None:
     rng = np.random.default_rng(5)
-    per_entity = [[(e, row) for row in history(rng, 3, 60_000_000_000, 3 * e, False)[:500]] for e in range(3)]
+    step = step_seconds * 1_000_000_000
+    per_entity = [[(e, row) for row in history(rng, 3, step, 3 * e, mv)[:500]] for e in range(3)]
     whole: dict[int, list[Any]] = {}
     for entity, rows in enumerate(per_entity):
         inputs = inputs_of(rows)

@@ -49,7 +49,7 @@ def test_nothing_said_is_no_verdict() -> None:
 
 
 def test_a_larger_budget_asks_for_less() -> None:
-    apart = [(np.arange(2), np.full((2, 2), 1.0, np.float32))]
+    apart = [(np.arange(2), np.full((2, 2), 0.8, np.float32))]
     judged = whole(Status.SCORED, Status.SCORED)
     strict, loose = apart_verdict(rows(), judged, apart, 0.05), apart_verdict(rows(), judged, apart, 2.0)
     assert strict is not None

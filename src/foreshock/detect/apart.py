@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from foreshock.detect.bar import LEAST_RATE, LN_REFERENCE
 from foreshock.types import Rows, Status, Verdict
 
-MARGIN = 1.0
-"""Departures are over their bar from e times what they rarely pass on, at .2 alarms a day."""
+MARGIN = 0.8
+"""Departures are over their bar from 2.2 times what they rarely pass on, at .2 alarms a day."""
 ROWS_PER_DAY = 1440.0
 
 
@@ -47,6 +47,6 @@ def _margin(budget_per_day: float) -> float:
     """The margin at a budget: it moves as the bars of single series do, for a row a minute.
 
     >>> round(_margin(0.2), 12), round(_margin(2.0), 2)
-    (1.0, 0.4)
+    (0.8, 0.2)
     """
     return MARGIN + 2.0 * math.log(max(math.log(ROWS_PER_DAY / budget_per_day) / LN_REFERENCE, LEAST_RATE))

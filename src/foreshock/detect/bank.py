@@ -4,12 +4,14 @@ Univariate detectors see the cells (key = series), multivariate ones the rows (k
 stops the pipeline with a PermanentError that names it: to go on without it would make what is said depend on when it
 broke. Rows that a detector has not warmed up for, that its bar has not (`BarOptions.min_rows`), or that lie before
 `train_until_unix_nano` are `warming_up` in the verdict, whatever was learnt from them.
+
+A detector of entities that gives a ranking ranks a row the higher the more features stand out by themselves (`crowd`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import translate
 from time import perf_counter
@@ -22,6 +24,7 @@ from pydantic import BaseModel, Field
 from foreshock.detect.apart import apart_verdict
 from foreshock.detect.bar import Bar, BarOptions
 from foreshock.detect.calibrate import Calibrator, CalibratorOptions
+from foreshock.detect.crowd import Crowd, share_of
 from foreshock.detect.speed import Speed
 from foreshock.detect.verdict_kernel import EXPECTED, HIGH, LOW, P_VALUE, RANKING, SCORED, STRENGTH, settle
 from foreshock.errors import ConfigError, ForeshockError, PermanentError
@@ -103,11 +106,11 @@ class Bank:
         judged = self._judged[rows.series]
         row = rows.row_of_cell()
         cells, new = _cells(rows, row, judged), training[row]
-        verdicts = [
-            part.over_rows(rows, judged, training) if part.whole else part.over_cells(cells, new)
-            for part in self.parts.values()
-        ]
-        return replace(columns, verdicts=tuple(verdicts))
+        every = self.parts.values()
+        verdicts = {part.name: part.over_cells(cells, new) for part in every if not part.whole}
+        seen = [part.strength for part in every if part.sees_values]
+        verdicts |= {part.name: part.over_rows(rows, judged, training, seen) for part in every if part.whole}
+        return replace(columns, verdicts=tuple(verdicts[name] for name in self.parts))
 
     def on_watermark(self, time_unix_nano: int) -> Columns:
         """Nothing: rows alone decide."""
@@ -139,7 +142,7 @@ class Bank:
         if state.tables:
             state = state.frozen()
         for name, part in self.parts.items():
-            states = {role: _extract(state, f"{name}/{role}/") for role in ("detector", "calibrator", "bar")}
+            states = {role: _extract(state, f"{name}/{role}/") for role in part.roles}
             config = self.configs.get(name)
             part.load(states, _own_options(part.detector) if config is None else config)
         self._known = 0
@@ -207,6 +210,19 @@ class Part:
         self._latency, self._throughput = LATENCY.labels(model), THROUGHPUT.labels(model)
         self._anomalies = ANOMALIES.labels(model)
         self.speed = Speed()
+        self.crowd = Crowd()
+        self.strength: NDArray[np.float64] = np.zeros(0)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What it keeps states of."""
+        return ("detector", "calibrator", "bar", *(("crowd",) if self.whole else ()))
+
+    @property
+    def sees_values(self) -> bool:
+        """Whether it tells by its own bar how far single series are from themselves, and is heard."""
+        own = not self.whole and not self.shadow and self.bar.threshold is None
+        return own and not getattr(self.detector, "measure", "")
 
     def _ask_for_more(self) -> None:
         """Have `step` give bands and contributions where it can on request.
@@ -221,10 +237,17 @@ class Part:
         """The verdict over cells."""
         return self._judge(cells.key, cells.time_unix_nano, cells.learn, training, self._step(cells))
 
-    def over_rows(self, rows: Rows, judged: NDArray[np.bool_], training: NDArray[np.bool_]) -> Verdict:
+    def over_rows(
+        self,
+        rows: Rows,
+        judged: NDArray[np.bool_],
+        training: NDArray[np.bool_],
+        seen: Sequence[NDArray[np.float64]] = (),
+    ) -> Verdict:
         """The verdict over the rows, frame by frame of one width; cells not judged are missing to the detector.
 
-        Rows of entities with too few features for it are excluded.
+        Rows of entities with too few features for it are excluded. `seen` are strengths of the cells, of each detector
+        of single series that counts as a witness of the rank.
         """
         if not judged.all():
             rows = replace(rows, value=np.where(judged, rows.value, np.nan))
@@ -234,6 +257,7 @@ class Part:
         status = np.where(rows.status == Status.SCORED, np.uint8(Status.MISSING), rows.status).astype(np.uint8)
         shares: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         departed: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        ranks = False
         for at, frame in rows.entity_frames():
             wide = np.flatnonzero(frame.width >= self.detector.info.least_features)
             if len(wide) < len(frame):
@@ -244,6 +268,7 @@ class Part:
             scores = self._step(frame)
             score[at], status[at] = scores.score, scores.status
             ranking[at] = scores.score if scores.ranking is None else scores.ranking
+            ranks |= scores.ranking is not None
             if scores.contribution is not None:
                 shares.append((at, scores.contribution))
             if scores.apart is not None:
@@ -254,6 +279,9 @@ class Part:
             for band, piece in ((expected, scores.expected), (low, scores.low), (high, scores.high)):
                 if piece is not None:
                     band[at] = piece
+        if ranks and seen:
+            share = share_of(rows, np.fmax.reduce(seen))
+            ranking *= self.crowd.step(rows.entity, share, status, rows.learn)
         all_scores = Scores(score, status, None, expected, low, high, ranking)
         verdict = self._judge(rows.entity, rows.time_unix_nano, rows.learn, training, all_scores)
         if prediction is not None:
@@ -298,6 +326,7 @@ class Part:
         given = np.ascontiguousarray(scores.status, np.uint8)
         level = odds(score) if self.detector.info.bounded else score
         strength, over = self.bar.step(key, time_unix_nano, level, given, learn, ~training)
+        self.strength = strength
         # What a user's own limit calls too much may still be usual here: only the bar's own alarms are not learnt.
         clean = learn if self.bar.threshold is not None else learn & ~over
         ranking = score if scores.ranking is None else np.ascontiguousarray(scores.ranking, np.float64)
@@ -325,10 +354,12 @@ class Part:
         self.detector.forget(keys)
         self.calibrator.forget(keys)
         self.bar.forget(keys)
+        self.crowd.forget(keys)
 
     def states(self) -> dict[str, State]:
         """State by role."""
-        return {"detector": self.detector.state(), "calibrator": self.calibrator.state(), "bar": self.bar.state()}
+        every = self.detector.state, self.calibrator.state, self.bar.state, self.crowd.state
+        return {role: state() for role, state in zip(self.roles, every, strict=False)}
 
     def load(self, states: Mapping[str, State], config: Mapping[str, Any]) -> None:
         """Take over states by role, the detector as a new one of the same class."""
@@ -336,6 +367,8 @@ class Part:
         self._ask_for_more()
         self.calibrator.load(states["calibrator"])
         self.bar.load(states["bar"])
+        if self.whole:
+            self.crowd.load(states["crowd"])
 
 
 def _cells(rows: Rows, row: NDArray[np.int64], judged: NDArray[np.bool_]) -> Frame:

@@ -106,7 +106,7 @@ class Alarm:
     def state(self) -> State:
         """Prices, levels, histories and what has been said of open episodes."""
         tables = {"entity": self._entity, "price": self._price, "limit": self._limit}
-        return State(2, {}, {}, tables, {"stories": [self._teller.encode()]})
+        return State(3, {}, {}, tables, {"stories": [self._teller.encode()]})
 
     def load(self, state: State) -> None:
         """Take over what `state` gave."""

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from foreshock.incident.alarm_prices import (
     DAY,
     HOUR,
+    LN_AGAIN,
     Inputs,
     Tables,
     charge,
     excess_of,
+    note,
     pause_price_of,
     pauses,
     price_of,
@@ -30,8 +32,6 @@ from foreshock.types import Status
 NEVER = -(1 << 62)
 LN_KEEP = -0.35667494393873245
 """ln 0.7: below it an episode comes to an end, and what follows one within 6 h must reach it."""
-LN_AGAIN = 0.3364722366212129
-"""ln 1.4: by so much something must grow to be said again."""
 ENTITY_HALF_LIFE = 2.0 * DAY
 QUIET, QUIET_ROWS = 6 * HOUR, 10.0
 TYPICAL_ROWS_PER_DAY = 1440.0
@@ -131,7 +131,7 @@ def tick(e: Any, t: int) -> None:
 
 @inner
 def best_excess(
-    inputs: Inputs, tables: Tables, row: int, e: Any, level: float, most: float, priced: bool
+    inputs: Inputs, tables: Tables, row: int, e: Any, level: float, most: float, priced: bool, lasting: bool
 ) -> tuple[float, int]:
     """The largest `excess_of` the cells of a row, and its cell; −inf, −1 if none reaches the level unpriced."""
     excess, cell = -np.inf, -1
@@ -141,7 +141,7 @@ def best_excess(
             if e.open == 1 and inputs.series[c] == e.source:
                 own = s - e.shield - level
             elif priced:
-                own = excess_of(inputs, tables, c, row, level, most)
+                own = excess_of(inputs, tables, c, row, level, most, lasting)
             else:
                 own = s - level
             if own > excess + SAME:
@@ -222,7 +222,7 @@ def judge_row(
     level = e.level if e.open == 1 else theta + price
     excess, cell = -np.inf, -1
     if top >= level:
-        excess, cell = best_excess(inputs, tables, row, e, level, 2.0 * theta, not single)
+        excess, cell = best_excess(inputs, tables, row, e, level, 2.0 * theta, not single, False)
     if e.open == 0 and not single:
         low = LASTING_SHARE * level
         lead = follow_lead(inputs, tables, row, e, top, low, 2.0 * theta)
@@ -249,6 +249,8 @@ def judge_row(
                 e.shield = price_of(tables, e.source, t, 2.0 * theta)
             charge(tables, e, e.source if cell >= 0 else -1, pause, t, theta, price)
     alarmed[row] = over and e.open == 1
+    if top > 0.0 and not single:
+        note(inputs, tables, row)
     return count
 
 
@@ -260,9 +262,9 @@ def follow_lead(inputs: Inputs, tables: Tables, row: int, e: Any, top: float, lo
         if e.lead >= 0:
             cell = source_cell(inputs, row, e.lead)
         if cell >= 0 and inputs.strength[cell] >= low:
-            excess = excess_of(inputs, tables, cell, row, low, most)
+            excess = excess_of(inputs, tables, cell, row, low, most, True)
         if not excess >= 0.0:
-            excess, cell = best_excess(inputs, tables, row, e, low, most, True)
+            excess, cell = best_excess(inputs, tables, row, e, low, most, True, True)
             e.led, e.least = 0, excess
     if not excess >= 0.0:
         e.lead, e.led = -1, 0

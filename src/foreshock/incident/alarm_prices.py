@@ -1,4 +1,7 @@
-"""What a cell is worth: its strength, less the price of its series, less what is asked of a witness that is alone."""
+"""What a cell is worth: its strength, less the price of its series, less what is asked of a witness that is alone.
+
+And what it must pass: the level of the alarm, and at once only where it also tops what its series reached on days past.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,22 @@ HOUR = 3_600_000_000_000
 DAY = 24 * HOUR
 PRICE_HALF_LIFE = 15.0 * DAY
 PRICE_STEP, PAUSE_STEP, ENTITY_STEP = 1.0, 0.3, 0.3
-ALONE = 1.0
-"""A witness that no other confirms must be e times as strong."""
-CONFIRMS = -1.0
-"""The whole or its departure confirms a metric from 1/e of its bar on, and a metric its departure."""
+ALONE = 0.7
+"""A witness that no other confirms must be twice as strong."""
+CONFIRMS = -0.7
+"""The whole or its departure confirms a metric from half of its bar on, and a metric its departure."""
+RECORD_HALF_LIFE = 30.0 * DAY
+MOST_RECORD = 4.0
+"""No record is higher (55 times the bar), so that one enormous leap does not deafen for months."""
+LN_AGAIN = 0.3364722366212129
+"""ln 1.4: by so much something must grow to be said again, or what a series reached on days past be topped."""
 
-PRICE = np.dtype([("price", "f8"), ("time", "i8"), ("pause", "f8"), ("pause_time", "i8")])
-"""State of a series, 32 bytes: the `price` of its values at `time`, that of its pauses at `pause_time`."""
+PRICE = np.dtype(
+    [("price", "f8"), ("time", "i8"), ("pause", "f8"), ("pause_time", "i8"),
+     ("record", "f4"), ("record_day", "i4"), ("reached", "f4"), ("day", "i4")]
+)  # fmt: skip
+"""State of a series, 48 bytes: the `price` of its values at `time`, that of its pauses at `pause_time`; the `record` of
+its values on days past, as of the end of `record_day`, and what they have `reached` on `day` (UTC, since 1970)."""
 
 
 class Inputs(NamedTuple):
@@ -99,20 +111,53 @@ def pause_price_of(tables: Tables, series: int, t: int, most: float) -> float:
 
 
 @inner
+def record_of(tables: Tables, series: int, t: int) -> float:
+    """What is left now of what a series' values reached on days past; 0 = they were never over their bar."""
+    p = tables.price[series]
+    if p.reached > 0.0 and t // DAY > p.day:
+        left = halved(float(p.record), max(p.day - p.record_day, 0) * DAY / RECORD_HALF_LIFE)
+        if p.reached > left:
+            p.record, p.record_day = p.reached, p.day
+        p.reached = 0.0
+    if p.record == 0.0:
+        return 0.0
+    return halved(float(p.record), max(t - (p.record_day + 1) * DAY, 0) / RECORD_HALF_LIFE)
+
+
+@inner
+def note(inputs: Inputs, tables: Tables, row: int) -> None:
+    """Remember how far over their bars the values and departures of a row are."""
+    t = inputs.time[row]
+    for c in range(inputs.start[row], inputs.start[row + 1]):
+        value, departure = inputs.valued[c], inputs.apart[c]
+        strength = departure if not value >= departure and departure == departure else value
+        if strength > 0.0:
+            record_of(tables, inputs.series[c], t)
+            p = tables.price[inputs.series[c]]
+            if strength > p.reached:
+                p.reached = min(strength, MOST_RECORD)
+            p.day = max(t // DAY, p.day)
+
+
+@inner
 def pauses(inputs: Inputs, c: int) -> bool:
     """Whether a cell stands out most by a pause."""
     return bool(inputs.still[c] >= inputs.strength[c])
 
 
 @inner
-def excess_of(inputs: Inputs, tables: Tables, c: int, row: int, level: float, most: float) -> float:
+def excess_of(inputs: Inputs, tables: Tables, c: int, row: int, level: float, most: float, lasting: bool) -> float:
     """Strength of a cell less its price and `level`, the best of its witnesses; those that are alone pay `ALONE` more.
 
     A value is confirmed by the whole or by the departure of its feature, or where nothing judges these; a departure by
-    the value. A pause shows nowhere else.
+    the value. A pause shows nowhere else. Where it is not `lasting`, a value or departure must also top the record.
     """
     series, t = inputs.series[c], inputs.time[row]
     price = price_of(tables, series, t, most)
+    if not lasting:
+        record = record_of(tables, series, t)
+        if record > 0.0:
+            price += max(record + LN_AGAIN - level, 0.0)
     value, departure = inputs.valued[c], inputs.apart[c]
     excess = -np.inf
     if value == value:

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from foreshock.incident.alarm_kernel import LEAST_RATE, LN_AGAIN, TYPICAL_ROWS_PER_DAY
-from foreshock.incident.alarm_prices import DAY, HOUR
+from foreshock.incident.alarm_kernel import LEAST_RATE, TYPICAL_ROWS_PER_DAY
+from foreshock.incident.alarm_prices import DAY, HOUR, LN_AGAIN
 from foreshock.incident.arithmetic import level_cap, theta0
 from foreshock.incident.story import entity_labels
 from foreshock.incident.words import safe_name
