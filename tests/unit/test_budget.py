@@ -29,9 +29,9 @@ def cap(entities: int) -> float:
 
 def alert(
     at: int, entity: str, strength: float = 1.0, kind: AlertKind = AlertKind.ANOMALY, since: int | None = None,
-    ends: int | None = None,
+    ends: int | None = None, severity: str = "warning",
 ) -> Alert:  # fmt: skip
-    own = labels({"alertname": f"Foreshock{kind.title()}", "host_name": entity, "severity": "warning"})
+    own = labels({"alertname": f"Foreshock{kind.title()}", "host_name": entity, "severity": severity})
     return Alert(own, (), at if since is None else since, at, kind, strength, ends)
 
 
@@ -302,6 +302,15 @@ def test_what_is_usual_must_be_stronger_than_it_was() -> None:
     nightly(stage, range(4), 1.0)
     assert nightly(stage, [4], 4.0) == [True]
     assert nightly(stage, [5], 4.0) == [False]
+
+
+def test_what_is_usual_is_so_whether_it_is_critical_or_a_warning() -> None:
+    stage = Stage(1)
+    said = [
+        stage.fire(day * DAY + 3 * HOUR, "h0", 3.0, severity=severity).notified
+        for day, severity in enumerate(["critical", "warning"] * 4, start=4)
+    ]
+    assert said == [True, True, *[False] * 6]
 
 
 def test_what_is_usual_when_it_begins_is_so_while_it_grows() -> None:

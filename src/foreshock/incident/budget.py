@@ -128,8 +128,8 @@ class Memory(msgspec.Struct):
 
     `seen`: last day of presence by entity; `peaks`: largest strength by hour of the open block; `blocks`: (block, third
     peak) of closed ones; `first` when the environment was first heard of; `top_day`, `top_count`, `top`: day since
-    then, its notifications and its largest strength; `prices` by entity; `came`: when an alert (its key) began, and how
-    strong it was.
+    then, its notifications and its largest strength; `prices` by entity; `came`: when an alert (its labels but for the
+    severity) began, and how strong it was.
     """
 
     watermark: int = -(1 << 63)
@@ -282,7 +282,7 @@ class Budget:
                 entity: price for entity, price in memory.prices.items() if self._price(entity, now) > 0.01
             }
             since = now - CYCLES * max(PERIODS) - WIDE
-            memory.came = {key: times for key, times in memory.came.items() if times[-1][0] >= since}
+            memory.came = {name: times for name, times in memory.came.items() if times[-1][0] >= since}
 
     def _close_blocks(self, current: int) -> None:
         """Keep the third-highest hourly peak of each block before `current` in which somebody was present."""
@@ -376,9 +376,11 @@ class Budget:
         """Decide on an alert by its strength, less the price of its entity, or what is usual for it at this time."""
         memory, now, strength = self._memory, alert.decided_unix_nano, max(alert.strength, 0.0)
         entity = label_text(entity_labels(alert.labels))
+        # Whether it is critical or a warning may differ from night to night.
+        name = label_text(tuple(pair for pair in alert.labels if pair[0] != "severity"))
         price, level = self._price(entity, now), self.level()
-        rank = strength - max(price, self._usual(alert.key, alert.starts_unix_nano))
-        self._note(alert.key, alert.starts_unix_nano, strength, known is None)
+        rank = strength - max(price, self._usual(name, alert.starts_unix_nano))
+        self._note(name, alert.starts_unix_nano, strength, known is None)
         hour, day = now // self._hour, memory.days.setdefault((now - 1) // DAY, Day())
         memory.peaks[hour] = max(memory.peaks.get(hour, 0.0), rank)
         notified, group = False, ""
@@ -401,9 +403,9 @@ class Budget:
         day.notified += notified
         return Episode(notified, group)
 
-    def _usual(self, key: str, start: int) -> float:
+    def _usual(self, name: str, start: int) -> float:
         """What an alert must top that always begins at this time of the day, or of the week: itself; else nothing."""
-        times = self._memory.came.get(key, [])
+        times = self._memory.came.get(name, [])
         most = 0.0
         for period in PERIODS:
             cycles = [
@@ -414,10 +416,10 @@ class Budget:
             most = max(most, max(found) + LN_AGAIN) if len(found) >= ENOUGH else most
         return most
 
-    def _note(self, key: str, start: int, strength: float, new: bool) -> None:
+    def _note(self, name: str, start: int, strength: float, new: bool) -> None:
         """Remember that an alert began then, or that it has grown."""
         memory = self._memory
-        times = memory.came.setdefault(key, [])
+        times = memory.came.setdefault(name, [])
         if times and not new:
             times[-1] = times[-1][0], max(times[-1][1], strength)
         else:
