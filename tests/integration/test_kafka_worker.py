@@ -17,10 +17,13 @@ import pytest
 
 from foreshock.adapters.kafka.client import library
 from foreshock.adapters.kafka.dead import LARGEST, OFFSET, PARTITION, REASON, header
+from foreshock.adapters.kafka.messages import Out
+from foreshock.adapters.kafka.options import KafkaOptions
 from foreshock.config import Config, load
 from foreshock.errors import ConfigError, PermanentError, RetryableError
 from foreshock.runtime.clock import SystemClock
 from foreshock.runtime.distributed import Worker
+from foreshock.runtime.distributed_clients import Transactions
 from foreshock.runtime.distributed_format import decode_word
 from foreshock.runtime.task import decode_control
 from foreshock.types import Control, ControlKind, rfc3339
@@ -230,6 +233,14 @@ def test_very_many_entities_that_come_at_once_do_not_stop_a_worker(broker: Kafka
 
 def _said_of(words: Reader) -> int:
     return len({one.entity for word in words.read() for one in decode_word(word.value()).presence})
+
+
+def test_a_message_that_no_broker_may_take_is_said_and_not_tried_again(broker: Kafka, prefix: str) -> None:
+    one = Transactions(KafkaOptions(brokers=broker.brokers), prefix, 10.0)
+    one.begin()
+    with pytest.raises(PermanentError, match=r"a message of 2000000 bytes for alerts is larger .*message\.max\.bytes"):
+        one.send(Out("alerts", b"x" * 2_000_000, None))
+    one.close()
 
 
 def test_lost_messages_are_said_and_counted(
