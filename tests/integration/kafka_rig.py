@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -133,10 +133,15 @@ def give_up_now_and_then(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def now_and_then(self: Transactions, offsets: Sequence[Any], group: Any) -> None:
         tried.append(len(offsets))
         if len(tried) % 5 == 0:
-            self.flush()
-            self._abort()
-            raise AbortedError("nobody knows", sure=False)
+            give_up_unsure(self)
         commit(self, offsets, group)
 
     monkeypatch.setattr(Transactions, "commit", now_and_then)
     return tried
+
+
+def give_up_unsure(transactions: Transactions) -> NoReturn:
+    """Give the transaction up, and leave open whether it has happened."""
+    transactions.flush()
+    transactions._abort()
+    raise AbortedError("nobody knows", sure=False)
