@@ -271,14 +271,16 @@ def test_days_without_data_weigh_nothing() -> None:
     assert not decided.notified
 
 
-def test_in_the_first_days_six_a_day_and_then_only_what_tops_it() -> None:
+def test_in_the_first_week_six_a_day_and_then_only_what_tops_it() -> None:
     stage = Stage(1)
     said = [stage.fire(n * 20 * MINUTE + MINUTE, "h0", 1.0).notified for n in range(10)]
     assert said == [True] * 6 + [False] * 4
     assert stage.fire(5 * HOUR, "h0", 1.2).notified
     assert not stage.fire(6 * HOUR, "h0", 1.2).notified
     assert stage.fire(DAY + HOUR, "h0", 1.0).notified, "the next day"
-    said = [stage.fire(2 * DAY + n * 20 * MINUTE + MINUTE, "h0", 2.0).notified for n in range(10)]
+    said = [stage.fire(6 * DAY + n * 20 * MINUTE + MINUTE, "h0", 2.0).notified for n in range(10)]
+    assert said == [True] * 6 + [False] * 4, "the last day of the week"
+    said = [stage.fire(7 * DAY + n * 20 * MINUTE + MINUTE, "h0", 2.0).notified for n in range(10)]
     assert said == [True] * 10, "later on the level alone rules"
 
 

@@ -47,7 +47,7 @@ KEPT_DAYS, MOST_BLOCKS = 240, 5000
 HOURS_A_BLOCK = 24
 ACHIEVED_DAYS = 30
 PRESENT_DAYS = 2
-FIRST_DAYS, FIRST_FACTOR = 2, 3.0
+FIRST_DAYS, FIRST_FACTOR = 7, 3.0
 SILENCES = 3
 SHARES = 10.0
 """An entity may notify so many times as often as its share of the budget would let it, and then pays."""
@@ -428,7 +428,7 @@ class Budget:
         keep(memory.came, MOST_EPISODES, "alert_time")
 
     def _bear_first_days(self, now: int, strength: float, notified: bool) -> bool:
-        """In the first two days, after 3 × budget in a day only what tops that day notifies."""
+        """In the first week, after 3 × budget in a day only what tops that day notifies: no level is known yet."""
         memory = self._memory
         day = (now - (memory.first or 0)) // DAY
         if day >= FIRST_DAYS:
