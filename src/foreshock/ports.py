@@ -84,7 +84,7 @@ class Detector(Protocol):
 
     @classmethod
     def restore(cls, config: Mapping[str, Any], state: State) -> Self:
-        """The detector that gave `state`, from its config."""
+        """The detector that gave `state`, from its config; arrays of `state` may only be read."""
         ...
 
 

@@ -92,7 +92,7 @@ def working(step: int, task: Keyed | None = None) -> Keyed:
 
 
 def copied(keeper: Keeper, task: Keyed) -> Writing:
-    copies = Copies(Snapshot(every=1.0), keeper)
+    copies = Copies(Snapshot(every=1.0), keeper, 0.02)
     copies.add(task.lead)
     copies.begin({task.lead: task}, time.perf_counter() + 2.0)
     writing = whole(copies, {task.lead: task})

@@ -71,7 +71,7 @@ class Worker:
         self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
         self._prompt = Prompt(self.options) if self.options.verdicts == "at_least_once" else None
         self._keeper = Keeper(self.options, self.layout)
-        self._copies = Copies(self.config.snapshot, self._keeper)
+        self._copies = Copies(self.config.snapshot, self._keeper, self.options.commit_interval)
         self._commits = Commits(
             self._transactions,
             self._keeper,

@@ -19,8 +19,8 @@ REPEAT_SECONDS = 0.1
 """A snapshot is early where it would take so long to repeat what came since the last."""
 EARLY_SECONDS = 2.0
 """Least time before an early one."""
-BLOCKS, ALL = 2, 1 << 30
-"""Blocks of a snapshot that go with one transaction; at the end nobody waits for what else it holds."""
+BLOCKS_A_SECOND, LEAST_BLOCKS, ALL = 100.0, 2, 1 << 30
+"""Blocks of a snapshot that go with transactions, and with one; at the end nobody waits for what else it holds."""
 Tasks = Mapping[tuple[str, int], KafkaTask]
 Send = Callable[[Out, Callable[[int], None]], None]
 """Sends a message, and tells its offset once it is written."""
@@ -32,7 +32,7 @@ class Writing:
     `ride` is called within a transaction that commits the task's offsets too, `arrived` when that is over.
     """
 
-    def __init__(self, task: KafkaTask, write: SnapshotWrite, keeper: Keeper, most: int = BLOCKS) -> None:
+    def __init__(self, task: KafkaTask, write: SnapshotWrite, keeper: Keeper, most: int) -> None:
         self.task = task
         self._write, self._keeper, self._most = write, keeper, most
         self._blocks = keeper.blocks(task, write)
@@ -79,11 +79,13 @@ class Copies:
     """Copies the states of a worker's tasks, one after the other, in slices between batches.
 
     Each is copied every `snapshot.every`, and early where much has come since, so that whoever takes it over has little
-    to repeat; a task's early copies take no more than `snapshot.share` of the time.
+    to repeat; a task's early copies take no more than `snapshot.share` of the time. `commit_interval` lies between two
+    transactions, in seconds: the longer, the more blocks go with one.
     """
 
-    def __init__(self, settings: Snapshot, keeper: Keeper) -> None:
+    def __init__(self, settings: Snapshot, keeper: Keeper, commit_interval: float) -> None:
         self._settings, self._keeper = settings, keeper
+        self._blocks = max(LEAST_BLOCKS, round(BLOCKS_A_SECOND * commit_interval))
         self._copiers: dict[tuple[str, int], Copier] = {}
         self._early = 0.0
 
@@ -119,7 +121,7 @@ class Copies:
         """Copy a slice of the copy under way, if there is one; once it is whole it is to be written."""
         busy = next((at for at, copier in self._copiers.items() if copier.busy), None)
         write = None if busy is None else self._copiers[busy].advance()
-        return None if busy is None or write is None else Writing(tasks[busy], write, self._keeper)
+        return None if busy is None or write is None else Writing(tasks[busy], write, self._keeper, self._blocks)
 
     def _begin(self, copier: Copier, task: KafkaTask) -> None:
         self._keeper.begun(task)

@@ -54,11 +54,15 @@ class SlotTable:
         Where that is all zeros their memory is not touched: a fresh page costs more than what is written to it.
         """
         out = np.zeros(capacity, self.dtype)
-        out[: len(rows)] = rows
+        # As bytes: numpy would set a row field by field.
+        flat = out.view(np.uint8).reshape(capacity, self.dtype.itemsize)
+        if rows.dtype == self.dtype and rows.flags.c_contiguous:
+            flat[: len(rows)] = rows.view(np.uint8).reshape(len(rows), self.dtype.itemsize)
+        else:
+            out[: len(rows)] = rows
         initial = np.frombuffer(self._initial.tobytes(), np.uint8)
         if initial.any():
-            # As bytes: numpy would set a row field by field.
-            out.view(np.uint8).reshape(capacity, -1)[len(rows) :] = initial
+            flat[len(rows) :] = initial
         return out
 
     @property
@@ -116,6 +120,6 @@ class SlotTable:
         return self.rows[: self.used].copy()
 
     def load(self, rows: NDArray[Any]) -> None:
-        """Take over rows that `copy` made."""
-        self.rows = self._room(self._capacity(len(rows)), rows)
+        """Take over rows that `copy` made, with no room for more: fresh memory faults, page by page."""
+        self.rows = self._room(max(len(rows), 1), rows)
         self.used = len(rows)

@@ -21,7 +21,8 @@ class State:
     """All that a part must remember, with the version of its format.
 
     `meta` plain data; `arrays` small arrays, already copied; `tables` live slot tables, to be copied block by block;
-    `blobs` lists of sealed byte chunks. After `frozen()` or `unpack`, tables stand among `arrays` under their name.
+    `blobs` lists of sealed byte chunks. After `frozen()` or `unpack`, tables stand among `arrays` under their name;
+    those of `unpack` may only be read: whoever takes them over copies them, as `SlotTable.load` does.
     """
 
     version: int
@@ -73,7 +74,7 @@ def chunks(state: State) -> Iterator[bytes | memoryview]:
 
 
 def unpack(data: bytes) -> State:
-    """The state that `pack` wrote.
+    """The state that `pack` wrote; its arrays are views of `data`, to be read only and not aligned.
 
     Raises PermanentError if the bytes are not such a state.
     """
@@ -85,7 +86,7 @@ def unpack(data: bytes) -> State:
         for entry in header["arrays"]:
             dtype = _dtype(entry["dtype"])
             count = int(np.prod(entry["shape"], dtype=np.int64))
-            arrays[entry["name"]] = np.frombuffer(data, dtype, count, at).reshape(entry["shape"]).copy()
+            arrays[entry["name"]] = np.frombuffer(data, dtype, count, at).reshape(entry["shape"])
             at += count * dtype.itemsize
         blobs: dict[str, list[bytes]] = {}
         for name, sizes in header["blobs"].items():

@@ -208,7 +208,7 @@ class Align:
         self._count[:] = state.meta["counts"]
         self._told[:] = self._count
         self._exclusions.load(state.meta["exclusions"])
-        pending = state.arrays["pending"]
+        pending = state.arrays["pending"].copy()
         self._pool, self._buckets = new_pool(_power(len(pending), _NODES))
         self._due = np.full(_power(self._entity.used, 64), FOREVER, np.int64)
         tables = self._tables()

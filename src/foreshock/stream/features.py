@@ -95,7 +95,7 @@ class Features:
         if self.options:
             self._prepare()
             self._ring.ensure(max(1, int(self._series.rows["capacity"][: self._series.used].sum())) - 1)
-            kernel.repack(self._tables(), state.arrays["ring"])
+            kernel.repack(self._tables(), state.arrays["ring"].copy())
 
     def _derive(self, rows: Rows) -> Rows:
         cells = len(rows.series) + int(self._plan["programs"][rows.series].sum()) + 2 * len(rows)
