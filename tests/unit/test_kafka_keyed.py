@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from msgspec import structs
+
 from foreshock.adapters.kafka.keys import partition_of
 from foreshock.adapters.kafka.messages import FORWARD, Forward, Out, encode, forward_of
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config, load
+from foreshock.runtime.distributed_bundles import MOST_BYTES, MOST_LINES
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.state import pack
+from foreshock.types.record import ARROW, JSON
 from tests.unit.kafka_message import Message
 
 SECOND = 1_000_000_000
@@ -57,9 +61,59 @@ def test_what_is_in_place_is_judged_there_and_all_else_is_passed_on() -> None:
     one.take([event(own, 0, 0, own)])
     assert not forwards(one.outbox)
     one.take([event(own, 1, 1, None), event(own, 2, 2, "somebody else"), event(other, 3, 3, other)])
-    assert [partition for partition, _ in forwards(one.outbox)] == [0, 0, 2]
+    assert [(partition, len(forward.times)) for partition, forward in forwards(one.outbox)] == [(0, 2), (2, 1)]
     assert {forward.origin for _, forward in forwards(one.outbox)} == {f"{TOPIC}/0"}
     assert one.positions[TOPIC, 0] == 4
+
+
+def test_events_that_are_passed_on_share_messages_and_keep_their_order() -> None:
+    own, other, one = user_of(1), user_of(2), keyed()
+    said = [event(own, 5, 0, None), event(other, 1, 1, None), event(own, 2, 2, None)]
+    said.append(Message(said[0].value(), None, [("traceparent", b"00-1")], 3, NOW // 1_000_000, TOPIC, 0))
+    said += [event(own, 3, 4, None), event(own, 9, 5, None)]
+    one.take(said)
+    sent = [out for out in one.outbox if out.value and out.partition == 1]
+    told = [forward for partition, forward in forwards(one.outbox) if partition == 1]
+    lines = [(sent[0].value or b"").split(b"\n"), (sent[2].value or b"").split(b"\n")]
+    assert lines == [[said[0].value(), said[2].value()], [said[4].value(), said[5].value()]]
+    assert [forward.content_type for forward in told] == [JSON, ARROW, JSON], "what says more stands alone, in its turn"
+    steps = [[(time - START * SECOND) // (10 * SECOND) for time in forward.times] for forward in told]
+    assert steps == [[5, 2], [], [3, 9]]
+    newest = [(forward.time or 0) // SECOND - START for forward in told]
+    assert newest == [50, 50, 90], "no more than has been said by then"
+
+
+def test_a_message_of_many_events_is_cut_where_it_is_full() -> None:
+    own, one = user_of(1), keyed()
+    one.take([event(own, step, step, None) for step in range(MOST_LINES + 3)])
+    assert [len(forward.times) for _, forward in forwards(one.outbox)] == [MOST_LINES, 3]
+    one.outbox.clear()
+    pad = "x" * (MOST_BYTES // 2)
+    large = [json.dumps({"timestamp": START, "userId": own, "value": 1, "pad": pad}).encode() for _ in range(3)]
+    one.take([Message(line, None, None, 600 + at, NOW // 1_000_000, TOPIC, 0) for at, line in enumerate(large)])
+    assert [len(forward.times) for _, forward in forwards(one.outbox)] == [1, 1, 1]
+
+
+def test_events_that_share_a_message_are_judged_as_if_each_had_its_own() -> None:
+    """By the task that they are for, beside marks of all origins."""
+    own, giver = user_of(1), keyed()
+    giver.take([event(own, step, step, None) for step in (0, 2, 1, 1, 4, 3)])
+    [together] = [out for out in giver.outbox if out.value]
+    told = forward_of(Message(together.value, headers=together.headers))
+    assert told is not None
+    alone = [
+        Out("f.keyed", line, None, ((FORWARD, encode(structs.replace(told, time=time, times=[]))),), 1)
+        for time, line in zip(told.times, (together.value or b"").split(b"\n"), strict=True)
+    ]
+    settled_as = []
+    for outs in ([together], alone):
+        taker = keyed(1)
+        taker.take([Message(out.value, None, out.headers, at, 1, "f.keyed", 1) for at, out in enumerate(outs)])
+        taker.positions[taker.lead] = 10
+        released(taker, 40)
+        taker.words()
+        settled_as.append((taker.task.watermark, settled(taker, 1)))
+    assert settled_as[0] == settled_as[1]
 
 
 def test_marks_say_how_far_an_input_has_come_and_move_on_with_the_clock_when_it_is_idle() -> None:
@@ -146,7 +200,7 @@ def released(one: Keyed, until: int) -> None:
     for origin in range(4):
         mark = Forward(f"{TOPIC}/{origin}", 4, TOPIC, (START + until) * SECOND, NOW, until=NOW)
         headers: Any = [(FORWARD, encode(mark))]
-        one.take([Message(None, None, headers, one.positions.get(one.lead, 0), NOW // 1_000_000, "f.keyed", 0)])
+        one.take([Message(None, None, headers, one.positions.get(one.lead, 0), NOW // 1_000_000, *one.lead)])
 
 
 def test_a_task_that_is_told_its_runs_again_is_the_same() -> None:
@@ -180,9 +234,9 @@ def test_a_task_that_is_told_its_runs_again_is_the_same() -> None:
     assert settled(again) == settled(first)
 
 
-def settled(one: Keyed) -> dict[str, bytes]:
+def settled(one: Keyed, number: int = 0) -> dict[str, bytes]:
     """The bytes of a task's states, once saved and loaded: what waits is numbered anew by that."""
-    other = keyed()
+    other = keyed(number)
     saved = {name: state.frozen() for name, state in one.states().items()}
     other.load(saved, one.config.resolved(), one.watermark, one.sources)
     return {name: pack(state) for name, state in other.states().items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from foreshock.adapters.kafka.keys import murmur2, partition_of
 from foreshock.adapters.kafka.messages import Forward
@@ -25,12 +26,14 @@ def merge(lateness: int = 5) -> Merge:
     return Merge(lambda source: lateness * SECOND)
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_order_of_one_stream_survives_its_origins(seed: int, live: bool) -> None:
+def test_order_of_one_stream_survives_its_origins(seed: int, live: bool, together: bool) -> None:
     """A stream in order is spread over origins, and these are read at speeds of their own.
 
-    Live, it is written while it is read, a thousand times as fast as it happens.
+    Live, it is written while it is read, a thousand times as fast as it happens; together, what is read at once is one
+    message.
     """
     rng = np.random.default_rng(seed)
     times = np.cumsum(rng.integers(0, 3, 400)) * SECOND
@@ -43,10 +46,15 @@ def test_order_of_one_stream_survives_its_origins(seed: int, live: bool) -> None
     while any(queues) or len(one):
         clock += int(rng.integers(0, SECOND // 100))
         origin, count = int(rng.integers(ORIGINS)), int(rng.integers(1, 30))
+        read = []
         while count and queues[origin] and queues[origin][0][1] < clock:
             last[origin] = queues[origin].pop(0)
-            one.hold(message(origin, *last[origin]), b"")
+            read.append(last[origin][0])
+            if not together:
+                one.hold(message(origin, *last[origin]), b"")
             count -= 1
+        if together and read:
+            one.hold(structs.replace(message(origin, *last[origin]), times=read), b"\n" * (len(read) - 1))
         ended = not queues[origin] or queues[origin][0][1] >= clock
         one.mark(mark(origin, *last[origin], until=clock - 1 if ended else 0), clock)
         out += [held.time for held in one.release()]

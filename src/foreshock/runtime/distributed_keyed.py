@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from foreshock.adapters.decode import decode, encode_samples
 from foreshock.adapters.kafka.dead import LARGEST, dead_letter
-from foreshock.adapters.kafka.decoding import NEVER, Decoding, Each, decode_messages, decode_stretch
+from foreshock.adapters.kafka.decoding import Decoding, Each, decode_messages, decode_stretch
 from foreshock.adapters.kafka.keys import partition_of, split
 from foreshock.adapters.kafka.messages import (
     FORWARD,
+    NEVER,
     Forward,
     Out,
     content_type_of,
     encode,
     forward_of,
     in_seconds,
-    plain_json,
     received_of,
     record_of,
 )
@@ -37,6 +37,7 @@ from foreshock.adapters.kafka.stretch import At, Message, Stretch, span
 from foreshock.adapters.kafka.topics import Layout
 from foreshock.config import Config
 from foreshock.errors import BadInputError
+from foreshock.runtime.distributed_bundles import Bundles
 from foreshock.runtime.distributed_format import Word
 from foreshock.runtime.distributed_merge import Held, Merge
 from foreshock.runtime.distributed_tasks import KafkaTask, anomaly_messages, word_messages
@@ -149,7 +150,7 @@ class Keyed(KafkaTask):
         if emit and self._may_pass_on(message):
             KAFKA_REKEYED.labels(record.source).inc()
             key = record.source.encode()
-            told = self._told_of(message, record, largest, CALLS)
+            told = self._told_of(_at(message), record, NEVER if largest is None else largest, CALLS)
             self._send(told, key, record.payload, partition_of(key, self.layout.tasks), message)
 
     def _record(self, message: Message, source: KafkaInput) -> Record:
@@ -198,25 +199,28 @@ class Keyed(KafkaTask):
 
     def _forward(self, group: Stretch, record: Record, found: Decoding, each: Each, at: range, emit: bool) -> None:
         """Pass messages on to the tasks of their entities; `at` are numbers in `each`."""
-        if emit:
-            KAFKA_REKEYED.labels(record.source).inc(len(at))
         own = slice(at.start, at.stop)
-        for place, number, largest in zip(
-            each.place[own].tolist(), each.key[own].tolist(), each.newest[own].tolist(), strict=True
+        places, keys, times = each.place[own], each.key[own], each.newest[own]
+        self._came(group.at, int(group.stamp[places].max()), int(times.max()))
+        if not emit:
+            return
+        KAFKA_REKEYED.labels(record.source).inc(len(at))
+        tasks = self.layout.tasks
+        bundles = Bundles(self.layout, self._told_of(group.at, record, NEVER, JSON), self.outbox)
+        partitions = each.keys.partitions(np.maximum(keys, 0), tasks)
+        for place, key, time, partition in zip(
+            places.tolist(), keys.tolist(), times.tolist(), partitions.tolist(), strict=True
         ):
-            message = group[place]
-            self._came(group.at, message.timestamp()[1], largest)
-            if not emit or not self._may_pass_on(message):
-                continue
-            time = None if largest == NEVER else largest
-            if number >= 0 and plain_json(message):
-                key = each.keys[number]
-                told = self._told_of(message, record, time, JSON)
-                self._send(told, key, message.value(), partition_of(key, self.layout.tasks), message)
-                continue
-            told = self._told_of(message, record, time, ARROW)
-            for partition, part in split(found.of(place, place + 1), self.layout.tasks).items():
-                self._send(told, None, encode_samples(part), partition, message)
+            line = group.line(place) if key >= 0 else None
+            if line is not None and len(line) <= LARGEST:
+                bundles.add(partition, line, time)
+            elif self._may_pass_on(message := group[place]):
+                # In its own turn: what came before it goes before it.
+                bundles.close()
+                told = self._told_of(group.at, record, time, ARROW)
+                for partition, part in split(found.of(place, place + 1), tasks).items():
+                    self._send(told, None, encode_samples(part), partition, message)
+        bundles.close()
 
     def _may_pass_on(self, message: Message) -> bool:
         """Whether a message is small enough; else it becomes a dead letter."""
@@ -225,12 +229,11 @@ class Keyed(KafkaTask):
         self.outbox.append(dead_letter(message, "too_large", f"messages over {LARGEST} bytes cannot be passed on"))
         return False
 
-    def _told_of(self, message: Message, record: Record, time: int | None, content_type: str) -> Forward:
-        """What is told of a message that is passed on."""
-        at = _at(message)
+    def _told_of(self, at: At, record: Record, time: int, content_type: str) -> Forward:
+        """What is told of a message that is passed on, or of several; `time` the newest in it, NEVER without one."""
         return Forward(
-            _origin(at), self.layout.inputs[at[0]], record.source, time, self._written.get(at, self.now),
-            record.received_unix_nano, content_type,
+            _origin(at), self.layout.inputs[at[0]], record.source, None if time == NEVER else time,
+            self._written.get(at, self.now), record.received_unix_nano, content_type,
         )  # fmt: skip
 
     def _send(self, told: Forward, key: bytes | None, payload: bytes, partition: int, message: Any) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from foreshock.adapters.kafka.messages import Forward
+from foreshock.adapters.kafka.messages import NEVER, Forward
 from foreshock.telemetry import DROPPED
 
 QUIET_NANO, BEHIND_NANO = 5_000_000_000, 60_000_000_000
@@ -72,10 +72,15 @@ class Merge:
         return len(self._held)
 
     def hold(self, forward: Forward, payload: bytes) -> None:
-        """Take a message."""
+        """Take a message, or each line of one that holds several."""
         self._hear(forward)
-        # Whose time cannot be believed, or is not known, waits for nobody.
-        time = forward.time if forward.time is not None else -(1 << 62)
+        if not forward.times:
+            self._hold(NEVER if forward.time is None else forward.time, forward, payload)
+            return
+        for time, line in zip(forward.times, payload.split(b"\n"), strict=True):
+            self._hold(time, forward, line)
+
+    def _hold(self, time: int, forward: Forward, payload: bytes) -> None:
         self._order += 1
         held = Held(time, self._order, forward.source, forward.content_type, forward.received, payload)
         heapq.heappush(self._held, (time, self._order, held))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.errors import PermanentError
+
 BLOCK_BYTES = 64 * 1024
 
 
@@ -56,10 +58,7 @@ class SlotTable:
         out = np.zeros(capacity, self.dtype)
         # As bytes: numpy would set a row field by field.
         flat = out.view(np.uint8).reshape(capacity, self.dtype.itemsize)
-        if rows.dtype == self.dtype and rows.flags.c_contiguous:
-            flat[: len(rows)] = rows.view(np.uint8).reshape(len(rows), self.dtype.itemsize)
-        else:
-            out[: len(rows)] = rows
+        flat[: len(rows)] = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), self.dtype.itemsize)
         initial = np.frombuffer(self._initial.tobytes(), np.uint8)
         if initial.any():
             flat[len(rows) :] = initial
@@ -120,6 +119,11 @@ class SlotTable:
         return self.rows[: self.used].copy()
 
     def load(self, rows: NDArray[Any]) -> None:
-        """Take over rows that `copy` made, with no room for more: fresh memory faults, page by page."""
+        """Take over rows that `copy` made, with no room for more: fresh memory faults, page by page.
+
+        Raises PermanentError if they are laid out otherwise.
+        """
+        if rows.dtype != self.dtype:
+            raise PermanentError("rows of state are of another version")
         self.rows = self._room(max(len(rows), 1), rows)
         self.used = len(rows)

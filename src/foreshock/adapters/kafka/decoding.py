@@ -23,6 +23,7 @@ from foreshock.adapters.http import CONTENT_TYPES, record_type
 from foreshock.adapters.json_columns import FEWEST, apart
 from foreshock.adapters.kafka.envelope import NOTHING_SAID, Envelope, Headers, envelope
 from foreshock.adapters.kafka.keys import Keys
+from foreshock.adapters.kafka.messages import NEVER
 from foreshock.adapters.kafka.schemas import TopicSchema
 from foreshock.adapters.kafka.sniff import sniff
 from foreshock.adapters.kafka.stretch import Stretch
@@ -32,7 +33,6 @@ from foreshock.errors import BadInputError
 from foreshock.types import Dictionary, Labels, Record, Samples, Series
 from foreshock.types.record import ARROW, JSON, OTLP, OTLP_JSON
 
-NEVER = -(1 << 63)
 MAX_MESSAGE_BYTES = 16 << 20
 """Largest message; brokers take one MiB where nobody said otherwise."""
 

@@ -37,7 +37,8 @@ class Forward(msgspec.Struct, array_like=True):
     """Where a message of the keyed topic comes from; a mark, which has no value, says how far its origin has come.
 
     `origin` `topic/partition`, one of `of`; `time` the newest event time (None = not known, or nothing yet), of what
-    was `written` up to then (Unix ns); `until`: all that the origin had when that was the time has been read.
+    was `written` up to then (Unix ns); `until`: all that the origin had when that was the time has been read. `times`
+    of a message that holds several, a line each: their event times, `NEVER` where one has none.
     """
 
     origin: str
@@ -48,7 +49,11 @@ class Forward(msgspec.Struct, array_like=True):
     received: int = 0
     content_type: str = JSON
     until: int = 0
+    times: list[int] = []
 
+
+NEVER = -(1 << 63)
+"""The event time of what has none that can be believed: it moves no clock and waits for nobody."""
 
 encode = msgspec.msgpack.Encoder().encode
 _forward = msgspec.msgpack.Decoder(Forward)
@@ -82,12 +87,6 @@ def received_of(message: Any) -> int:
 def record_of(message: Any, environment: str, source: str, content_type: str) -> Record:
     """The record that a message is."""
     return Record(environment, source, content_type, received_of(message), message.value() or b"")
-
-
-def plain_json(message: Any) -> bool:
-    """Whether a message is one line of JSON and says no more: it is understood wherever it is passed on to."""
-    value = message.value()
-    return not message.headers() and value is not None and value[:1] == b"{" and b"\n" not in value
 
 
 def in_seconds(messages: Stretch, content_type: str) -> Iterator[Stretch]:

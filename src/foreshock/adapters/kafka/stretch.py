@@ -147,6 +147,14 @@ class Stretch(Sequence[Message]):
         ]
         return out
 
+    def line(self, place: int) -> bytes | None:
+        """What one holds, if that is one line of JSON and it says no more; else None."""
+        first, size = int(self.start[place]), int(self.size[place])
+        if place in self.odd or not size or self.values[first] != _BRACE:
+            return None
+        line = self.values[first : first + size].tobytes()
+        return None if b"\n" in line else line
+
     def headers(self) -> list[Any]:
         """The headers of each."""
         out: list[Any] = [None] * len(self)
