@@ -82,6 +82,15 @@ def test_a_live_series_that_stops_alarms_and_ends_with_the_next_move(step: float
     assert seen[at + held + 60] < -1.5
 
 
+@pytest.mark.parametrize("step", [60.0, 300.0, 3600.0])
+def test_one_repeated_value_is_no_run_and_two_are_one_where_rows_are_few(step: float) -> None:
+    x = lively(3 if step < 3600 else 30, step=step)
+    x[-1] = x[-2]
+    assert strengths(series(x, step)).max() < 0.0
+    x[-3:] = x[-3]
+    assert (strengths(series(x, step))[-1] > 0.0) == (step > 60.0)
+
+
 @pytest.mark.parametrize("level", [0.0, 7.0, -1e6])
 def test_a_constant_series_never_alarms_and_its_first_move_hardly_counts(level: float) -> None:
     x = np.full(5000, level)

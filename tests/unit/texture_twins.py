@@ -98,11 +98,12 @@ class StuckTwin(KeyTwin):
         _, same, run = seen
         if same and (1.0 - memory["still"] < self.options.least_moves or (x == 0.0 and memory["zeros"] >= 3)):
             return 0.0
-        by_chance = 4.0 * memory["interval"] / -_ln(min(max(memory["still"], 0.05), 0.95))
+        by_chance = 6.0 * memory["interval"] / -_ln(min(max(memory["still"], 0.05), 0.95))
         reach = max(by_chance, 2.0 * memory["longest"], 1e-9)
         if now - memory["first"] < round(self.options.young_seconds * 1e9):
             reach = max(reach, self.options.young_reach)
-        ratio = float((run / reach + 0.65) / (1.0 + 0.65))
+        far = run / reach if run > 1.5 * memory["interval"] else 0.0
+        ratio = float((far + 0.65) / (1.0 + 0.65))
         return ratio * ratio
 
     def remember(self, memory: dict[str, Any], x: float, now: int, seen: tuple[float, bool, float], warm: bool) -> None:

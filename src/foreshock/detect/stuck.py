@@ -46,8 +46,9 @@ class Stuck(Measuring):
 
     A series moves where it leaves the value that its run began with by more than a thousandth of its mean move. What
     runs reach is the larger of two: twice the longest usual one, which 1.2 % of its hours exceed
-    (half-life 14 days), and the length that chance gives once in e^4 rows, were each row still or not by itself. A run
-    at 0 is idleness where three have ended before. Missing rows make no run: a row adds at most 1.5 intervals.
+    (half-life 14 days), and the length that chance gives once in e^6 rows, were each row still or not by itself. A run
+    at 0 is idleness where three have ended before. Missing rows make no run: a row adds at most 1.5 intervals. One
+    repeated value makes none either.
 
     There is no band: every value of a series that is stuck is usual. `measured` is the time without a move and the
     longest usual run, in seconds.

@@ -31,11 +31,11 @@ MEMORY_SECONDS, MEMORY_ROWS = 2 * 86400.0, 500.0
 """What the share of still rows and the mean interval remember, and how many rows at least."""
 INTERVAL_JUMP = 5.0
 LONGEST_STEP = 1.5
-"""A row adds at most so many mean intervals to a run."""
+"""A row adds at most so many mean intervals to a run; a run no longer than that is one repeated value, and none yet."""
 LEAST_STILL = 0.05
 """No series is thought to stand still in fewer rows than this."""
-SURPRISE = 4.0
-"""A run reaches far if chance makes one as long once in e^4 rows, were each row still or not by itself."""
+SURPRISE = 6.0
+"""A run reaches far if chance makes one as long once in e^6 rows, were each row still or not by itself."""
 BLOCK_ROWS = 10
 RUN_DAYS = 14.0
 """Half-life of what is known of longest runs."""
@@ -131,7 +131,8 @@ def _reach(row: Any, now: int, young: int, young_reach: float) -> float:
 def _score(row: Any, x: float, same: bool, run: float, reach: float, least_moves: float) -> float:
     if same and (1.0 - row.still < least_moves or (x == 0.0 and row.zeros >= LEAST_ZEROS)):
         return 0.0
-    ratio = (run / reach + REST) / (1.0 + REST)
+    far = run / reach if run > LONGEST_STEP * row.interval else 0.0
+    ratio = (far + REST) / (1.0 + REST)
     return float(min(ratio * ratio, LARGEST_SCORE))
 
 
