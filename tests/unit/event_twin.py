@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foreshock.detect import histogram
 from foreshock.detect.bar import Bar
 from foreshock.detect.histogram import LN2, exp
+from tests.unit.kernels import called
 
+LN = called(histogram.ln)
 SECOND = 10**9
 HOUR, DAY = 3600 * SECOND, 86400 * SECOND
 SPANS = ((3.0, 6), (8.0, 8), (24.0, 12))
@@ -18,6 +21,10 @@ SPANS = ((3.0, 6), (8.0, 8), (24.0, 12))
 
 def f4(x: float) -> float:
     return float(np.float32(x))
+
+
+def usual(least: float) -> dict[str, Any]:
+    return {"hist": [0.0] * 96, "prior": 5.0, "usual": f4(least), "top": 0.0}
 
 
 class EventTwin:
@@ -31,42 +38,75 @@ class EventTwin:
         n = len(time)
         strength, _ = self.bar.step(np.zeros(n, np.int32), time, score, status, np.ones(n, np.bool_))
         return [
-            self.row(int(t), float(x), float(s)) if given in (0, 1) else math.nan
-            for t, x, s, given in zip(time, value, strength, status, strict=True)
+            self.row(int(t), float(x), float(m), float(s)) if given in (0, 1) else math.nan
+            for t, x, m, s, given in zip(time, value, score, strength, status, strict=True)
         ]
 
-    def row(self, now: int, x: float, strength: float) -> float:
+    def row(self, now: int, x: float, score: float, strength: float) -> float:
         m = self.memory
         if m is None:
             spans = [
-                {"hours": hours, "width": width, "start": now, "values": [x], "means": [], "shapes": [],
-                 "hist": [0.0] * 96, "prior": 5.0, "usual": f4(0.3), "top": 0.0}
+                {"hours": hours, "width": width, "start": now, "values": [x], "means": [], "shapes": [], **usual(0.3)}
                 for hours, width in SPANS
-            ]  # fmt: skip
+            ]
             self.memory = {
                 "first": now, "time": now, "last": x, "level": x, "deviation": 0.0, "weight": 1.0, "change": 0.0,
                 "changed": 0, "interval": 0.0, "count": 1, "hour": now, "decayed": now, "until": now, "rows": 0,
-                "peak": 0.0, "spans": spans,
+                "peak": 0.0, "spans": spans, "lasting": {"rows": 0, **usual(0.5)},
+                "day": now, "day_top": 0.0, "best": [0.0] * 6,
             }  # fmt: skip
             return 0.0
         self.learn(m, now, x)
         scale, total = self.scale(m), 0.0
         for span in m["spans"]:
             distance = self.add(m, span, now, x, scale)
-            share = distance / max(span["usual"], 0.3)
+            share = self.in_usual(span, distance, 0.3)
             total += share * share
-            span["top"] = f4(max(span["top"], distance))
+        lasting = self.lasting(m, now, score) / 2.0 if score == score else 0.0
         if now - m["hour"] >= HOUR:
             self.close_hour(m, now)
-        novelty, score = math.sqrt(total / 3.0) / 0.9, (exp(strength) if strength == strength else 0.0) / 1.05
-        margin = math.sqrt(novelty * novelty + score * score) / 1.1
+        novelty, over = math.sqrt(total / 3.0) / 0.9, (exp(strength) if strength == strength else 0.0) / 1.05
+        margin = self.among_best(m, now, math.sqrt(novelty * novelty + over * over + lasting * lasting) / 1.1)
         quiet = now < m["until"] or m["rows"] > 0
         m["rows"] = max(m["rows"] - 1, 0)
-        if margin < 0.7 or (quiet and margin <= 1.5 * m["peak"]):
+        if margin < 1.0 or (quiet and margin <= 2.0 * m["peak"]):
             return 0.0
         m["peak"], m["rows"] = margin, 10
         m["until"] = now + min(4 * DAY, int(0.06 * (now - m["first"])))
-        return margin / (1.0 + margin) if margin >= 1 else 0.0
+        return margin / (1.0 + margin)
+
+    def in_usual(self, measure: dict[str, Any], much: float, least: float) -> float:
+        measure["top"] = f4(max(measure["top"], much))
+        return float(much / max(measure["usual"], least))
+
+    def lasting(self, m: dict[str, Any], now: int, score: float) -> float:
+        k, size = m["lasting"], LN(max(score, 0.05))
+        k["rows"] += 1
+        if k["rows"] == 1:
+            k |= {"now": size, "mean": size, "variance": 0.0, "weight": 1.0, "time": now}
+            return 0.0
+        past = max(now - k["time"], 0) / SECOND
+        k["time"] = max(now, k["time"])
+        gain = min(1.0 - exp(-past / max(1800.0, 3.0 * m["interval"])), 0.5)
+        k["now"] += max(gain, 1.0 / k["rows"]) * (size - k["now"])
+        spread, surprise, above = max(math.sqrt(k["variance"]), 1e-3), size - k["mean"], 0.0
+        if k["rows"] > 50:
+            above = max(k["now"] - k["mean"], 0.0) / spread
+            surprise = min(max(surprise, -4.0 * spread), 4.0 * spread)
+        seconds = max(4 * 86400.0, 48.0 * m["interval"])
+        k["weight"] = k["weight"] * (seconds / (seconds + past)) + 1.0
+        k["mean"] += surprise / k["weight"]
+        k["variance"] += (surprise * surprise - k["variance"]) / k["weight"]
+        return self.in_usual(k, above, 0.5)
+
+    def among_best(self, m: dict[str, Any], now: int, margin: float) -> float:
+        out = margin / max(min(m["best"]), 1.0)
+        m["day_top"] = max(m["day_top"], margin)
+        if now - m["day"] >= DAY:
+            factor = exp(-LN2 * ((now - m["day"]) / DAY) / 90.0)
+            m["best"] = sorted([one * factor for one in m["best"]] + [m["day_top"]])[1:]
+            m["day"], m["day_top"] = now, 0.0
+        return float(out)
 
     def scale(self, m: dict[str, Any]) -> float:
         return float(max(m["deviation"], 0.5 * m["change"] * (min(m["changed"], 8) / 8), 1e-9))
@@ -147,7 +187,7 @@ class EventTwin:
     def close_hour(self, m: dict[str, Any], now: int) -> None:
         factor = exp(-LN2 * (max(now - m["decayed"], 0) / DAY) / 7.0)
         edges = [0.0] + [2.0 ** (-6 + b // 8) * (1 + b % 8 / 8) for b in range(1, 97)]
-        for span in m["spans"]:
+        for span, first in [*((span, 0.21) for span in m["spans"]), (m["lasting"], 1.0)]:
             hist = span["hist"] = [f4(weight * factor) for weight in span["hist"]]
             at = max(b for b in range(96) if edges[b] <= span["top"])
             hist[at] = f4(hist[at] + 1.0)
@@ -155,22 +195,22 @@ class EventTwin:
             for weight in hist:
                 seen += weight
             span["prior"] = f4(max(span["prior"] * factor, 5.0 - seen))
-            span["usual"], span["top"] = f4(self.quantile(hist, edges, span["prior"], seen)), 0.0
+            span["usual"], span["top"] = f4(self.quantile(hist, edges, span["prior"], seen, first)), 0.0
         m["hour"] = m["decayed"] = now
 
-    def quantile(self, hist: list[float], edges: list[float], prior: float, seen: float) -> float:
-        """The novelty with a twentieth of the hours above it; what is believed first is a point at .21."""
+    def quantile(self, hist: list[float], edges: list[float], prior: float, seen: float, first: float) -> float:
+        """The novelty with a twentieth of the hours above it; what is believed first is a point."""
         wanted, above = 0.05 * (seen + prior), 0.0
         for b in range(95, -1, -1):
             left, right, part = edges[b], edges[b + 1], hist[b]
-            if left <= 0.21 < right:
-                upper = part * (right - 0.21) / (right - left)
+            if left <= first < right:
+                upper = part * (right - first) / (right - left)
                 if above + upper >= wanted and upper > 0:
-                    return right - (right - 0.21) * (wanted - above) / upper
+                    return right - (right - first) * (wanted - above) / upper
                 above += upper + prior
                 if above >= wanted:
-                    return 0.21
-                right, part = 0.21, part - upper
+                    return first
+                right, part = first, part - upper
             if above + part >= wanted and part > 0:
                 return right - (right - left) * (wanted - above) / part
             above += part

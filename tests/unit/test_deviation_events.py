@@ -145,3 +145,34 @@ def test_a_forgotten_key_has_no_shapes() -> None:
     detector.step(series(daily(4, np.random.default_rng(8))))
     detector.forget(np.zeros(1, np.int32))
     np.testing.assert_array_equal(detector.step(later).event, new.step(later).event)
+
+
+def test_a_rise_that_goes_on_is_told_when_it_is_an_event() -> None:
+    rng = np.random.default_rng(9)
+    value = daily(20, rng)
+    at = 15 * 288
+    value[at : at + 30] += np.minimum(np.arange(1, 31) * 3.0, 60.0)
+    event = events(series(value))
+    assert (event[at : at + 30] > 0).any()
+
+
+@pytest.mark.parametrize(("rows", "size", "lasts"), [(1, 20.0, False), (12, 5.0, True)])
+def test_an_hour_of_unusual_rows_lasts_and_a_single_one_does_not(rows: int, size: float, lasts: bool) -> None:
+    rng = np.random.default_rng(10)
+    value = daily(10, rng)[: 9 * 288 + 30]
+    value[-rows:] += size * rng.choice([-1.0, 1.0], rows)
+    detector = Deviation(EVENTS)
+    detector.step(series(value))
+    row = detector.state().tables["shapes"].rows[0]
+    above = (row["now"] - row["mean"]) / np.sqrt(row["variance"])
+    assert (above > 1.5) == lasts
+
+
+def test_the_more_often_it_happens_the_less_it_is_an_event() -> None:
+    rng = np.random.default_rng(11)
+    value = daily(90, rng)
+    for at in np.arange(10 * 288, len(value), 288) + rng.integers(0, 200, 80):
+        value[at : at + 3] += rng.uniform(15, 25)
+    day = np.flatnonzero(events(series(value)) > 0) / 288
+    assert ((day > 10) & (day < 50)).sum() >= 2 * (day >= 50).sum()
+    assert (day > 10).any()

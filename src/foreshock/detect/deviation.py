@@ -29,7 +29,7 @@ class DeviationOptions(UnivariateOptions):
     tier: Literal["light", "full", "events"] = Field(
         default="full",
         description="`light` remembers three levels of a series in 256 bytes, `full` also its day, its week and how a "
-        "value follows from those before, in 4,776, and `events` also its shapes, in 37 kB.",
+        "value follows from those before, in 4,776, and `events` also its shapes, in 38 kB.",
     )
     event_budget: float = Field(
         default=0.2,

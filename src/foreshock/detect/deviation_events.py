@@ -50,7 +50,7 @@ class Events:
             rows = np.flatnonzero(learn)
             uncounted = np.zeros(len(rows), np.bool_)
             strength[rows], _ = self.bar.step(key[rows], time[rows], score[rows], given[rows], learn[rows], uncounted)
-            event_sweep(self.table.rows, key, time, value, learn, given, strength, expiry, event)
+            event_sweep(self.table.rows, key, time, value, learn, given, score, strength, expiry, event)
         return event
 
     def forget(self, keys: NDArray[np.int32]) -> None:

@@ -1,8 +1,9 @@
-"""The event channel of `deviation`: a memory of shapes, and when what it has not seen is an event (compiled).
+"""The event channel of `deviation`: a memory of shapes, what lasts, and when it is an event (compiled).
 
 A shape is a window of block means less half of their mean. How far the newest lies from the nearest that is
 remembered, in long scales, is its novelty; a window is remembered as many blocks after it ended as it holds, so that
-none is compared with a part of itself.
+none is compared with a part of itself. What lasts is the mean logarithm of half an hour's scores against
+that of four days.
 """
 
 from __future__ import annotations
@@ -13,9 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foreshock.detect.deviation_near import elapsed, learn_change, learn_interval, learn_long, long_scale, narrow
+from foreshock.detect.deviation_near import (
+    clip,
+    elapsed,
+    faded,
+    learn_change,
+    learn_interval,
+    learn_long,
+    long_scale,
+    memory,
+    narrow,
+)
 from foreshock.detect.deviation_row import DAY, HOUR, SECOND
-from foreshock.detect.histogram import LN2, bin_of, exp, scale_weights, total_weight, upper_quantile
+from foreshock.detect.histogram import LN2, bin_of, exp, ln, scale_weights, total_weight, upper_quantile
 from foreshock.detect.kernels import LARGEST_VALUE
 from foreshock.state.jit import entry, inner
 from foreshock.types import Status
@@ -37,24 +48,35 @@ SAME = 0.1
 LEVEL_SHARE = 0.5
 
 NOVELTY_LOW, NOVELTY_PER, NOVELTY_SIZE = -6, 8, 96
-NOVELTY_DAYS, NOVELTY_SHARE, NOVELTY_PRIOR, NOVELTY_BLOCKS = 7.0, 0.05, 0.21, 5.0
-LEAST_NOVELTY = 0.3
-"""Novelty is measured by what one hour in twenty reaches, half-life 7 days, and at least by this."""
+NOVELTY_DAYS, NOVELTY_SHARE, NOVELTY_BLOCKS = 7.0, 0.05, 5.0
+PRIOR = (0.21, 0.21, 0.21, 1.0)
+LEAST = (0.3, 0.3, 0.3, 0.5)
+"""The novelty of each span, and what lasts, are measured by what one hour in twenty reaches, half-life 7 days, and at
+least by this."""
+LASTING = 3
+"""What lasts comes after the spans."""
+NOW_SECONDS, NOW_ROWS, LONG_SECONDS = 1800.0, 3.0, 4 * DAY
+LEAST_SCORE, SCORE_CLIP, LEAST_SPREAD = 0.05, 4.0, 1e-3
+LASTING_ROWS = 50
+"""Rows with a score before anything lasts."""
 
-NOVELTY_UNIT, SCORE_UNIT, MARGIN_UNIT = 0.9, 1.05, 1.1
-EVENT, HUSH = 1.0, 0.7
-"""A margin from `EVENT` on is an event; from `HUSH` on, what follows is no news."""
-AGAIN = 1.5
+NOVELTY_UNIT, SCORE_UNIT, LASTING_UNIT, MARGIN_UNIT = 0.9, 1.05, 2.0, 1.1
+AGAIN = 2.0
+BEST, BEST_DAYS = 6, 90.0
+"""An event reaches what one day fewer than these has passed; what the best days reached fades with this half-life."""
 QUIET_ROWS, QUIET_SHARE, QUIET_MOST = 10, 0.06, 4 * DAY_NANOS
-"""For so many rows, and so much of the time seen, but no longer than so many ns, unless it grows so many times."""
+"""After an event nothing is told for so many rows, and so much of the time seen, but no longer than so many ns, unless
+it grows `AGAIN` times."""
 
 ROW = np.dtype([
-    ("time", "i8"), ("first", "i8"), ("hour_start", "i8"), ("decayed", "i8"), ("until", "i8"), ("block", "i8", (3,)),
+    ("time", "i8"), ("first", "i8"), ("hour_start", "i8"), ("decayed", "i8"), ("until", "i8"), ("day_start", "i8"),
+    ("scored", "i8"), ("block", "i8", (3,)),
     ("last", "f8"), ("change", "f8"), ("interval", "f8"), ("level", "f8"), ("deviation", "f8"), ("weight", "f8"),
-    ("peak", "f8"), ("sums", "f8", (3,)), ("recent", "f8", (2 * WIDTH,)),
-    ("count", "i4"), ("changed", "i4"), ("quiet_rows", "i4"), ("spare", "i4"),
+    ("peak", "f8"), ("now", "f8"), ("mean", "f8"), ("variance", "f8"), ("mass", "f8"), ("day_top", "f8"),
+    ("best", "f8", (BEST,)), ("sums", "f8", (3,)), ("recent", "f8", (2 * WIDTH,)),
+    ("count", "i4"), ("changed", "i4"), ("quiet_rows", "i4"), ("scores", "i4"),
     ("block_rows", "i4", (3,)), ("blocks", "i4", (3,)), ("used", "i4", (3,)),
-    ("top", "f4", (3,)), ("usual", "f4", (3,)), ("prior", "f4", (3,)), ("hist", "f4", (3, NOVELTY_SIZE)),
+    ("top", "f4", (4,)), ("usual", "f4", (4,)), ("prior", "f4", (4,)), ("hist", "f4", (4, NOVELTY_SIZE)),
     ("met", "i4", (3, SHAPES)), ("shapes", "f4", (SHAPES * WIDTH,)),
 ])  # fmt: skip
 
@@ -67,6 +89,7 @@ def event_sweep(
     value: NDArray[np.float64],
     learn: NDArray[np.bool_],
     status: NDArray[np.uint8],
+    score: NDArray[np.float64],
     strength: NDArray[np.float64],
     expiry: int,
     event: NDArray[np.float64],
@@ -76,6 +99,7 @@ def event_sweep(
     Parameters
         rows          slots of `ROW`
         key … status  the columns of a frame, its status as the detector gave it, each [n]
+        score         float64[n] of the detector, NaN where there is none
         strength      float64[n] ln(score / bar) of the rows, NaN where there is none
         expiry        ns without a learnt row after which a slot starts afresh
         event         out: float64[n], margin/(1 + margin) at an event, 0 at other rows, NaN at rows without a value
@@ -95,23 +119,32 @@ def event_sweep(
             _begin(row, x, now)
             continue
         _learn(row, x, now)
-        novelty = _novelty(row, x, now)
-        score = exp(strength[i]) if strength[i] == strength[i] else 0.0
-        part, other = novelty / NOVELTY_UNIT, score / SCORE_UNIT
-        event[i] = _announce(row, math.sqrt(part * part + other * other) / MARGIN_UNIT, now)
+        shape = _novelty(row, x, now) / NOVELTY_UNIT
+        over = exp(strength[i]) / SCORE_UNIT if strength[i] == strength[i] else 0.0
+        lasting = _lasting(row, score[i], now) / LASTING_UNIT if score[i] == score[i] else 0.0
+        if now - row.hour_start >= HOUR_NANOS:
+            _close_hour(row, now)
+        margin = math.sqrt(shape * shape + over * over + lasting * lasting) / MARGIN_UNIT
+        event[i] = _announce(row, _among_best(row, margin, now), now)
 
 
 @inner
 def _begin(row: Any, x: float, now: int) -> None:
     row.time = row.first = row.hour_start = row.decayed = now
     row.until, row.quiet_rows, row.peak = now, 0, 0.0
+    row.day_start, row.day_top = now, 0.0
+    row.scored = row.scores = 0
+    row.now = row.mean = row.variance = row.mass = 0.0
+    for j in range(BEST):
+        row.best[j] = 0.0
     row.last = row.level = x
     row.change = row.interval = row.deviation = 0.0
     row.weight, row.count, row.changed = 1.0, 1, 0
     for k in range(3):
         row.block[k], row.sums[k], row.block_rows[k] = now, x, 1
         row.blocks[k] = row.used[k] = 0
-        row.top[k], row.usual[k], row.prior[k] = 0.0, LEAST_NOVELTY, NOVELTY_BLOCKS
+    for k in range(4):
+        row.top[k], row.usual[k], row.prior[k] = 0.0, LEAST[k], NOVELTY_BLOCKS
         for b in range(NOVELTY_SIZE):
             row.hist[k, b] = 0.0
 
@@ -132,13 +165,64 @@ def _novelty(row: Any, x: float, now: int) -> float:
     """Novelty of the windows that end with this row, in what is usual: 0 between the ends of blocks."""
     scale, total = long_scale(row), 0.0
     for k in range(3):
-        distance = _add(row, k, x, now, scale)
-        share = distance / max(np.float64(row.usual[k]), LEAST_NOVELTY)
+        share = _in_usual(row, k, _add(row, k, x, now, scale))
         total += share * share
-        row.top[k] = max(np.float64(row.top[k]), narrow(distance))
-    if now - row.hour_start >= HOUR_NANOS:
-        _close_hour(row, now)
     return math.sqrt(total / 3.0)
+
+
+@inner
+def _in_usual(row: Any, k: int, much: float) -> float:
+    """A measure in what its hours usually reach; the hour's greatest is kept."""
+    row.top[k] = max(np.float64(row.top[k]), narrow(much))
+    return much / max(np.float64(row.usual[k]), LEAST[k])
+
+
+@inner
+def _lasting(row: Any, score: float, now: int) -> float:
+    """How far the mean logarithm of the last half hour's scores lies above that of days, in spreads and what is usual.
+
+    A single row moves it little, as its logarithm counts. The days learn a row as at most 4 spreads away.
+    """
+    size = ln(max(score, LEAST_SCORE))
+    if row.scores == 0:
+        row.now = row.mean = size
+        row.mass, row.scores, row.scored = 1.0, 1, now
+        return 0.0
+    past = max(now - row.scored, 0) / SECOND
+    row.scored, row.scores = max(now, row.scored), min(row.scores + 1, 2147483646)
+    gain = min(1.0 - exp(-past / max(NOW_SECONDS, NOW_ROWS * row.interval)), 0.5)
+    row.now += max(gain, 1.0 / row.scores) * (size - row.now)
+    spread, surprise, above = max(math.sqrt(row.variance), LEAST_SPREAD), size - row.mean, 0.0
+    if row.scores > LASTING_ROWS:
+        above = max(row.now - row.mean, 0.0) / spread
+        surprise = clip(surprise, SCORE_CLIP * spread)
+    row.mass = faded(row.mass, memory(row, LONG_SECONDS), past)
+    row.mean += surprise / row.mass
+    row.variance += (surprise * surprise - row.variance) / row.mass
+    return _in_usual(row, LASTING, above)
+
+
+@inner
+def _among_best(row: Any, margin: float, now: int) -> float:
+    """The margin in what the last of the best days reached, where that is more than 1; a day that ends may join them.
+
+    A fixed level is passed the more often the longer a series is known; the sixth best day is passed ever more rarely.
+    """
+    out = float(margin / max(row.best[BEST - 1], 1.0))
+    row.day_top = max(row.day_top, margin)
+    past = now - row.day_start
+    if past >= DAY_NANOS:
+        factor = exp(-LN2 * (past / DAY_NANOS) / BEST_DAYS)
+        for j in range(BEST):
+            row.best[j] *= factor
+        at = BEST - 1
+        if row.day_top > row.best[at]:
+            while at > 0 and row.best[at - 1] < row.day_top:
+                row.best[at] = row.best[at - 1]
+                at -= 1
+            row.best[at] = row.day_top
+        row.day_start, row.day_top = now, 0.0
+    return out
 
 
 @inner
@@ -212,7 +296,7 @@ def _compare(row: Any, k: int, scale: float) -> float:
 def _close_hour(row: Any, now: int) -> None:
     """The hour's greatest novelties go into the histograms, and what is usual is found anew."""
     factor = exp(-LN2 * (max(now - row.decayed, 0) / DAY_NANOS) / NOVELTY_DAYS)
-    for k in range(3):
+    for k in range(4):
         hist = row.hist[k]
         scale_weights(hist, factor)
         hist[bin_of(np.float64(row.top[k]), NOVELTY_LOW, NOVELTY_PER, NOVELTY_SIZE)] += 1.0
@@ -220,19 +304,19 @@ def _close_hour(row: Any, now: int) -> None:
         row.prior[k] = max(np.float64(row.prior[k]) * factor, NOVELTY_BLOCKS - seen)
         prior = np.float64(row.prior[k])
         tops = NOVELTY_SHARE * (seen + prior)
-        row.usual[k] = upper_quantile(hist, NOVELTY_LOW, NOVELTY_PER, prior, NOVELTY_PRIOR, tops)
+        row.usual[k] = upper_quantile(hist, NOVELTY_LOW, NOVELTY_PER, prior, PRIOR[k], tops)
         row.top[k] = 0.0
     row.hour_start, row.decayed = now, now
 
 
 @inner
 def _announce(row: Any, margin: float, now: int) -> float:
-    """margin/(1 + margin) where it is an event, else 0."""
+    """margin/(1 + margin) where it is an event, else 0; what is none leaves nothing behind."""
     quiet = now < row.until or row.quiet_rows > 0
     row.quiet_rows = max(row.quiet_rows - 1, 0)
-    if margin < HUSH or (quiet and margin <= AGAIN * row.peak):
+    if margin < 1.0 or (quiet and margin <= AGAIN * row.peak):
         return 0.0
     row.peak = margin
     row.until = now + min(QUIET_MOST, int(QUIET_SHARE * (now - row.first)))
     row.quiet_rows = QUIET_ROWS
-    return margin / (1.0 + margin) if margin >= EVENT else 0.0
+    return margin / (1.0 + margin)
