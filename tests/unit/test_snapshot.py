@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from foreshock import __version__
-from foreshock.errors import RetryableError
+from foreshock.errors import PermanentError, RetryableError
 from foreshock.runtime import snapshot as snapshots
 from foreshock.runtime.snapshot import Snapshot, SnapshotJob, SnapshotStore, numerics_id
-from foreshock.state import CHUNK_BYTES, SlotTable, State, chunks, pack
+from foreshock.state import CHUNK_BYTES, SlotTable, State, chunks, pack, unpack
 
 ROW = np.dtype([("mean", "f8"), ("ring", "f4", (3, 2)), ("n", "i4")])
 
@@ -304,3 +304,18 @@ def test_memory_of_a_released_copy_serves_the_next_one() -> None:
     copied = second.finish()["op"].arrays["t"]
     assert copied.__array_interface__["data"][0] == address
     assert copied["x"][5] == 7.0
+
+
+def test_a_table_takes_over_its_own_rows_alone_and_goes_on_growing() -> None:
+    table, saved = SlotTable(ROW, {"mean": 3.0}), unpack(pack(states()["align"])).arrays["rows"]
+    table.load(saved)
+    assert (table.used, table.copy().tobytes()) == (1000, saved.tobytes())
+    table.ensure(2500)
+    table.rows["n"][7] = 5
+    assert saved["n"][7] == 7
+    assert table.rows["mean"][[999, 1000, 2500]].tolist() == [saved["mean"][999], 3.0, 3.0]
+    table.load(saved[:0])
+    table.ensure(0)
+    assert table.copy()["mean"].tolist() == [3.0]
+    with pytest.raises(PermanentError, match="another version"):
+        table.load(np.zeros(3, [("mean", "f8")]))
