@@ -14,6 +14,7 @@ from foreshock.config import Config, load
 from foreshock.runtime.distributed_bundles import MOST_BYTES, MOST_LINES
 from foreshock.runtime.distributed_keyed import Keyed
 from foreshock.state import pack
+from foreshock.telemetry import DROPPED
 from foreshock.types.record import ARROW, JSON
 from tests.unit.kafka_message import Message
 
@@ -87,11 +88,21 @@ def test_a_message_of_many_events_is_cut_where_it_is_full() -> None:
     own, one = user_of(1), keyed()
     one.take([event(own, step, step, None) for step in range(MOST_LINES + 3)])
     assert [len(forward.times) for _, forward in forwards(one.outbox)] == [MOST_LINES, 3]
+    assert one.rows == MOST_LINES + 3, "a worker that is full of them waits"
     one.outbox.clear()
     pad = "x" * (MOST_BYTES // 2)
     large = [json.dumps({"timestamp": START, "userId": own, "value": 1, "pad": pad}).encode() for _ in range(3)]
     one.take([Message(line, None, None, 600 + at, NOW // 1_000_000, TOPIC, 0) for at, line in enumerate(large)])
     assert [len(forward.times) for _, forward in forwards(one.outbox)] == [1, 1, 1]
+
+
+def test_a_message_that_does_not_hold_what_it_says_is_counted_and_left_out() -> None:
+    one, told = keyed(), Forward(f"{TOPIC}/3", 4, TOPIC, START * SECOND, NOW, NOW, times=[START * SECOND] * 2)
+    before = DROPPED.labels("not_forwarded")._value.get()
+    headers: Any = [(FORWARD, encode(told))]
+    values = [b"{}\n{}\n{}", None, b"{}\n{}"]
+    one.take([Message(value, None, headers, at, 1, "f.keyed", 0) for at, value in enumerate(values)])
+    assert (DROPPED.labels("not_forwarded")._value.get() - before, len(one.merge)) == (2, 2)
 
 
 def test_events_that_share_a_message_are_judged_as_if_each_had_its_own() -> None:

@@ -205,6 +205,7 @@ class Keyed(KafkaTask):
         if not emit:
             return
         KAFKA_REKEYED.labels(record.source).inc(len(at))
+        self.rows += len(at)
         tasks = self.layout.tasks
         bundles = Bundles(self.layout, self._told_of(group.at, record, NEVER, JSON), self.outbox)
         partitions = each.keys.partitions(np.maximum(keys, 0), tasks)
@@ -267,11 +268,10 @@ class Keyed(KafkaTask):
     # -- the keyed topic -----------------------------------------------------------------------------------------
 
     def _take_keyed(self, message: Any, emit: bool) -> None:
-        forward = forward_of(message)
-        if forward is None:
+        forward, payload = forward_of(message), message.value()
+        if forward is None or (forward.times and len(forward.times) != (payload or b"").count(b"\n") + 1):
             DROPPED.labels("not_forwarded").inc()
             return
-        payload = message.value()
         if payload is not None and forward.content_type == CONTROL:
             record = Record(
                 self.config.environment, forward.source, CONTROL, message.timestamp()[1] * 1_000_000, payload

@@ -59,6 +59,7 @@ class KafkaTask:
         self.sequence = 0
         self.steps: list[Step] = []
         self.outbox: list[Out] = []
+        # Verdicts, and lines passed on, since it last said its words.
         self.rows = 0
         # How long it took to take what came since the newest snapshot was begun.
         self.repeat_seconds = 0.0
