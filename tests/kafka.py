@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -149,6 +149,28 @@ def produce(brokers: str, topic: str, messages: Sequence[tuple[bytes | None, byt
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 20})
+    _send(producer, topic, messages, partitions)
+
+
+def held(brokers: str, topic: str, messages: Sequence[tuple[bytes | None, bytes]]) -> Callable[[], None]:
+    """Write keyed messages that nobody who reads what is committed sees until this is called."""
+    from confluent_kafka import Producer
+
+    producer = Producer(
+        {
+            "bootstrap.servers": brokers,
+            "partitioner": "murmur2_random",
+            "transactional.id": f"held-{random.random()}",
+            "transaction.timeout.ms": 300_000,
+        }
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    _send(producer, topic, messages, 0)
+    return lambda: producer.commit_transaction(60)
+
+
+def _send(producer: Any, topic: str, messages: Sequence[tuple[bytes | None, bytes]], partitions: int) -> None:
     for number, (key, value) in enumerate(messages):
         where: dict[str, Any] = {"partition": number % partitions} if key is None and partitions else {}
         while True:
@@ -157,7 +179,8 @@ def produce(brokers: str, topic: str, messages: Sequence[tuple[bytes | None, byt
                 break
             except BufferError:
                 producer.poll(0.1)
-    assert producer.flush(60) == 0
+        producer.poll(0)
+    assert producer.flush(120) == 0
 
 
 class Reader:

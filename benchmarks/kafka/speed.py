@@ -18,6 +18,8 @@ from tests.kafka import Kafka
 IDS = ("kafka.keyed.json", "kafka.default.json", "kafka.rekeyed.json", "kafka.columnar", "kafka.workers.one",
        "kafka.workers.two")  # fmt: skip
 EVENTS, FEW, ENTITIES = 1_000_000, 300_000, 1000
+MANY = 3_000_000
+"""For one worker beside two, whose start and end would else be a part of a run of a second."""
 COLUMNS = 512
 LIGHT = [{"deviation": {"tier": "light"}}]
 TIMES = 3
@@ -58,7 +60,7 @@ def _ours(one: Kafka, folder: Path, topic: str, messages: int, name: str, each: 
 
 def _by_workers(one: Kafka, folder: Path) -> list[dict[str, Any]]:
     """One worker and two, on one core: what a million events cost."""
-    messages, paces = events(EVENTS, ENTITIES, True), {1: list[Pace](), 2: list[Pace]()}
+    messages, paces = events(MANY, ENTITIES, True), {1: list[Pace](), 2: list[Pace]()}
     for number in range(TIMES):
         for count, found in paces.items():
             own = f"by-{count}-{number}"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tests.kafka import JARS, Kafka, admin, kafka, make_topic, produce, shared_out
+from tests.kafka import JARS, Kafka, admin, held, kafka, make_topic, produce, shared_out
 from tests.services import wait_until
 
 START, STEP = 1_700_000_000, 10
@@ -81,21 +81,6 @@ def fill(one: Kafka, topic: str, messages: Sequence[Message]) -> None:
     produce(one.brokers, topic, messages, PARTITIONS)
 
 
-def held(one: Kafka, topic: str, messages: Sequence[Message]) -> Callable[[], None]:
-    """Messages in a topic that nobody who reads what is committed sees until this is called."""
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": one.brokers, "partitioner": "murmur2_random", "transactional.id": topic,
-                         "transaction.timeout.ms": 300_000, "queue.buffering.max.messages": 1_000_000})  # fmt: skip
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    for key, value in messages:
-        producer.produce(topic, value, key)
-        producer.poll(0)
-    producer.flush(120)
-    return lambda: producer.commit_transaction(60)
-
-
 def committed(one: Kafka, group: str, topic: str) -> int:
     """How many messages a group has committed."""
     from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -129,7 +114,7 @@ def pace_of(one: Kafka, commands: Sequence[Sequence[str]], group: str, topic: st
     at once."""
     some = int(BEFORE * len(messages))
     fill(one, topic, messages[:some])
-    let_go = held(one, topic, messages[some:])
+    let_go = held(one.brokers, topic, messages[some:])
     with ExitStack() as stack:
         running = [stack.enter_context(started(command)) for command in commands]
         wait_until(lambda: len(shared_out(one.brokers, group)) == len(commands), "the tasks are not shared", 60.0)

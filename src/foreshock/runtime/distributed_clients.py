@@ -270,7 +270,8 @@ def _together(messages: Sequence[Message]) -> Iterable[tuple[At, list[Message]]]
 class Ends:
     """Asks the brokers, a few times a second and without waiting, where partitions end.
 
-    That a partition has brought nothing does not say that there is nothing: its broker may be out of reach.
+    That a partition has brought nothing does not say that there is nothing: its broker may be out of reach. Nor does it
+    where a transaction is open: what it holds was written before what others bring, and will be read long after.
     """
 
     def __init__(self, options: KafkaOptions) -> None:
@@ -288,12 +289,12 @@ class Ends:
         self._when = now
         if wanted:
             found = self._admin.list_offsets(
-                wanted, isolation_level=self._kafka.IsolationLevel.READ_COMMITTED, request_timeout=2.0
+                wanted, isolation_level=self._kafka.IsolationLevel.READ_UNCOMMITTED, request_timeout=2.0
             )
             self._asked = {(one.topic, one.partition): future for one, future in found.items()}
 
     def answers(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """What has been answered: the offset behind the last committed message, and when that was asked (Unix ns)."""
+        """What was answered: the offset behind all messages, committed or not, and when that was asked (Unix ns)."""
         if not self._asked or not all(future.done() for future in self._asked.values()):
             return {}
         asked, self._asked = self._asked, {}
