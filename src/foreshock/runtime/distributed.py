@@ -71,7 +71,9 @@ class Worker:
         self._transactions = Transactions(self.options, f"{self.options.group}-{self.name}", timeout)
         self._prompt = Prompt(self.options) if self.options.verdicts == "at_least_once" else None
         self._keeper = Keeper(self.options, self.layout)
-        self._copies = Copies(self.config.snapshot, self._keeper, self.options.commit_interval)
+        # Verdicts that do not wait for transactions would wait for the blocks that go with a long one.
+        interval = self.options.commit_interval if self._prompt is None else 0.0
+        self._copies = Copies(self.config.snapshot, self._keeper, interval)
         self._commits = Commits(
             self._transactions,
             self._keeper,
