@@ -141,7 +141,7 @@ def test_a_transaction_that_may_have_happened_sends_its_tasks_back_and_no_others
         reader = Reader(broker.brokers, prefix + "alerts")
         wait_until(lambda: _read(worker, topic) >= _ends(worker, topic), "it does not keep up", SECONDS)
         wait_until(lambda: not missing(reader, wanted, STEPS), "alerts are missing", SECONDS)
-    assert len(tried) >= 5, "some were given up"
+    assert len(tried) > 10
     assert by_identity(reader.json(1.0), STEPS) == wanted
     reader.close()
 

@@ -20,7 +20,7 @@ REPEAT_SECONDS = 0.1
 EARLY_SECONDS = 2.0
 """Least time before an early one."""
 BLOCKS_A_SECOND, LEAST_BLOCKS, ALL = 100.0, 2, 1 << 30
-"""Blocks of a snapshot that go with transactions, and with one; at the end nobody waits for what else it holds."""
+"""Blocks of a snapshot that go with transactions, and with one at least; at the end nobody waits for them."""
 Tasks = Mapping[tuple[str, int], KafkaTask]
 Send = Callable[[Out, Callable[[int], None]], None]
 """Sends a message, and tells its offset once it is written."""

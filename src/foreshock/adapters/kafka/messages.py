@@ -20,6 +20,8 @@ _TYPES = ("content-type", "content_type", "datacontenttype", "ce_datacontenttype
 FORWARD = "foreshock-forward"
 """Header of a message in the keyed topic: a `Forward`, in MessagePack."""
 MOST_JOINED = 16384
+NEVER = -(1 << 63)
+"""The event time of what has none that can be believed: it moves no clock and waits for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,6 @@ class Forward(msgspec.Struct, array_like=True):
     until: int = 0
     times: list[int] = []
 
-
-NEVER = -(1 << 63)
-"""The event time of what has none that can be believed: it moves no clock and waits for nobody."""
 
 encode = msgspec.msgpack.Encoder().encode
 _forward = msgspec.msgpack.Decoder(Forward)
